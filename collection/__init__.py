@@ -1,0 +1,1 @@
+"""How an MLST dataset is made: manifest, fetch, scan, select, pack, verify."""

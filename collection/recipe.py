@@ -1,0 +1,137 @@
+"""A recipe: everything that may change a byte of the dataset, one table per stage.
+
+What only changes where or how fast a build runs is a command-line flag.
+"""
+
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+
+class Settings(BaseModel):
+    """Strict and frozen: a misspelt key is an error, defaults stand here and nowhere else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(Settings):
+    """What a source may be at most; media beyond is rejected before it is decoded."""
+
+    bytes: Annotated[int, Field(gt=0)] = 4 << 30
+    seconds: Annotated[float, Field(gt=0)] = 4 * 3600.0
+    pixels: Annotated[int, Field(gt=0)] = 8192 * 4320
+    frames: Annotated[int, Field(gt=0)] = 2_000_000
+    rate: Annotated[float, Field(gt=0)] = 240.0
+
+
+class FetchSettings(Settings):
+    """Which sources are allowed and which rendition is taken."""
+
+    extractors: tuple[str, ...] = ("youtube",)
+    """yt-dlp extractors that may run."""
+    http: bool = False
+    """Whether rows may name plain http(s) media URLs."""
+    local: bool = False
+    """Whether rows may name files beside the manifest."""
+    short_side: Annotated[int, Field(ge=16, le=4320)] = 256
+    """The smallest rendition whose short side has at least this many pixels is taken."""
+    limits: Limits = Limits()
+
+
+class ScanSettings(Settings):
+    """How shots are found and clips are cut."""
+
+    detector: str = "mlst"
+    options: dict[str, float | int | str | bool] = {}
+    """Options of the detector; see `mlst build --help` or docs/shots.md for each."""
+    size: Annotated[int, Field(ge=16, le=1024, multiple_of=2)] = 256
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    length: Annotated[int, Field(ge=2, le=1000)] = 30
+    """Frames per clip: 10 in and 20 out by default."""
+    step: Annotated[int, Field(ge=1)] = 30
+    """Frames (after thinning) from the start of one clip to the next inside a shot."""
+    rate: Annotated[Fraction, Field(gt=0, le=240)] = Fraction(30)
+    """Frames per second at most; faster video is thinned by an integer stride."""
+    margin: Annotated[int, Field(ge=0, le=100)] = 3
+    """Source frames left out at both ends of a shot."""
+    crf: Annotated[int, Field(ge=0, le=51)] = 18
+    """x264's constant rate factor of the clips."""
+    limits: Limits = Limits()
+
+
+class SelectSettings(Settings):
+    """Which candidates become the dataset."""
+
+    splits: dict[Literal["train", "validation", "test"], float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    """Expected share of the groups in each split."""
+    group: Literal["group", "source", "channel"] = "group"
+    """What never crosses a split: the manifest's group column, the single source, or the channel."""
+    salt: str = "mlst"
+    """Changes which group falls into which split."""
+    quota: Annotated[int, Field(ge=0)] = 0
+    """Clips per level in the whole dataset, divided among the splits by their shares; 0 takes all."""
+    per_source: Annotated[int, Field(ge=0)] = 0
+    """Clips per source and level at most; 0 for no limit."""
+    reject: tuple[Literal["black", "frozen", "static", "borderline", "low_resolution", "interlaced"], ...] = (
+        "black",
+        "frozen",
+    )
+    """Flags that keep a clip out."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> "SelectSettings":
+        if abs(sum(self.splits.values()) - 1) > 1e-9 or any(not 0 < share <= 1 for share in self.splits.values()):
+            raise ValueError(f"splits must be positive shares that add up to 1, got {self.splits}")
+        return self
+
+
+class PackSettings(Settings):
+    """How shards are cut."""
+
+    shard_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
+    """A shard is closed before it would grow beyond this; one clip always fits."""
+
+
+class Recipe(Settings):
+    """The file `recipe.toml`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    title: str = ""
+    description: str = ""
+    licence: str = "other"
+    """Of the compilation; clips keep their own."""
+    contact: str = ""
+    """Where removals are asked for."""
+    sources: str
+    """Manifest, relative to the recipe."""
+    levels: str = "p910-240p-v1"
+    """A thresholds file relative to the recipe, or the name of one that comes with `mlst`."""
+    fetch: FetchSettings = FetchSettings()
+    scan: ScanSettings = ScanSettings()
+    select: SelectSettings = SelectSettings()
+    pack: PackSettings = PackSettings()
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the text names file, setting, value and choices."""
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in the TOML file `path`. Raises `RecipeError`."""
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file; give the path of a recipe.toml") from None
+    except tomllib.TOMLDecodeError as why:
+        raise RecipeError(f"{path}: not TOML: {why}") from None
+    except ValidationError as why:
+        raise RecipeError("\n".join(f"{path}: {_place(e)}" for e in why.errors())) from None
+
+
+def _place(error: ErrorDetails) -> str:
+    return f"{'.'.join(map(str, error['loc']))} = {error['input']!r}: {error['msg']}"

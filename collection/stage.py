@@ -1,0 +1,86 @@
+"""What one item of one stage comes to.
+
+A stage is a frozen settings object that can be called: `stage(item, work)` gives the item's outputs or raises.
+Executors move work about; only `attempt` runs it, so every item of every stage ends in exactly one typed outcome.
+"""
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from collection.workspace import Workspace
+
+DONE, REJECTED, FAILED = "done", "rejected", "failed"
+
+
+class Rejected(Exception):
+    """The item is not wanted or not to be had, and asking again would not change that: `Rejected("gone.private", why)`."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
+
+
+class Retry(Exception):
+    """Nothing is known of the item: we are blocked or cut off, `Retry("blocked.rate", why)`. The next run asks again."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt at an item ended."""
+
+    key: str
+    status: str
+    """`done`, `rejected` (expected, never asked again) or `failed` (asked again by the next run)."""
+    kind: str
+    """Dotted reason: "" when done; `gone.private`, `blocked.rate`, `crashed`, `timeout`, `error` ..."""
+    detail: str
+    outputs: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one item of a stage may use; the executor enforces it."""
+
+    seconds: float
+    """Wall-clock deadline."""
+    memory: int
+    """Bytes of address space; 0 for no limit."""
+    network: bool
+
+
+class Stage(Protocol):
+    """A frozen dataclass or model: its fields are the settings that may change its outputs, and nothing else."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Raised when the meaning of the outputs changes though no setting does."""
+    output: ClassVar[type]
+    needs: ClassVar[Needs]
+
+    def settings(self) -> Any:
+        """JSON-ready settings: the stage's fingerprint is made of its name, version and these."""
+
+    def key(self, item: Any) -> str:
+        """Names the item in the ledger; changes when anything changes that the outputs depend on."""
+
+    def __call__(self, item: Any, work: Workspace) -> Iterable[Any]:
+        """The outputs of one item. Raises `Rejected` or `Retry`; anything else is a bug and keeps its traceback."""
+
+
+def attempt(stage: Stage, item: Any, work: Workspace) -> Outcome:
+    """Do one item and never raise."""
+    key = stage.key(item)
+    try:
+        return Outcome(key, DONE, "", "", tuple(stage(item, work)))
+    except Rejected as why:
+        return Outcome(key, REJECTED, why.kind, why.detail, ())
+    except Retry as why:
+        return Outcome(key, FAILED, why.kind, why.detail, ())
+    except Exception:
+        return Outcome(key, FAILED, "error", traceback.format_exc(), ())

@@ -1,0 +1,51 @@
+"""Files that appear whole or not at all, and the ledger of outcomes.
+
+One folder per stage and fingerprint of its settings; in each one append-only JSONL ledger, written by the driver
+alone.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a build keeps what it has made so far. Names are relative, so that the folder can be moved."""
+
+    root: Path
+    folder: str
+    """The current stage's folder under `root`, e.g. `scan-91c0e2aa`."""
+
+    def path(self, name: str) -> Path:
+        """The file that records call `name`."""
+        return self.root / name
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[tuple[BinaryIO, str]]:
+        """Write `<folder>/<name>` atomically: gives an open file and the name to record; on an error nothing remains."""
+        relative = f"{self.folder}/{name}"
+        with atomic(self.root / relative) as file:
+            yield file, relative
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary neighbour of `path` for writing; fsync and rename it on success, remove it on any error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,331 @@
+"""The types that cross a seam: frozen, JSON-encodable, nothing optional.
+
+Time is exact. A position in a video is a frame ordinal (0 = first decoded frame) together with a pts and a time base;
+seconds are `Fraction`. Every interval is half open, `[start, end)`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+R = TypeVar("R")
+
+OPEN_END = Fraction(10**9)
+"""A span with this end (seconds; 31 years) runs to the end of its video."""
+
+SOURCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What a source id may look like: safe as a file name and as the first part of a shard key."""
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One row of a manifest."""
+
+    id: str
+    """`SOURCE_ID`, unique in the manifest, case-sensitive; YouTube ids fit and may begin with `-`."""
+    url: str
+    """A YouTube watch URL, any http(s) media URL, or the path of a local file relative to the manifest."""
+    start: Fraction
+    """Seconds from the beginning of the video."""
+    end: Fraction
+    """Seconds; `OPEN_END` for the rest of the video."""
+    licence: str
+    """SPDX-like, e.g. `CC-BY-4.0`; `unknown` where nobody said."""
+    title: str
+    channel: str
+    group: str
+    """Sources of one group never end up in different splits."""
+    provenance: str
+    """Where the row came from: a list and its version, or a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What the site said of a video when it was fetched; "" and 0 where it said nothing."""
+
+    extractor: str
+    """yt-dlp's name of the extractor, `http` for a plain media URL, `file` for a local file."""
+    format_id: str
+    protocol: str
+    title: str
+    channel: str
+    channel_id: str
+    licence: str
+    upload_date: str
+    """YYYYMMDD."""
+    availability: str
+    live_status: str
+    age_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the packets of a file's first video stream say, without decoding."""
+
+    container: str
+    """Name of the demuxer that was asked for, e.g. `mov`, `matroska`; never guessed from the file's name."""
+    codec: str
+    width: int
+    """Coded size from the stream header, before rotation and pixel aspect ratio."""
+    height: int
+    time_base: Fraction
+    """Seconds per tick of a pts."""
+    first_pts: int
+    """Smallest pts of any packet that is presented."""
+    last_pts: int
+    duration: Fraction
+    """Seconds from the first pts to the end of the last frame."""
+    rate: Fraction
+    """Frames per second: reciprocal of the median distance between neighbouring pts."""
+    packets: int
+    packets_sha256: str
+    """Over the payloads of the video packets in decoding order: survives remuxing, changes with re-encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A fetched file: what `fetch` makes of a `Source`."""
+
+    source: str
+    """`Source.id`."""
+    start: Fraction
+    """The wanted span, seconds on the source's own clock (0 = its beginning)."""
+    end: Fraction
+    file: str
+    """Path relative to the workspace."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Of the file. YouTube's headers differ from download to download; `probe.packets_sha256` does not."""
+    origin: Fraction
+    """Seconds on the file's clock (pts * time base) at which the source's own clock shows 0."""
+    probe: Probe
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What decoding a video showed."""
+
+    frames: int
+    """Frames decoded, each once."""
+    decode_errors: int
+    """Packets that the decoder refused and that were passed over."""
+    time_base: Fraction
+    first_pts: int
+    last_pts: int
+    rate: Fraction
+    """Frames per second before thinning."""
+    stride: int
+    """Every `stride`-th frame is used, so that `rate / stride` is at most the recipe's rate."""
+    variable: bool
+    """Whether frame distances vary by more than 10 % of their median."""
+    width: int
+    """Stored picture after rotation, before pixel aspect ratio."""
+    height: int
+    sar: Fraction
+    """Width of a stored pixel over its height, after rotation."""
+    rotation: int
+    """Degrees clockwise that were applied: 0, 90, 180 or 270."""
+    pixel_format: str
+    depth: int
+    """Bits per sample."""
+    full_range: bool
+    matrix: str
+    """Of YCbCr to RGB as applied to the clips: `bt709`, `smpte170m`, `bt2020nc` ...; resolved where unspecified."""
+    transfer: str
+    interlaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of shot; its frames belong to neither shot.
+
+    A cut is empty: `start == end` is the first frame of the new shot. A dissolve or fade covers `[start, end)`.
+    """
+
+    kind: str
+    """`cut`, `dissolve` or `fade`."""
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Frames `[start, end)` of a video between two transitions."""
+
+    start: int
+    end: int
+    start_pts: int
+    end_pts: int
+    """Pts of frame `end`, or the end of the last frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Active picture (without letterbox bars) in units of the whole picture, each in [0, 1]."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Measured on a clip's canonical picture (`mlst.frames`); one field per function in `mlst.statistics`."""
+
+    si: float
+    """Mean over the 10 Hz grid of P.910's spatial information, range-normalised ("legacy") domain. Decides `s`."""
+    si_p95: float
+    si_std: float
+    si_pq: float
+    """As `si` in the PQ domain of P.910 (10/2023)."""
+    ti: float
+    """Mean temporal information between neighbouring frames of the clip."""
+    ti10: float
+    """Mean temporal information between neighbours on the 10 Hz grid. Decides `t`."""
+    ti10_p95: float
+    ti10_max: float
+    ti_pq: float
+    """As `ti10` in the PQ domain."""
+    dct_energy: float
+    """VCA's E (block 16, fractional): weighted DCT energy."""
+    dct_change: float
+    """VCA's h: mean change of block energy between grid neighbours."""
+    gradient_mean: float
+    laplacian_var: float
+    glcm_contrast: float
+    glcm_entropy: float
+    interpolation_error: float
+    """WebRTC's spatial prediction error."""
+    frame_difference: float
+    """WebRTC's mean |F_n - F_{n-1}| / std(F_n) on the grid."""
+    flow_mean: float
+    """Optical flow in % of the picture width per second, mean over pixels and grid pairs."""
+    flow_median: float
+    flow_p95: float
+    flow_camera: float
+    """Length of the median vector: camera motion, same unit."""
+    flow_residual: float
+    """Mean distance from the median vector: object motion, same unit."""
+    luma_mean: float
+    luma_std: float
+    luma_p1: float
+    luma_p99: float
+    colourfulness: float
+    """Hasler and Suesstrunk 2003, from chroma."""
+    black_ratio: float
+    """Share of frames that are black."""
+    freeze_ratio: float
+    """Share of neighbouring frames with TI below 0.1."""
+    duplicate_ratio: float
+    """Share of neighbouring frames whose canonical pictures are identical."""
+    flash_count: float
+    clipped_ratio: float
+    """Share of luma samples outside the nominal range."""
+    comb_ratio: float
+    """Share of pixels that show interlace combing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A candidate: a fixed number of frames inside one shot, measured and encoded."""
+
+    key: str
+    """`<source id>_<start in ms on the source's clock, 9 digits>`; names the clip's files in a shard."""
+    source: str
+    shot: int
+    """Index into `Scan.shots`."""
+    first_frame: int
+    """Ordinal of the clip's first frame in the decoded file."""
+    end_frame: int
+    """First ordinal behind the clip: `first_frame + frames * stride`, or less at the end of the shot."""
+    frames: int
+    stride: int
+    start_pts: int
+    end_pts: int
+    time_base: Fraction
+    statistics: Statistics
+    box: Box
+    fingerprint: str
+    """Perceptual hashes of its grid frames (`mlst.fingerprints`), hex: alike for the same footage."""
+    offset: int
+    """Where the clip's encoded bytes lie in `Scan.file`."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one decode of a video gave."""
+
+    source: str
+    file: str
+    """The encoded clips one behind the other, relative to the workspace."""
+    stream: Stream
+    transitions: tuple[Transition, ...]
+    shots: tuple[Shot, ...]
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A written shard."""
+
+    path: str
+    """Relative to the dataset, e.g. `data/s0t2/train-00000-of-00003.tar`."""
+    level: str
+    split: str
+    clips: int
+    size: int
+    sha256: str
+
+
+def encode(value: Any) -> Any:
+    """A record as JSON-ready dicts and lists; fractions as "n/d" strings."""
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if dataclasses.is_dataclass(value):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [encode(v) for v in value]
+    return value
+
+
+def decode(kind: type[R], value: Any) -> R:
+    """The record of type `kind` that `encode` gave `value` for; a missing or unknown field is a ValueError."""
+    if get_origin(kind) is tuple:
+        return tuple(decode(get_args(kind)[0], v) for v in value)  # type: ignore[return-value]
+    if kind is Fraction:
+        return Fraction(value)  # type: ignore[return-value]
+    if not dataclasses.is_dataclass(kind):
+        return value  # type: ignore[no-any-return]
+    hints = _hints(kind)
+    if value.keys() != hints.keys():
+        raise ValueError(f"{kind.__name__}: fields differ: {sorted(value.keys() ^ hints.keys())}")
+    return kind(**{name: decode(hint, value[name]) for name, hint in hints.items()})
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return types.MappingProxyType(get_type_hints(kind))
+
+
+def canonical_json(value: Any) -> str:
+    """One text for equal values: sorted keys, no white space, ASCII; NaN and infinity are refused."""
+    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256, hex, of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
