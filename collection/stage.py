@@ -15,7 +15,7 @@ DONE, REJECTED, FAILED = "done", "rejected", "failed"
 
 
 class Rejected(Exception):
-    """The item is not wanted or not to be had, and asking again would not change that: `Rejected("gone.private", why)`."""
+    """The item is not wanted or not to be had, and asking again changes nothing: `Rejected("gone.private", why)`."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(kind, detail)
@@ -23,7 +23,7 @@ class Rejected(Exception):
 
 
 class Retry(Exception):
-    """Nothing is known of the item: we are blocked or cut off, `Retry("blocked.rate", why)`. The next run asks again."""
+    """Nothing is known of the item, we are blocked or cut off: `Retry("blocked.rate", why)`; the next run asks again."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(kind, detail)

@@ -27,7 +27,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[tuple[BinaryIO, str]]:
-        """Write `<folder>/<name>` atomically: gives an open file and the name to record; on an error nothing remains."""
+        """Write `<folder>/<name>` atomically: an open file and the name to record; after an error nothing remains."""
         relative = f"{self.folder}/{name}"
         with atomic(self.root / relative) as file:
             yield file, relative
