@@ -4,6 +4,7 @@ A stage is a frozen settings object that can be called: `stage(item, work)` give
 Executors move work about; only `attempt` runs it, so every item of every stage ends in exactly one typed outcome.
 """
 
+import errno
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Rejected(Exception):
 
 
 class Retry(Exception):
-    """Nothing is known of the item, we are blocked or cut off: `Retry("blocked.rate", why)`; the next run asks again."""
+    """Nothing is known of the item, we are blocked or cut off: `Retry("blocked.rate", why)`. Asked again later."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(kind, detail)
@@ -82,5 +83,11 @@ def attempt(stage: Stage, item: Any, work: Workspace) -> Outcome:
         return Outcome(key, REJECTED, why.kind, why.detail, ())
     except Retry as why:
         return Outcome(key, FAILED, why.kind, why.detail, ())
+    except MemoryError:
+        return Outcome(key, FAILED, "memory", f"more than {stage.needs.memory} bytes of address space", ())
+    except OSError as why:
+        if why.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Outcome(key, FAILED, "disk_full", str(why), ())
+        return Outcome(key, FAILED, "error", traceback.format_exc(), ())
     except Exception:
         return Outcome(key, FAILED, "error", traceback.format_exc(), ())

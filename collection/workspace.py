@@ -1,10 +1,7 @@
-"""Files that appear whole or not at all, and the ledger of outcomes.
-
-One folder per stage and fingerprint of its settings; in each one append-only JSONL ledger, written by the driver
-alone.
-"""
+"""Where a build keeps what it has made: files that appear whole or not at all, one writer at a time."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +28,24 @@ class Workspace:
         relative = f"{self.folder}/{name}"
         with atomic(self.root / relative) as file:
             yield file, relative
+
+
+class WorkspaceBusyError(RuntimeError):
+    """Another build is using the workspace."""
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the workspace for one driver; the lock goes with the process. Raises `WorkspaceBusyError`."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkspaceBusyError(
+                f"{root} is in use by another build; wait for it or give another --work"
+            ) from None
+        yield
 
 
 @contextlib.contextmanager

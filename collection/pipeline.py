@@ -1,0 +1,1 @@
+"""The whole build, top to bottom."""
