@@ -1,0 +1,165 @@
+"""What the `mlst` detector measures on thumbs: pure functions of one pair of frames or one run of them."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from collection.detectors.thumbs import Bytes
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Plane = NDArray[np.int16]
+Indices = int | NDArray[np.signedinteger]
+
+CONTRAST_FLOOR = (0.03 * 255) ** 2
+"""C2 of SSIM (Wang et al. 2004): keeps the similarity of two flat pictures at 1."""
+
+BINS = 32
+"""Of a plane's histogram."""
+
+_FLOW = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """What is kept of a thumb: its planes, signed."""
+
+    y: Plane
+    u: Plane
+    v: Plane
+
+
+def change(a: Small, b: Small) -> float:
+    """Sum over Y, U, V of the mean absolute differences, 0..765."""
+    return float(sum(cv2.norm(p, q, cv2.NORM_L1) / p.size for p, q in ((a.y, b.y), (a.u, b.u), (a.v, b.v))))
+
+
+def histogram_change(a: Small, b: Small) -> float:
+    """L1 distance of the relative Y histograms plus the mean of those of U and V, 0..4."""
+    y, u, v = (np.abs(_histogram(p) - _histogram(q)).sum() / p.size for p, q in ((a.y, b.y), (a.u, b.u), (a.v, b.v)))
+    return float(y + (u + v) / 2)
+
+
+def _histogram(plane: Plane) -> NDArray[np.int64]:
+    return np.bincount(plane.ravel() * BINS // 256, minlength=BINS)
+
+
+def structure(a: Plane, b: Plane) -> float:
+    """Contrast-structure term of SSIM (Wang et al. 2004, eq. 12-13) over the whole plane, -1..1.
+
+    A change of brightness alone leaves it near 1.
+    """
+    p, q = a - a.mean(), b - b.mean()
+    return float((2 * (p * q).mean() + CONTRAST_FLOOR) / ((p * p).mean() + (q * q).mean() + CONTRAST_FLOOR))
+
+
+def spread(a: Plane, b: Plane) -> float:
+    """How much of the picture changes: mean over root mean square of |b - a| without its mean, 0..1.
+
+    0.8 for normally distributed differences; a passing object or an overlaid title stays below 0.65.
+    """
+    e = b - a.astype(np.float64)
+    e -= e.mean()
+    return float(np.abs(e).mean() / np.sqrt((e * e).mean() + 1e-9))
+
+
+def unexplained(a: Plane, b: Plane) -> float:
+    """Share of the change from a to b that is left when a is moved along the optical flow (DIS), about 0..1.
+
+    On the tuning footage of `tests/splices.py` motion leaves 0.2 to 0.6, a dissolve at least 0.76.
+    """
+    before, after = a.astype(np.uint8), b.astype(np.uint8)
+    flow = _FLOW.calc(after, before, None)
+    rows, columns = np.indices(a.shape, np.float32)
+    x, y = columns + flow[..., 0], rows + flow[..., 1]
+    moved = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # Half a code per pixel in the divisor keeps pictures that hardly differ from looking unexplained.
+    return float(cv2.norm(moved, after, cv2.NORM_L1) / (cv2.norm(before, after, cv2.NORM_L1) + a.size / 2))
+
+
+def summary(y: Bytes, u: Bytes, v: Bytes) -> Vector:
+    """(1728,) integers: luma averaged to (18, 32), then chroma of the same size."""
+    luma = (y.reshape(18, 2, 32, 2).sum((1, 3), dtype=np.int64) + 2) >> 2
+    return np.concatenate([luma.ravel(), u.ravel(), v.ravel()]).astype(np.float64)
+
+
+class Gram:
+    """The last `keep` frames and their inner products; integers, so exact in float64 whatever the order of sums."""
+
+    def __init__(self, keep: int, size: int) -> None:
+        self.keep, self.size, self.count = keep, size, 0
+        self._vectors = np.zeros((2 * keep, size))
+        self._products = np.zeros((2 * keep, 2 * keep))
+        self._shift = 0
+        """Number of the frame in row 0; when all 2 * keep rows are full, the newer half moves to the front."""
+
+    def push(self, vector: Vector) -> None:
+        """Add the next frame, (size,)."""
+        at = self.count - self._shift
+        if at == 2 * self.keep:
+            at = self.keep
+            self._vectors[:at] = self._vectors[at:]
+            self._products[:at, :at] = self._products[at:, at:]
+            self._shift += at
+        oldest = max(0, at - self.keep)
+        self._vectors[at] = vector
+        self._products[at, oldest : at + 1] = self._vectors[oldest : at + 1] @ vector
+        self._products[oldest:at, at] = self._products[at, oldest:at]
+        self.count += 1
+
+    def between(self, first: int, last: int) -> Matrix:
+        """(n, n) inner products of frames first..last, both among the last `keep`."""
+        part = slice(first - self._shift, last + 1 - self._shift)
+        return self._products[part, part]
+
+    def distances(self, some: Indices, others: Indices) -> Vector:
+        """Root mean square differences of frames and frames, pair by pair, 0..255."""
+        i, j = np.asarray(some) - self._shift, np.asarray(others) - self._shift
+        d = self._products
+        return np.asarray(np.sqrt(np.maximum(d[i, i] + d[j, j] - 2 * d[i, j], 0) / self.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """How the frames of a run lie relative to the straight line from the first to the last of them."""
+
+    distance: float
+    """Root mean square difference of the first and the last, 0..255."""
+    alpha: Vector
+    """Where on the line each frame is: 0 at the first, 1 at the last."""
+    residual: float
+    """Mean distance of the frames between from the line, as a share of its length."""
+
+    @property
+    def unevenness(self) -> float:
+        """Largest deviation of `alpha` from a steady rise."""
+        return float(np.abs(self.alpha - np.linspace(0, 1, len(self.alpha))).max())
+
+    @property
+    def steepest(self) -> float:
+        """Largest step of `alpha` from a frame to the next."""
+        return float(np.diff(self.alpha).max())
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """[first, end) of the frames that are mixtures, by a straight line through the middle of the rise."""
+        inner = np.flatnonzero((self.alpha > 0.15) & (self.alpha < 0.85))
+        last = len(self.alpha) - 1
+        if len(inner) < 3:
+            return 1, last
+        times = inner - inner.mean()
+        slope = float((times * self.alpha[inner]).sum() / (times * times).sum())
+        zero = float(inner.mean() - self.alpha[inner].mean() / slope)
+        return max(1, round(zero) + 1), min(last, round(zero + 1 / slope))
+
+
+def blend(gram: Matrix, size: int) -> Blend:
+    """From the inner products of a run of n >= 3 frames, (n, n); `size` is the dimension of a frame."""
+    first, last = gram[:, 0], gram[:, -1]
+    length = max(1.0, float(gram[0, 0] + gram[-1, -1] - 2 * gram[0, -1]))
+    along = last - first - gram[0, -1] + gram[0, 0]
+    away = gram.diagonal() - 2 * first + gram[0, 0]
+    off = np.sqrt(np.maximum(away - along * along / length, 0) / length)
+    return Blend(float(np.sqrt(length / size)), along / length, float(off[1:-1].mean()))
