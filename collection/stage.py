@@ -67,10 +67,10 @@ class Stage(Protocol):
     def settings(self) -> Any:
         """JSON-ready settings: the stage's fingerprint is made of its name, version and these."""
 
-    def key(self, item: Any) -> str:
+    def key(self, item: Any, /) -> str:
         """Names the item in the ledger; changes when anything changes that the outputs depend on."""
 
-    def __call__(self, item: Any, work: Workspace) -> Iterable[Any]:
+    def __call__(self, item: Any, work: Workspace, /) -> Iterable[Any]:
         """The outputs of one item. Raises `Rejected` or `Retry`; anything else is a bug and keeps its traceback."""
 
 
