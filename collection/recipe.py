@@ -3,6 +3,7 @@
 What only changes where or how fast a build runs is a command-line flag.
 """
 
+import math
 import tomllib
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+
+SHORTEST = Fraction(1, 10)
+"""Seconds from a clip's first frame to its last: temporal information is measured between frames so far apart."""
 
 
 class Settings(BaseModel):
@@ -61,6 +66,15 @@ class ScanSettings(Settings):
     crf: Annotated[int, Field(ge=0, le=51)] = 18
     """x264's constant rate factor of the clips."""
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> "ScanSettings":
+        if (self.length - 1) / self.rate < SHORTEST:
+            raise ValueError(
+                f"length = {self.length} at rate = {self.rate} is shorter than {SHORTEST} s, so motion cannot be measured; "
+                f"use at least {math.ceil(SHORTEST * self.rate) + 1} frames"
+            )
+        return self
 
 
 class SelectSettings(Settings):

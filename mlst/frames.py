@@ -1,12 +1,47 @@
-"""A clip's canonical picture: the only thing statistics see."""
+"""A clip's canonical picture: the only thing statistics see.
 
-from dataclasses import dataclass
+Two stages, because the active picture is known only when the whole clip is: `reduce` makes a small copy of every
+frame as it is decoded, `canonical` makes the pictures of one clip from those. The same content in another size,
+letterbox, pixel shape, range or frame rate gives nearly the same canonical picture; its native picture does not
+(docs/levels.md).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property, wraps
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.records import Box
+
+T = TypeVar("T")
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
+
+LINES = 240
+"""Pixels on the short side of the canonical picture."""
+LONGEST = 960
+"""Pixels on its long side at most; a wider picture is squeezed."""
+GRID_STEP = Fraction(1, 10) - Fraction(1, 400)
+"""Seconds from one grid frame to the next at least: 10 Hz, less 2.5 ms for time stamps that jitter or were rounded."""
+
+REDUCED_LINES = 480
+"""Box decimation stops at this short side, so that bars may take half of it and `LINES` still remain."""
+CHROMA_LINES = 60
+BAR_CODES = 8
+"""A row or column is a bar while its brightest sample stays within this many 8-bit codes of black."""
+ACTIVE_SHARE = 0.3
+"""Less than this share of a side is no active picture: the scene is dark. A 9:16 picture in 16:9 leaves 0.316."""
+COMB_CODES = 8
+"""Difference between neighbouring lines, in 8-bit codes, from which it may be combing."""
+COMB_CONTRAST = 2
+"""Times that combing lines differ more from their neighbours than from the next lines of their own field."""
+SAMPLED_ROWS = 16
+"""One in so many rows is looked at for combing and for codes outside the nominal range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +54,11 @@ class PictureFormat:
     """Whether luma codes span the whole range instead of 16..235 (8 bit)."""
     sar: Fraction
     """Width of a stored pixel over its height."""
+
+    @property
+    def nominal(self) -> tuple[int, int]:
+        """Luma codes of black and white."""
+        return nominal(self.depth, self.full_range)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +73,216 @@ class Picture:
     u: Plane
     """(h, w) chroma codes, subsampled as stored; mid-grey for grey video."""
     v: Plane
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """What is kept of a frame until its clip is measured: its own memory, at most about 1.3 MB for 8-bit video."""
+
+    y: Plane
+    """(H // k, W // k) luma codes, means of k x k boxes."""
+    chroma: Plane
+    """(2, h, w) chroma codes, boxed to a short side of `CHROMA_LINES` or a little more."""
+    k: int
+    rows: Plane
+    """(H // k,) brightest sample of each row of `y`."""
+    columns: Plane
+    """(W // k,) brightest sample of each column."""
+    comb: float
+    """Share of sampled pixels that show interlace combing."""
+    clipped: float
+    """Share of sampled luma codes outside the nominal range."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The canonical pictures of one clip: active picture, square pixels, `LINES` on the short side, integer codes."""
+
+    luma: Plane
+    """(N, H, W) luma codes as stored, every frame of the clip."""
+    chroma: Plane
+    """(G, 2, h, w) U and V codes of the grid frames, at most `CHROMA_LINES` on the short side."""
+    times: tuple[Fraction, ...]
+    """Seconds of the N frames, rising."""
+    format: PictureFormat
+    """Of the codes; `sar` is 1."""
+    box: Box
+    scale: float
+    """Lines of the canonical picture over lines of the source's active picture; above 1 it was enlarged."""
+    defects: NDArray[np.float64]
+    """(N, 2) `Reduced.comb` and `Reduced.clipped`."""
+    _shared: dict[Callable[..., Any], Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def low_resolution(self) -> bool:
+        """Whether the source had fewer lines than the canonical picture."""
+        return self.scale > 1
+
+    @cached_property
+    def grid(self) -> tuple[int, ...]:
+        """Positions of the frames on the 10 Hz grid; the first is 0."""
+        return grid(self.times)
+
+    @cached_property
+    def intervals(self) -> NDArray[np.float64]:
+        """(G - 1,) seconds between grid neighbours."""
+        times = [self.times[i] for i in self.grid]
+        return np.array([float(b - a) for a, b in pairwise(times)])
+
+    @cached_property
+    def luma8(self) -> NDArray[np.uint8]:
+        """(G, H, W) luma of the grid frames on a full 0..255 scale, whatever the depth and range of the source."""
+        lo, hi = self.format.nominal
+        codes = np.arange(1 << self.format.depth)
+        table = np.rint((codes.clip(lo, hi) - lo) * (255 / (hi - lo))).astype(np.uint8)
+        return table[self.luma[list(self.grid)]]
+
+
+def nominal(depth: int, full_range: bool) -> tuple[int, int]:
+    """Luma codes of black and white: 0 and 2^depth - 1, or 16 and 235 scaled to the depth (ITU-R BT.601, BT.709)."""
+    unit = 1 << (depth - 8)
+    return (0, 256 * unit - 1) if full_range else (16 * unit, 235 * unit)
+
+
+def shared(compute: Callable[[Frames], T]) -> Callable[[Frames], T]:
+    """As `functools.cached_property`, for a function outside the class: computed once per `Frames`, freed with it."""
+
+    @wraps(compute)
+    def once(frames: Frames) -> T:
+        if compute not in frames._shared:
+            frames._shared[compute] = compute(frames)
+        return cast(T, frames._shared[compute])
+
+    return once
+
+
+def reduce(picture: Picture, fmt: PictureFormat) -> Reduced:
+    """The small copy of a decoded frame: luma boxed by k = short side // `REDUCED_LINES`, chroma to about 60 lines."""
+    short = min(picture.y.shape)
+    k = max(1, short // REDUCED_LINES)
+    y = _boxed(picture.y, k)
+    chroma = [_boxed(plane, max(1, min(plane.shape) // CHROMA_LINES)) for plane in (picture.u, picture.v)]
+    comb, clipped = _defects(picture.y, fmt)
+    return Reduced(y, _stacked(chroma), k, y.max(axis=1), y.max(axis=0), comb, clipped)
+
+
+def canonical(reduced: Sequence[Reduced], times: Sequence[Fraction], fmt: PictureFormat) -> Frames:
+    """The canonical pictures of a clip's frames, all of one size, at exact `times` in seconds.
+
+    Raises ValueError for no frames, times that do not rise or do not match, or frames of different sizes.
+    """
+    if not reduced or len(reduced) != len(times):
+        raise ValueError(
+            f"a clip needs one time for each of its frames, got {len(reduced)} frames, {len(times)} times"
+        )
+    if any(b <= a for a, b in pairwise(times)):
+        raise ValueError(f"times must rise from frame to frame, got {[str(t) for t in times]}")
+    if len({r.y.shape for r in reduced}) > 1:
+        raise ValueError(f"frames of one clip must be of one size, got {sorted({r.y.shape for r in reduced})}")
+    dark = fmt.nominal[0] + (BAR_CODES << (fmt.depth - 8))
+    top, bottom = active_span(np.max([r.rows for r in reduced], axis=0), dark)
+    left, right = active_span(np.max([r.columns for r in reduced], axis=0), dark)
+    height, width = reduced[0].y.shape
+    box = Box(left / width, top / height, right / width, bottom / height)
+    size = canonical_size((right - left) * fmt.sar, Fraction(bottom - top))
+    lines = min((right - left) * fmt.sar, Fraction(bottom - top)) * reduced[0].k
+    return Frames(
+        luma=_stacked([resized(r.y[top:bottom, left:right], *size) for r in reduced]),
+        chroma=_stacked([_chroma(reduced[i].chroma, box) for i in grid(times)]),
+        times=tuple(times),
+        format=PictureFormat(fmt.depth, fmt.full_range, Fraction(1)),
+        box=box,
+        scale=float(LINES / lines),
+        defects=np.array([(r.comb, r.clipped) for r in reduced]),
+    )
+
+
+def grid(times: Sequence[Fraction]) -> tuple[int, ...]:
+    """Positions of the frames that lie at least `GRID_STEP` apart, greedily from the first."""
+    chosen = [0]
+    for position, time in enumerate(times):
+        if time - times[chosen[-1]] >= GRID_STEP:
+            chosen.append(position)
+    return tuple(chosen)
+
+
+def active_span(brightest: NDArray[Any], dark: int) -> tuple[int, int]:
+    """`[start, end)` of a side without bars, from the brightest sample of each of its lines.
+
+    Bars come in pairs: where the two differ by more than 1/16 of the side, the larger one is taken for dark picture
+    and both are cut to the smaller. One line in 200, at least one, goes with each bar: its edge is soft. A side of
+    which less than `ACTIVE_SHARE` would remain, a black one included, is kept whole.
+    """
+    size = len(brightest)
+    bright = np.flatnonzero(brightest > dark)
+    if not len(bright):
+        return 0, size
+    before, after = int(bright[0]), size - 1 - int(bright[-1])
+    if abs(before - after) * 16 > size:
+        before = after = min(before, after)
+    edge = max(1, round(size / 200))
+    start, end = before + edge * (before > 0), size - after - edge * (after > 0)
+    return (start, end) if end - start >= ACTIVE_SHARE * size else (0, size)
+
+
+def canonical_size(width: Fraction, height: Fraction) -> tuple[int, int]:
+    """(width, height) in square pixels: `LINES` on the short side, the other even, at most `LONGEST`."""
+    long = min(LONGEST, 2 * round(LINES * max(width, height) / min(width, height) / 2))
+    return (long, LINES) if width >= height else (LINES, long)
+
+
+def resized(plane: Plane, width: int, height: int) -> Plane:
+    """Area average where a side shrinks, bilinear where it grows; codes rounded to integers."""
+    old_height, old_width = plane.shape
+    smaller = (min(width, old_width), min(height, old_height))
+    if smaller != (old_width, old_height):
+        plane = cv2.resize(plane, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (width, height):
+        plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
+    return plane
+
+
+def _boxed(plane: Plane, k: int) -> Plane:
+    """(H // k, W // k) rounded means of k x k boxes, a copy; up to k - 1 lines at right and bottom are left out."""
+    if k == 1:
+        return plane.copy()
+    height, width = plane.shape[0] // k, plane.shape[1] // k
+    whole = plane[: height * k, : width * k]
+    return cast(Plane, cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _defects(y: Plane, fmt: PictureFormat) -> tuple[float, float]:
+    """Shares of combed pixels and of codes outside the nominal range, on one row in `SAMPLED_ROWS` at full height.
+
+    Combing alternates from line to line: a pixel differs from both neighbours in one direction, and these from theirs
+    in the other, by more than `COMB_CODES` and by `COMB_CONTRAST` times what it differs from those two lines away;
+    and so does the pixel to its left. Texture and grain rarely do so over five lines.
+    """
+    lo, hi = fmt.nominal
+    rows = y[min(2, len(y) - 1) :: SAMPLED_ROWS]
+    clipped = 0.0 if fmt.full_range else float(np.mean((rows < lo) | (rows > hi)))
+    if len(y) < 5:
+        return 0.0, clipped
+    wide = np.int16 if fmt.depth <= 12 else np.int32
+    lines: list[NDArray[Any]] = [y[i : len(y) - 4 + i : SAMPLED_ROWS].astype(wide) for i in range(5)]
+    above2, above, here, below, below2 = lines
+    steps = (above2 - above, here - above, here - below, below2 - below)
+    contrast = np.maximum(np.minimum.reduce(steps), -np.maximum.reduce(steps))
+    field = np.maximum(np.abs(above2 - here), np.abs(below2 - here))
+    combed = (contrast > COMB_CODES << (fmt.depth - 8)) & (contrast >= COMB_CONTRAST * field)
+    return float(np.mean(combed[:, 1:] & combed[:, :-1])) if combed.shape[1] > 1 else 0.0, clipped
+
+
+def _chroma(planes: Plane, box: Box) -> Plane:
+    """(2, h, w) the active part of `Reduced.chroma`, shrunk to `CHROMA_LINES` where it is larger."""
+    height, width = planes.shape[1:]
+    top, bottom = round(box.top * height), max(round(box.bottom * height), round(box.top * height) + 1)
+    left, right = round(box.left * width), max(round(box.right * width), round(box.left * width) + 1)
+    active = planes[:, top:bottom, left:right]
+    factor = max(1.0, min(active.shape[1:]) / CHROMA_LINES)
+    size = round(active.shape[2] / factor), round(active.shape[1] / factor)
+    return _stacked([resized(plane, *size) for plane in active])
+
+
+def _stacked(planes: Sequence[Plane]) -> Plane:
+    return cast(Plane, np.stack(planes))

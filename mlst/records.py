@@ -85,7 +85,7 @@ class Probe:
     duration: Fraction
     """Seconds from the first pts to the end of the last frame."""
     rate: Fraction
-    """Frames per second: reciprocal of the median distance between neighbouring pts."""
+    """Frames per second, from the usual distance between neighbouring pts; see `collection.probe.frame_rate`."""
     packets: int
     packets_sha256: str
     """Over the payloads of the video packets in decoding order: survives remuxing, changes with re-encoding."""
@@ -119,7 +119,7 @@ class Stream:
     frames: int
     """Frames decoded, each once."""
     decode_errors: int
-    """Packets that the decoder refused and that were passed over."""
+    """Packets that the decoder refused, and frames that are damaged or whose pts does not rise."""
     time_base: Fraction
     first_pts: int
     last_pts: int
@@ -128,7 +128,7 @@ class Stream:
     stride: int
     """Every `stride`-th frame is used, so that `rate / stride` is at most the recipe's rate."""
     variable: bool
-    """Whether frame distances vary by more than 10 % of their median."""
+    """Whether more than 1 % of the frame distances differ from their median by more than 10 % and one tick."""
     width: int
     """Stored picture after rotation, before pixel aspect ratio."""
     height: int
@@ -150,11 +150,12 @@ class Stream:
 class Transition:
     """A change of shot; its frames belong to neither shot.
 
-    A cut is empty: `start == end` is the first frame of the new shot. A dissolve or fade covers `[start, end)`.
+    A cut is empty: `start == end` is the first frame of the new shot. A dissolve or fade covers `[start, end)`. A break
+    is no work of an editor: the picture changes its size or a hole gapes in time (empty), or frames are damaged.
     """
 
     kind: str
-    """`cut`, `dissolve` or `fade`."""
+    """`cut`, `dissolve`, `fade` or `break`."""
     start: int
     end: int
 
@@ -235,6 +236,8 @@ class Statistics:
     """Share of luma samples outside the nominal range."""
     comb_ratio: float
     """Share of pixels that show interlace combing."""
+    scale: float
+    """Lines of the canonical picture over lines of the source's active picture; above 1 it was enlarged."""
 
 
 @dataclass(frozen=True, slots=True)

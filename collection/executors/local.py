@@ -12,8 +12,9 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -22,6 +23,8 @@ from collection.workspace import Workspace
 from mlst.records import canonical_json, decode
 
 PRELOAD = ["collection.pipeline"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Items run side by side; threads inside them would wait for one another."""
 GRACE = 5.0
 """Seconds a worker has to exit after it has sent its outcome."""
 
@@ -36,6 +39,8 @@ class Local:
         """One outcome per item, as they finish. Workers die with this process, even when it is killed."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
+        with _environment(ONE_THREAD):
+            forkserver.ensure_running()
         waiting, running = iter(items), list[_Job]()
         try:
             while True:
@@ -51,6 +56,19 @@ class Local:
         finally:
             for job in running:
                 _kill(job)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 _END = object()

@@ -1,0 +1,189 @@
+"""Spatial and temporal information, ITU-T P.910 (10/2023), clause 7.8 and annex B.
+
+SI is the population standard deviation of the 3x3 Sobel gradient's magnitude over the inside of the picture (without
+its one-pixel border), TI that of the difference from the frame before, both on a 0..255 scale. Two scales are used:
+
+* "legacy", as in the editions up to 2008: luma codes clipped to their nominal range and stretched to 0..255. Levels
+  are decided on it: the published distributions use it.
+* "PQ", as in the editions since 2022: codes through a display model (BT.1886 simplified to a gamma of 2.4, 0.1 to
+  300 cd/m2) and the PQ transfer function of SMPTE ST 2084, times 255. Every source counts as SDR.
+
+All sums are of integers: results depend neither on the order of summation nor on SIMD width. Gradient magnitudes are
+irrational and therefore rounded to 2^-20 code (2^-34 of the range in the PQ scale).
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mlst.frames import Frames, Plane, nominal, shared
+from mlst.statistics.base import statistic
+
+PQ_BITS = 24
+"""Fixed-point bits of the PQ scale: squared gradients, 2 (4 * 2^24)^2 at most, are still exact in float64."""
+EXACT = 2.0**53
+"""Integers below are exact in float64, and so are sums of such while they stay below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Integer pictures and what makes 0..255 of them."""
+
+    table: NDArray[np.float64]
+    """(2^depth,) integer value of each code, at most 2^24."""
+    unit: float
+    """Size of integer 1 on the 0..255 scale."""
+    fraction_bits: int
+    """To which gradient magnitudes are rounded."""
+
+    def picture(self, codes: Plane) -> NDArray[np.float64]:
+        """(H, W) integers for the codes of a (H, W) plane."""
+        if codes.dtype == np.uint8:
+            return cast(NDArray[np.float64], cv2.LUT(codes, self.table))
+        return self.table.take(codes, mode="clip")
+
+
+@cache
+def legacy(depth: int, full_range: bool) -> Scale:
+    """Codes clipped to the nominal range."""
+    lo, hi = nominal(depth, full_range)
+    return Scale(np.arange(1 << depth).clip(lo, hi) - float(lo), 255 / (hi - lo), 20)
+
+
+@cache
+def pq(depth: int, full_range: bool) -> Scale:
+    """Codes through the display model and the PQ function, in fixed point."""
+    lo, hi = nominal(depth, full_range)
+    normal = (np.arange(1 << depth).clip(lo, hi) - lo) / (hi - lo)
+    light = (300 - 0.1) * normal**2.4 + 0.1
+    power = (light / 10_000) ** 0.1593017578125
+    signal = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    return Scale(np.rint(signal * 2**PQ_BITS), 255 / 2**PQ_BITS, 10)
+
+
+def spatial_sums(picture: NDArray[np.float64], fraction_bits: int) -> tuple[int, int, int]:
+    """(pixels, sum of magnitudes * 2^fraction_bits, sum of squared magnitudes) of the Sobel gradient, exactly.
+
+    `picture`: (H, W) integers of at most 2^24; the border is left out.
+    """
+    if min(picture.shape) < 3:
+        return 1, 0, 0
+    x, y = (cv2.Sobel(picture, cv2.CV_64F, *axes)[1:-1, 1:-1] for axes in ((1, 0), (0, 1)))
+    squares = x * x + y * y
+    magnitudes = np.rint(np.sqrt(squares) * 2**fraction_bits)
+    return squares.size, _exact(magnitudes.sum(), magnitudes), _exact(squares.sum(), squares)
+
+
+def temporal_sums(picture: NDArray[np.float64], previous: NDArray[np.float64]) -> tuple[int, int, int]:
+    """(pixels, sum, sum of squares) of the difference of two (H, W) pictures of integers up to 2^24, exactly."""
+    difference = picture - previous
+    squares = difference * difference
+    return difference.size, int(difference.sum()), _exact(squares.sum(), squares)
+
+
+def deviation(n: int, total: int, squares: int, fraction_bits: int = 0) -> float:
+    """Population standard deviation from integer sums, `total` in units of 2^-fraction_bits."""
+    scaled = (n * squares << 2 * fraction_bits) - total * total
+    return math.sqrt(max(0, scaled) / (n * n << 2 * fraction_bits))
+
+
+def _exact(total: float, values: NDArray[np.float64]) -> int:
+    """Sum of a (H, W) array of integers in 0..2^53, W below 2^10, given the sum that float64 came to.
+
+    While that is below 2^53 no addition was rounded; else rows are added in int64 and then as Python integers.
+    """
+    return int(total) if total < EXACT else sum(values.astype(np.int64).sum(axis=1).tolist())
+
+
+@shared
+def spatial(frames: Frames) -> NDArray[np.float64]:
+    """(G, 2) SI and mean gradient magnitude of every grid frame, legacy scale."""
+    scale = legacy(frames.format.depth, frames.format.full_range)
+    rows = []
+    for i in frames.grid:
+        n, total, squares = spatial_sums(scale.picture(frames.luma[i]), scale.fraction_bits)
+        mean = total / (n << scale.fraction_bits)
+        rows.append((deviation(n, total, squares, scale.fraction_bits) * scale.unit, mean * scale.unit))
+    return np.array(rows)
+
+
+@shared
+def temporal(frames: Frames) -> NDArray[np.float64]:
+    """(N - 1,) TI between neighbouring frames of the clip, legacy scale."""
+    return _ti(frames.luma, legacy(frames.format.depth, frames.format.full_range))
+
+
+@shared
+def temporal10(frames: Frames) -> NDArray[np.float64]:
+    """(G - 1,) TI between neighbours on the 10 Hz grid, legacy scale."""
+    return _ti([frames.luma[i] for i in frames.grid], legacy(frames.format.depth, frames.format.full_range))
+
+
+def _ti(planes: Iterable[Plane], scale: Scale) -> NDArray[np.float64]:
+    pairs = pairwise(scale.picture(plane) for plane in planes)
+    return np.array([deviation(*temporal_sums(b, a)) * scale.unit for a, b in pairs])
+
+
+@statistic
+def si(frames: Frames) -> float:
+    """Mean SI over the grid: the recommended average of P.910 (10/2023), clause 7.8."""
+    return float(spatial(frames)[:, 0].mean())
+
+
+@statistic
+def si_p95(frames: Frames) -> float:
+    """95th percentile of SI over the grid."""
+    return float(np.percentile(spatial(frames)[:, 0], 95))
+
+
+@statistic
+def si_std(frames: Frames) -> float:
+    """Standard deviation of SI over the grid."""
+    return float(spatial(frames)[:, 0].std())
+
+
+@statistic
+def si_pq(frames: Frames) -> float:
+    """Mean SI over the grid in the PQ scale."""
+    scale = pq(frames.format.depth, frames.format.full_range)
+    bits = scale.fraction_bits
+    values = [deviation(*spatial_sums(scale.picture(frames.luma[i]), bits), bits) for i in frames.grid]
+    return float(np.mean(values)) * scale.unit
+
+
+@statistic
+def ti(frames: Frames) -> float:
+    """Mean TI between neighbouring frames, whatever their rate."""
+    return float(temporal(frames).mean())
+
+
+@statistic
+def ti10(frames: Frames) -> float:
+    """Mean TI between grid neighbours: hardly depends on the frame rate."""
+    return float(temporal10(frames).mean())
+
+
+@statistic
+def ti10_p95(frames: Frames) -> float:
+    """95th percentile of TI between grid neighbours."""
+    return float(np.percentile(temporal10(frames), 95))
+
+
+@statistic
+def ti10_max(frames: Frames) -> float:
+    """Largest TI between grid neighbours: the aggregation of P.910 before 2022."""
+    return float(temporal10(frames).max())
+
+
+@statistic
+def ti_pq(frames: Frames) -> float:
+    """Mean TI between grid neighbours in the PQ scale."""
+    scale = pq(frames.format.depth, frames.format.full_range)
+    return float(_ti([frames.luma[i] for i in frames.grid], scale).mean())

@@ -1,0 +1,160 @@
+"""Texture of the grid frames: DCT energy, gradients, grey-level co-occurrence, interpolation error.
+
+SI is the spread of gradients, not their amount: a picture filled evenly with fine texture has a lower SI than one
+half filled. These columns say the rest.
+"""
+
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mlst.frames import Frames, shared
+from mlst.statistics import p910
+from mlst.statistics.base import statistic
+
+BLOCK = 16
+"""Side of the blocks of `dct_energy` and `dct_change`."""
+GREYS = 16
+"""Grey levels of the co-occurrence matrix."""
+# fmt: off
+HEVC_COSINES = (
+    64, 90, 90, 90, 89, 88, 87, 85, 83, 82, 80, 78, 75, 73, 70, 67,
+    64, 61, 57, 54, 50, 46, 43, 38, 36, 31, 25, 22, 18, 13, 9, 4,
+)
+# fmt: on
+"""ITU-T H.265, 8.6.4.2: entry k of the 32-point transform's first column, about 64 sqrt(2) cos(k pi / 64)."""
+
+
+@cache
+def hevc_matrix(size: int) -> NDArray[np.float64]:
+    """(size, size) integer DCT-II of H.265 for 8, 16 or 32 points; row i is the basis function of frequency i."""
+    table = np.array([*HEVC_COSINES, 0])
+    k = (32 // size) * np.outer(np.arange(size), 2 * np.arange(size) + 1) % 128
+    k = np.minimum(k, 128 - k)
+    matrix = np.where(k > 32, -table[np.minimum(64 - k, 32)], table[np.minimum(k, 32)])
+    matrix[0] = 64
+    return matrix.astype(np.float64)
+
+
+@cache
+def vca_weights(size: int) -> NDArray[np.float64]:
+    """(size, size) weights of VCA: floor(255 exp((ij / size^2)^2 - 1)), 1-based; 0 for DC, 27 for its neighbours."""
+    index = np.arange(1, size + 1)
+    weights: NDArray[np.float64] = np.floor(255 * np.exp((np.outer(index, index) / size**2) ** 2 - 1))
+    weights[0, 0], weights[0, 1], weights[1, 0] = 0, 27, 27
+    return weights
+
+
+def block_energies(pictures: NDArray[np.uint8], size: int, low_pass: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    """((N, K) energies, (N, K) DC coefficients) of the K `size` x `size` blocks of (N, H, W) pictures: whole numbers.
+
+    The energy of Menon et al. 2022, VCA: Video Complexity Analyzer, as its version 2 computes it on 8-bit luma: the
+    edge is padded by replication, the transform is that of H.265 with its rounding shifts, along rows first, and a
+    block's energy is sum floor(weight |C| / 256). With `low_pass` (size 16 and 32) blocks are halved first by 2 x 2
+    means, the transform is of half the size, and energies are doubled.
+    """
+    count, height, width = pictures.shape
+    edges = ((0, 0), (0, -height % size), (0, -width % size))
+    picture = np.pad(pictures, edges, mode="edge").astype(np.uint16)
+    if low_pass:
+        picture = picture[:, 0::2] + picture[:, 1::2]
+        picture = picture[..., 0::2] + picture[..., 1::2]
+    side = size // 2 if low_pass else size
+    _, height, width = picture.shape
+    blocks = picture.reshape(count, height // side, side, width // side, side).swapaxes(2, 3).reshape(-1, side, side)
+    total = blocks.sum(axis=(1, 2), dtype=np.int64)
+    coefficients = _hevc_transform((blocks // 4 if low_pass else blocks).astype(np.float64))
+    energies = np.floor(np.abs(coefficients) * (vca_weights(size)[:side, :side] / 256)).sum(axis=(1, 2))
+    if low_pass:
+        return 2 * energies.reshape(count, -1), (total >> (1 if size == 16 else 3)).reshape(count, -1)
+    return energies.reshape(count, -1), coefficients[:, 0, 0].reshape(count, -1)
+
+
+def _hevc_transform(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K, S, S) coefficients of 8-bit blocks, frequencies of columns first: H.265's forward transform, transposed."""
+    side = blocks.shape[-1]
+    shift = side.bit_length() - 1
+    basis = hevc_matrix(side).T
+    rows = np.floor((blocks.reshape(-1, side) @ basis + 2 ** (shift - 2)) / 2 ** (shift - 1))
+    columns = np.ascontiguousarray(rows.reshape(blocks.shape).swapaxes(1, 2)).reshape(-1, side)
+    coefficients: NDArray[np.float64] = np.floor((columns @ basis + 2 ** (shift + 5)) / 2 ** (shift + 6))
+    return coefficients.reshape(blocks.shape)
+
+
+@shared
+def energies(frames: Frames) -> NDArray[Any]:
+    """(G, K) block energies of the grid frames."""
+    return block_energies(frames.luma8, BLOCK, low_pass=True)[0]
+
+
+@statistic
+def dct_energy(frames: Frames) -> float:
+    """VCA's E: mean block energy / 90, not truncated to an integer. 16 x 16 blocks, low-pass."""
+    return float(energies(frames).mean()) / 90
+
+
+@statistic
+def dct_change(frames: Frames) -> float:
+    """VCA's h: mean absolute change of block energy between grid neighbours / 18."""
+    return float(np.abs(np.diff(energies(frames), axis=0)).mean()) / 18
+
+
+@statistic
+def gradient_mean(frames: Frames) -> float:
+    """Mean magnitude of the Sobel gradient, on the scale of `si`."""
+    return float(p910.spatial(frames)[:, 1].mean())
+
+
+@statistic
+def laplacian_var(frames: Frames) -> float:
+    """Mean variance of the Laplacian (4 neighbours, without the border): sharpness, very sensitive to coding."""
+    laplacians = [cv2.Laplacian(picture, cv2.CV_16S)[1:-1, 1:-1] for picture in frames.luma8]
+    return float(np.mean([np.var(values, dtype=np.float64) if values.size else 0.0 for values in laplacians]))
+
+
+@shared
+def cooccurrence(frames: Frames) -> NDArray[np.float64]:
+    """(G, GREYS, GREYS) symmetric frequencies of grey levels at right and lower neighbours."""
+    matrices = []
+    for picture in frames.luma8 // (256 // GREYS):
+        pairs = ((picture[:, :-1], picture[:, 1:]), (picture[:-1], picture[1:]))
+        counts = sum(np.bincount((a * GREYS + b).ravel(), minlength=GREYS**2) for a, b in pairs)
+        matrix = np.reshape(counts, (GREYS, GREYS))
+        matrices.append((matrix + matrix.T) / (2 * matrix.sum()))
+    return np.stack(matrices)
+
+
+@statistic
+def glcm_contrast(frames: Frames) -> float:
+    """Haralick's contrast: mean squared difference of neighbouring grey levels, of 16."""
+    level = np.arange(GREYS)
+    return float((cooccurrence(frames) * (level[:, None] - level) ** 2).sum(axis=(1, 2)).mean())
+
+
+@statistic
+def glcm_entropy(frames: Frames) -> float:
+    """Entropy of the co-occurrence matrix in bits, 0 to 8: how widely luma spreads."""
+    p = cooccurrence(frames)
+    return float(-(p * np.log2(np.where(p > 0, p, 1))).sum(axis=(1, 2)).mean())
+
+
+@statistic
+def interpolation_error(frames: Frames) -> float:
+    """Mean of three errors of predicting a pixel from its neighbours (all four, left and right, above and below).
+
+    Each is a sum of absolute errors over the sum of luma: WebRTC's spatial prediction errors (`content_analysis`).
+    """
+    errors = []
+    for picture in frames.luma8:
+        whole = picture.astype(np.int32)
+        here = whole[1:-1, 1:-1]
+        across = whole[1:-1, :-2] + whole[1:-1, 2:]
+        down = whole[:-2, 1:-1] + whole[2:, 1:-1]
+        halves = (
+            np.abs(4 * here - across - down).sum() / 4 + sum(np.abs(2 * here - s).sum() for s in (across, down)) / 2
+        )
+        errors.append(halves / (3 * max(1, int(here.sum()))))
+    return float(np.mean(errors))
