@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from collection.stage import DONE, FAILED, REJECTED, Outcome, Stage
-from collection.workspace import Workspace
+from collection.workspace import Workspace, atomic
 from mlst.records import canonical_json, decode, digest, encode
 
 ATTEMPTS = 3
@@ -20,6 +20,9 @@ ATTEMPTS = 3
 
 BLAMELESS = ("blocked", "network", "disk_full", "unknown")
 """Failures that say nothing about the item; they never lead to quarantine."""
+
+ITEMS = "items.txt"
+"""The keys of a stage's items, one per line: what the outcomes have to add up to while a build runs."""
 
 DETAIL = 4000
 """Characters of a detail that are kept: the end of a traceback says most."""
@@ -142,6 +145,9 @@ def run(
     keyed = {stage.key(item): item for item in items}
     todo = [item for key, item in keyed.items() if key not in entries or _open(entries[key], work, again)]
     known = {key: entries[key].outcome for key in keyed if key in entries}
+    if todo:
+        with atomic(work.path(work.folder) / ITEMS) as file:
+            file.writelines(f"{key}\n".encode() for key in keyed)
     watcher.begin(stage.name, len(keyed), len(keyed) - len(todo))
     for outcome in executor(stage, todo, work):
         ledger.append([outcome])

@@ -1,0 +1,88 @@
+"""Pictures of a built dataset: what the nine levels look like, and where its clips lie between the thresholds."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from collection.report.rows import Row
+from mlst.levels import Levels
+
+RGB = NDArray[np.uint8]
+
+NAMES = ("low", "medium", "high")
+
+
+def decode_frames(shard: Path, offset: int, size: int) -> list[RGB]:
+    """All frames of the clip whose video is `size` bytes from `offset` of a shard, each RGB (H, W, 3)."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    with av.open(io.BytesIO(data), "r", format="mov") as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+
+
+def strip(dataset: Path, row: Row, count: int = 5) -> RGB:
+    """`count` frames of a clip side by side, evenly spread over its time."""
+    frames = decode_frames(dataset / row.shard, row.offset, row.size)
+    return np.concatenate([frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)], axis=1)
+
+
+def level_sheet(dataset: Path, rows: Sequence[Row], per_level: int = 2) -> Figure:
+    """The 3 x 3 grid of levels, texture rightwards and motion downwards, with `per_level` clips in each cell."""
+    figure = Figure(figsize=(11, 1.2 + 3.7 * per_level), layout="constrained")
+    figure.suptitle("Spatial level: texture (mean SI)  \N{RIGHTWARDS ARROW}", fontsize=12)
+    figure.supylabel("\N{LEFTWARDS ARROW}  Temporal level: motion (mean TI, 10 Hz)", fontsize=12)
+    for position, axes in enumerate(figure.subplots(3, 3).flat):
+        t, s = divmod(position, 3)
+        cell = _spread([row for row in rows if (row.s, row.t) == (s, t)], per_level)
+        strips = [strip(dataset, row, 3) for row in cell]
+        side = strips[0].shape[0] if strips else 256
+        blank = np.full((side, 3 * side, 3), 245, np.uint8)
+        axes.imshow(np.concatenate([*strips, *[blank] * (per_level - len(strips))], axis=0))
+        axes.set_title(f"S{s}T{t}: {NAMES[s]} texture, {NAMES[t]} motion", fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        values = [f"SI {row.si:.0f}, TI {row.ti10:.1f}" for row in cell]
+        axes.set_xlabel("   |   ".join(values) or "no clips", fontsize=8)
+    return figure
+
+
+def _spread(rows: Sequence[Row], count: int) -> list[Row]:
+    """Up to `count` rows, from different sources where there are several, in order of their keys."""
+    first_of: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row.key):
+        first_of.setdefault(row.source, row)
+    chosen = list(first_of.values())[:count]
+    rest = [row for row in sorted(rows, key=lambda row: row.key) if row not in chosen]
+    return chosen + rest[: count - len(chosen)]
+
+
+def scatter(rows: Sequence[Row], levels: Levels) -> Figure:
+    """Every clip by SI and TI, with the thresholds that cut the plane into levels."""
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for split, marker in (("train", "o"), ("validation", "s"), ("test", "^")):
+        chosen = [row for row in rows if row.split == split]
+        axes.scatter([r.si for r in chosen], [r.ti10 for r in chosen], s=14, alpha=0.6, marker=marker, label=split)
+    for cut in levels.si:
+        axes.axvline(cut, color="0.3", linewidth=0.8)
+    for cut in levels.ti10:
+        axes.axhline(cut, color="0.3", linewidth=0.8)
+    axes.set_xlabel("SI (mean over the clip, 240 lines)")
+    axes.set_ylabel("TI (mean over the clip, 10 Hz)")
+    axes.set_yscale("symlog", linthresh=5)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def png(figure: Figure, dots: int = 110) -> bytes:
+    """A figure as PNG bytes without date or software name, so that equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dots, metadata={"Software": None})
+    return buffer.getvalue()

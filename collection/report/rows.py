@@ -1,0 +1,30 @@
+"""The columns of `metadata/clips.parquet` that the report looks at."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One clip of a built dataset."""
+
+    key: str
+    source: str
+    level: str
+    s: int
+    t: int
+    split: str
+    si: float
+    ti10: float
+    frames: int
+    shard: str
+    offset: int
+    size: int
+
+
+def read_rows(dataset: Path) -> list[Row]:
+    """All clips of the dataset in the folder `dataset`, in the order of its index."""
+    table = pq.read_table(dataset / "metadata" / "clips.parquet", columns=[field.name for field in fields(Row)])
+    return [Row(**values) for values in table.to_pylist()]
