@@ -11,7 +11,7 @@ from collection.pack import PackStage, plan_shards
 from collection.recipe import Recipe
 from collection.run import Executor, Result, Watcher, run
 from collection.scan import ScanStage
-from collection.select import Selection, select
+from collection.select import Selection, complete, select
 from collection.stage import Outcome, Stage
 from collection.workspace import Workspace
 from mlst.dataset import Dataset
@@ -62,20 +62,16 @@ class NothingChosenError(RuntimeError):
 
 
 def build(order: Order, out: Path, do: Driver) -> Built:
-    """From a manifest's rows to a dataset in the folder `out`."""
-    recipe, sources = order.recipe, {source.id: source for source in order.sources}
+    """From a manifest's rows to a dataset in the folder `out`. Raises `NothingChosenError`."""
+    recipe = order.recipe
 
     fetched = do(order.fetch, order.sources)  # Source -> Video
     videos = by_source(fetched.outputs)
     scanned = do(ScanStage(recipe.scan), fetched.outputs)  # Video -> Scan: shots, measured and encoded clips
     scans = by_source(scanned.outputs)
-    selection = select(scanned.outputs, sources, order.levels, recipe.select)  # pure: levels, splits, quotas
-    if not selection.chosen:
-        raise NothingChosenError(
-            f"no dataset: {len(sources)} sources gave {len(scans)} videos with {len(selection.dropped)} clips, "
-            f"none of which was chosen ({_counted(selection.reasons())}); the table says what became of each source"
-        )
-    plans = plan_shards(selection.chosen, scans, videos, sources, recipe.pack)  # pure: which clip in which shard
+    sources = {s.id: complete(s, videos[s.id].upstream) for s in order.sources if s.id in videos}
+    selection = _some(select(scanned.outputs, sources, order.levels, recipe.select))  # levels, splits, quotas
+    plans = plan_shards(selection.chosen, scans, videos, sources, recipe.pack)  # which clip in which shard
     packed = do(PackStage(), plans)  # ShardPlan -> Packed
     inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, videos, scans)
     dataset = write_dataset(out, do.work, packed.outputs, inputs)
@@ -83,8 +79,11 @@ def build(order: Order, out: Path, do: Driver) -> Built:
     return Built(dataset, selection, (fetched, scanned, packed))
 
 
-def _counted(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "there was none"
+def _some(selection: Selection) -> Selection:
+    if selection.chosen:
+        return selection
+    reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons().items()) or "there was none"
+    raise NothingChosenError(f"no clip could be chosen ({reasons}); the table says what became of each source")
 
 
 def by_source(records: Sequence[T]) -> Mapping[str, T]:

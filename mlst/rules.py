@@ -1,0 +1,144 @@
+"""The rules that rows of the index must keep, as pure functions of records; see `mlst.verify.RULES`."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import groupby, pairwise
+
+from mlst.dataset import Cell, Dataset, Flags, LockRow, Row, fields_of
+from mlst.fingerprints import link
+from mlst.flags import flags
+from mlst.levels import Levels, classify, margins
+from mlst.shards import KEY, PATH
+from mlst.splits import group_of, order_of, split_of
+
+Broken = tuple[str, str]
+"""Rule and detail."""
+
+
+def row_rules(row: Row, lock: LockRow, dataset: Dataset, levels: Levels) -> Iterator[Broken]:
+    """What is wrong with one row, given its source's row of the lock."""
+    info = row.info
+    yield from _key(row)
+    yield from _boundary(row, lock, dataset)
+    for name in ("url", "title", "channel", "licence", "provenance"):
+        if getattr(info, name) != getattr(lock.source, name):
+            yield "record", f"{name} {getattr(info, name)!r} is {getattr(lock.source, name)!r} in the lock"
+    group = group_of(lock.source, dataset.split_rule.group)
+    if info.group != group:
+        yield "split", f"group {info.group!r} should be {group!r}"
+    split = split_of(info.group, dataset.split_rule.mapping(), dataset.split_rule.salt)
+    if info.split != split:
+        yield "split", f"split {info.split!r}, but group {info.group!r} hashes to {split!r}"
+    level = classify(info.statistics, levels)
+    found = (info.level, info.number, info.s, info.t)
+    if found != (level.name, level.number, level.s, level.t):
+        yield "level", f"level {found}, but the thresholds give {level.name}"
+    if (info.margin_s, info.margin_t) != margins(info.statistics, levels):
+        yield "level", f"margins {info.margin_s}, {info.margin_t}, not {margins(info.statistics, levels)}"
+    carried = tuple(sorted(name for name in fields_of(Flags) if getattr(info.flags, name)))
+    if carried != flags(info.statistics, levels):
+        yield "level", f"flags {carried}, not {flags(info.statistics, levels)}"
+
+
+def _key(row: Row) -> Iterator[Broken]:
+    key, source = row.info.key, row.info.source
+    if not KEY.fullmatch(key):
+        yield "key", f"{key!r} does not match {KEY.pattern}"
+    start = key.removeprefix(source + "_")
+    if start == key or not (start.isdecimal() and len(start) == 9):
+        yield "key", f"{key!r} is not {source}_<start in ms, 9 digits>"
+    elif abs(int(start) - row.info.start * 1000) > 1:
+        yield "key", f"{key!r} says {int(start)} ms, but the clip starts at {row.info.start_seconds} s"
+
+
+def _boundary(row: Row, lock: LockRow, dataset: Dataset) -> Iterator[Broken]:
+    info, stream = row.info, lock.stream
+    if stream.rate <= 0 or info.rate <= 0 or info.stride <= 0:
+        yield "boundary", f"rates {stream.rate}, {info.rate} and stride {info.stride} must be positive"
+        return
+    period = 1 / stream.rate
+    span = info.end_frame - info.first_frame
+    length = info.end - info.start
+    usual = info.frames * info.stride * period
+    checks = {
+        f"start {info.start} is before end {info.end}": info.start < info.end,
+        f"{info.frames} frames, {dataset.frames} declared": info.frames == dataset.frames,
+        f"{info.frames} frames at stride {info.stride} fill [{info.first_frame}, {info.end_frame})": (
+            (info.frames - 1) * info.stride < span <= info.frames * info.stride
+        ),
+        f"inside shot [{info.shot_start}, {info.shot_end})": (
+            info.shot_start <= info.first_frame and info.end_frame <= info.shot_end
+        ),
+        f"inside the file's {stream.frames} frames": info.first_frame >= 0 and info.end_frame <= stream.frames,
+        f"inside pts [{stream.first_pts}, {stream.last_pts}]": stream.first_pts <= info.start_pts <= stream.last_pts,
+        f"time base {info.time_base} and rate {info.rate} are the file's": (
+            info.time_base == stream.time_base
+            and info.stride == stream.stride
+            and info.rate * info.stride == stream.rate
+        ),
+        "seconds are pts x time base from the source's origin": (
+            info.start == info.start_pts * info.time_base - lock.origin
+            and info.end == info.end_pts * info.time_base - lock.origin
+            and info.start_seconds == float(info.start)
+            and info.end_seconds == float(info.end)
+        ),
+        "inside the wanted span, give or take a frame": (
+            lock.source.start - period <= info.start and info.end <= lock.source.end + period
+        ),
+        f"{float(length):.3f} s are {info.frames} frames at {float(info.rate):.3f} per second": (
+            stream.variable or abs(length - usual) <= usual / 10 + info.stride * period
+        ),
+        f"picture {info.source_width}x{info.source_height} is the file's": (
+            (info.source_width, info.source_height) == (stream.width, stream.height)
+        ),
+    }
+    for claim, holds in checks.items():
+        if not holds:
+            yield "boundary", f"not true: {claim}"
+
+
+def index_rules(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
+    """Rule, key and detail of what is wrong with the rows together."""
+    for key, count in Counter(row.info.key for row in rows).items():
+        if count > 1:
+            yield "key", key, f"occurs {count} times"
+    for one, two in pairwise(rows):
+        if (one.shard, one.offset) >= (two.shard, two.offset):
+            yield "order", two.info.key, "comes after a later shard or offset in the index"
+    for _, cell in groupby(rows, key=lambda row: (row.info.level, row.info.split)):
+        for one, two in pairwise(cell):
+            if order_of(one.info.key) >= order_of(two.info.key):
+                yield "order", two.info.key, f"its hash is below that of {one.info.key}, which comes before it"
+    for row in rows:
+        match = PATH.fullmatch(row.shard)
+        if match is None or match.groups()[:2] != (row.info.level, row.info.split):
+            yield "place", row.info.key, f"{row.info.level} {row.info.split} lies in {row.shard!r}"
+    yield from _leaks(rows)
+
+
+def _leaks(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
+    splits: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        for holder in (("group", row.info.group), ("source", row.info.source), ("video", row.sha256)):
+            splits[holder].add(row.info.split)
+    for (what, name), found in splits.items():
+        if len(found) > 1:
+            yield "leak", "", f"{what} {name!r} is in {', '.join(sorted(found))}"
+    for i, j in link([row.fingerprint for row in rows]):
+        one, two = rows[i].info, rows[j].info
+        if one.split != two.split:
+            yield "leak", two.key, f"the same footage as {one.key}, {two.split} and {one.split}"
+
+
+def cells_of(rows: Sequence[Row], sizes: Mapping[str, int]) -> tuple[Cell, ...]:
+    """The counts of every level and split that has clips, given the rows of the index and the bytes of each shard."""
+    cells = []
+    for (level, split), group in groupby(rows, key=lambda row: (row.info.level, row.info.split)):
+        inside = list(group)
+        shards = sorted({row.shard for row in inside})
+        seconds = sum((row.info.end - row.info.start for row in inside), Fraction(0))
+        frames = sum(row.info.frames for row in inside)
+        size = sum(sizes.get(shard, 0) for shard in shards)
+        cells.append(Cell(level, split, len(inside), frames, float(seconds), size, len(shards)))
+    return tuple(cells)
