@@ -1,5 +1,6 @@
 """The `mlst` command: parse, construct, call, say what came of it."""
 
+import errno
 import hashlib
 import json
 import signal
@@ -28,16 +29,26 @@ from collection.progress import Bars, JsonLines, console
 from collection.recipe import RecipeError
 from collection.report import write_report
 from collection.scan import ScanStage
-from collection.stage import FAILED
+from collection.stage import FAILED, FULL
 from collection.status import Line, NoBuildError, remember, status
 from collection.workspace import Workspace, WorkspaceBusyError, atomic, locked
 from collection.ytdlp import Access, ConfigurationError
 from mlst.dataset import DATASET
-from mlst.levels import LEVELS, calibrate, write_levels
+from mlst.levels import LEVELS, CorpusError, calibrate, write_levels
 from mlst.records import SPLITS, canonical_json, digest, encode
 from mlst.verify import Report, verify
 
 OK, WRONG, UNUSABLE, PARTLY = 0, 1, 2, 3
+REFUSALS = (
+    RecipeError,
+    ManifestError,
+    ConfigurationError,
+    CorpusError,
+    NoBuildError,
+    NoClipError,
+    WorkspaceBusyError,
+)
+"""What the user can mend; the text says how."""
 
 HELP = """Build multi-level spatiotemporal video datasets.
 
@@ -45,7 +56,9 @@ Exit status: 0 done; 1 there is no result, or it is wrong; 2 the input cannot be
 the same command tries again what failed.
 """
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 app.add_typer(manifest, name="manifest")
 results = Console(highlight=False, soft_wrap=True)
 """Standard output: what a command was asked for."""
@@ -307,9 +320,14 @@ def main() -> None:
     except NothingChosenError as why:
         console.print(f"[red]error:[/] {escape(str(why))}")
         sys.exit(WRONG)
-    except (RecipeError, ManifestError, ConfigurationError, NoBuildError, NoClipError, WorkspaceBusyError) as why:
+    except REFUSALS as why:
         console.print(f"[red]error:[/] {escape(str(why))}")
         sys.exit(UNUSABLE)
+    except OSError as why:
+        if why.errno not in (*FULL, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+            raise
+        console.print(f"[red]error:[/] {escape(str(why))}; what is done so far is kept")
+        sys.exit(WRONG)
     except KeyboardInterrupt:
         console.print("Stopped; the same command goes on where it was.")
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""What a long command shows: bars with rates and time left on a terminal, else a line per stage, or JSON for scripts."""
+"""What a long command shows: bars with rates and time left on a terminal, else a line per stage; JSON for scripts."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 
 from collection.stage import DONE, FAILED, REJECTED, Outcome
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages; standard output is for results."""
 
 

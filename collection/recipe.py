@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-
 SHORTEST = Fraction(1, 10)
 """Seconds from a clip's first frame to its last: temporal information is measured between frames so far apart."""
 
@@ -71,7 +70,7 @@ class ScanSettings(Settings):
     def _long_enough(self) -> "ScanSettings":
         if (self.length - 1) / self.rate < SHORTEST:
             raise ValueError(
-                f"length = {self.length} at rate = {self.rate} is shorter than {SHORTEST} s, so motion cannot be measured; "
+                f"length = {self.length} at rate = {self.rate} is below {SHORTEST} s, too short to measure motion; "
                 f"use at least {math.ceil(SHORTEST * self.rate) + 1} frames"
             )
         return self

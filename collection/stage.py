@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Protocol
 from collection.workspace import Workspace
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a disk, quota or file size limit that is reached."""
 
 
 class Rejected(Exception):
@@ -86,7 +88,7 @@ def attempt(stage: Stage, item: Any, work: Workspace) -> Outcome:
     except MemoryError:
         return Outcome(key, FAILED, "memory", f"more than {stage.needs.memory} bytes of address space", ())
     except OSError as why:
-        if why.errno in (errno.ENOSPC, errno.EDQUOT):
+        if why.errno in FULL:
             return Outcome(key, FAILED, "disk_full", str(why), ())
         return Outcome(key, FAILED, "error", traceback.format_exc(), ())
     except Exception:

@@ -99,6 +99,10 @@ class Levels:
     provenance: Provenance
 
 
+class CorpusError(ValueError):
+    """A corpus, or quantiles of it, that fix no thresholds."""
+
+
 def step(value: float, cuts: Cuts) -> int:
     """0, 1 or 2: half-open, `v < c1`, `c1 <= v < c2`, `c2 <= v`."""
     return (value >= cuts[0]) + (value >= cuts[1])
@@ -175,24 +179,24 @@ def calibrate(
     """Thresholds at quantiles of a corpus's clips; `shots` names the shot of each clip.
 
     Intervals are from a bootstrap that draws whole shots, since clips of one shot are alike; its seed is fixed.
-    Raises ValueError below `LEAST_SHOTS` shots, for unordered quantiles, or where two cuts coincide.
+    Raises `CorpusError` below `LEAST_SHOTS` shots, for unordered quantiles, or where two cuts coincide.
     """
     if len(measured) != len(shots):
         raise ValueError(f"one shot per clip is needed, got {len(measured)} clips and {len(shots)} shots")
     _, labels = np.unique(np.asarray(shots, dtype=str), return_inverse=True)
     count = int(labels.max()) + 1 if len(labels) else 0
     if count < LEAST_SHOTS:
-        raise ValueError(
+        raise CorpusError(
             f"thresholds need a corpus of at least {LEAST_SHOTS} shots, {corpus!r} has {count}: add sources, or use "
             f"the thresholds {DEFAULT!r} that come with mlst"
         )
     if not 0 < quantiles[0] < quantiles[1] < 1:
-        raise ValueError(f"quantiles must be two rising shares between 0 and 1, got {quantiles}")
+        raise CorpusError(f"quantiles must be two rising shares between 0 and 1, got {quantiles}")
     columns = {name: np.array([getattr(s, name) for s in measured]) for name in _Cuts.model_fields}
     cuts = {name: _cuts(column, quantiles) for name, column in columns.items()}
     for name, (low, high) in cuts.items():
         if not 0 < low < high:
-            raise ValueError(f"{name} of {corpus!r} has quantiles {low} and {high}: they must be positive and differ")
+            raise CorpusError(f"{name} of {corpus!r} has quantiles {low} and {high}: they must be positive and differ")
     provenance = Provenance(
         corpus=corpus,
         corpus_sha256=corpus_sha256,

@@ -1,0 +1,5 @@
+"""`python -m collection`: the `mlst` command, also from a checkout that is not installed."""
+
+from collection.cli import main
+
+main()
