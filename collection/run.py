@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from collection.stage import DONE, FAILED, REJECTED, Outcome, Stage
-from collection.workspace import Workspace, atomic
+from collection.workspace import Workspace, atomic, sweep
 from mlst.records import canonical_json, decode, digest, encode
 
 ATTEMPTS = 3
@@ -146,6 +146,7 @@ def run(
     todo = [item for key, item in keyed.items() if key not in entries or _open(entries[key], work, again)]
     known = {key: entries[key].outcome for key in keyed if key in entries}
     if todo:
+        sweep(work.path(work.folder))
         with atomic(work.path(work.folder) / ITEMS) as file:
             file.writelines(f"{key}\n".encode() for key in keyed)
     watcher.begin(stage.name, len(keyed), len(keyed) - len(todo))

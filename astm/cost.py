@@ -1,0 +1,85 @@
+"""What a model costs: numbers that do not depend on the machine, and two that do."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from astm.predictor import Predictor, count_parameters, macs
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one model on clips of one size."""
+
+    parameters: int
+    macs: int
+    """Multiply-accumulates to predict one clip."""
+    activation_bytes: int
+    """Kept for the backward pass of one clip; the paper's memory column is training memory of one sample."""
+    peak_bytes: int
+    """Most memory a CUDA device held while predicting; 0 on a CPU."""
+    clips_per_second: float
+    """Predicted, measured on the device; metrics and loading are not counted."""
+    device: str
+
+
+def saved_bytes(predictor: Predictor, past: Tensor, future: Tensor) -> int:
+    """Bytes of the distinct storages that autograd keeps for one loss, without parameters and inputs."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in [*predictor.parameters(), past, future]}
+    storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            storages[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = predictor.loss(past, future)
+    total = sum(storage.nbytes() for storage in storages.values())
+    del loss
+    return total
+
+
+class Stopwatch:
+    """Seconds spent predicting, the device's queue included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.seconds, self.clips = device, 0.0, 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def predict(self, predictor: Predictor, past: Tensor, horizon: int) -> Tensor:
+        """Predict a batch on the clock."""
+        began = self.now()
+        predicted: Tensor = predictor(past, horizon)
+        self.seconds += self.now() - began
+        self.clips += len(past)
+        return predicted
+
+    def now(self) -> float:
+        """Seconds, after the device has done what it was asked."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes a CUDA device held since the watch was made; 0 on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+
+
+def cost(predictor: Predictor, watch: Stopwatch, past: Tensor, future: Tensor) -> Cost:
+    """The cost of a model on one clip, past and future (1, T, C, H, W), after `watch` has timed some."""
+    name = torch.cuda.get_device_name(watch.device) if watch.device.type == "cuda" else "CPU"
+    size = (past.shape[-2], past.shape[-1])
+    return Cost(
+        parameters=count_parameters(predictor),
+        macs=macs(predictor, past.shape[1], future.shape[1], size),
+        activation_bytes=saved_bytes(predictor, past, future),
+        peak_bytes=watch.peak_bytes,
+        clips_per_second=watch.clips / max(watch.seconds, 1e-9),
+        device=f"{name}, {torch.get_num_threads()} threads" if name == "CPU" else name,
+    )

@@ -1,0 +1,241 @@
+"""What every dataset gives: clips by index, the order of an epoch, and batches.
+
+Which sample comes when is a pure function of (seed, epoch): workers and ranks only share the work out.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from astm.data.bits import permutation, stream
+from mlst.records import SPLITS
+from mlst.registry import Registry
+
+ALL = "all"
+"""The level of clips that have none."""
+
+
+class DataError(ValueError):
+    """Data that is missing or unfit; the message names it and what would do."""
+
+
+class DataSettings(BaseModel):
+    """What the settings of every dataset share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: str = "data"
+    """Folder of the data; the only setting that may differ between machines."""
+    past: Annotated[int, Field(ge=1)] = 10
+    """Frames a model is shown."""
+    horizon: Annotated[int, Field(ge=1)] = 10
+    """Frames it predicts."""
+    size: Annotated[int, Field(ge=8, le=4096)] = 64
+    """Height and width, pixels."""
+    channels: Literal[1, 3] = 1
+    """1 grey, 3 RGB."""
+
+    @property
+    def length(self) -> int:
+        """Frames of a clip."""
+        return self.past + self.horizon
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One clip."""
+
+    frames: NDArray[np.uint8]
+    """(past + horizon, C, H, W)."""
+    key: str
+    level: str
+    """`s0t0` ... `s2t2`, or `ALL`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What models are trained and evaluated on."""
+
+    past: Tensor
+    """(B, T, C, H, W) float32 in [0, 1]."""
+    future: Tensor
+    """(B, T', C, H, W), as `past`."""
+    keys: tuple[str, ...]
+    levels: tuple[str, ...]
+
+
+class Clips(Dataset[Sample]):
+    """The clips of one split of a dataset.
+
+    A subclass declares its `Settings` and registers itself; constructing it must be cheap enough to do per run, and an
+    empty split is a `DataError`.
+    """
+
+    Settings: ClassVar[type[DataSettings]] = DataSettings
+
+    protocol: str
+    """In words: what was cut from what, for reports."""
+
+    def __init__(self, settings: DataSettings, split: str) -> None:
+        if split not in SPLITS:
+            raise DataError(f"unknown split {split!r}; choices are {', '.join(SPLITS)}")
+        self.settings, self.split = settings, split
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Sample:
+        raise NotImplementedError
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """Several samples at once; a subclass that is faster that way overrides it."""
+        return [self[index] for index in indices]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256, hex, over everything that decides which pictures `self[0]`, `self[1]` ... are."""
+        raise NotImplementedError
+
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """The indices of an epoch: every clip once, shuffled by (seed, epoch)."""
+        return permutation(stream("order", seed, epoch), len(self))
+
+
+dataset: Registry[type[Clips]] = Registry("dataset")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """This process's part of every batch."""
+
+    rank: int
+    world: int
+
+
+ALONE = Share(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A batch as workers hand it over: a quarter of the bytes of a `Batch`."""
+
+    frames: Tensor
+    """(B, T + T', C, H, W) uint8."""
+    keys: tuple[str, ...]
+    levels: tuple[str, ...]
+
+    def pin_memory(self) -> "Raw":
+        """For `DataLoader`."""
+        return Raw(self.frames.pin_memory(), self.keys, self.levels)
+
+
+def collate(samples: Sequence[Sample]) -> Raw:
+    """Stack samples."""
+    frames = torch.from_numpy(np.stack([sample.frames for sample in samples]))
+    return Raw(frames, tuple(sample.key for sample in samples), tuple(sample.level for sample in samples))
+
+
+def to_batch(raw: Raw, past: int, device: torch.device) -> Batch:
+    """Move to the device, scale to [0, 1] and cut after `past` frames."""
+    frames = raw.frames.to(device, non_blocking=True).float().div_(255)
+    return Batch(frames[:, :past], frames[:, past:], raw.keys, raw.levels)
+
+
+def training_batches(
+    clips: Clips, seed: int, batch_size: int, start: int, workers: int, device: torch.device, share: Share = ALONE
+) -> Iterator[Batch]:
+    """Full batches for ever, epoch after epoch.
+
+    Parameters
+    ----------
+    seed: with the epoch, it decides the order.
+    batch_size: of all ranks together.
+    start: batches that were taken before, by an interrupted run.
+    workers: processes that load; they never change what comes out.
+    share: this rank takes rows rank, rank + world ... of every batch.
+
+    Raises
+    ------
+    DataError: fewer clips than a batch, or a batch that ranks cannot share equally.
+    """
+    if len(clips) < batch_size:
+        raise DataError(f"{clips.protocol}: {len(clips)} clips do not fill a batch of {batch_size}; lower batch_size")
+    if batch_size % share.world:
+        raise DataError(f"batch_size {batch_size} is not a multiple of the {share.world} processes that share it")
+    rows = _endless(clips, seed, batch_size, start, share)
+    yield from _load(clips, rows, workers, device)
+
+
+def ordered_batches(
+    clips: Clips, count: int, batch_size: int, workers: int, device: torch.device, share: Share = ALONE
+) -> Iterator[Batch]:
+    """The first `count` clips (all, if 0), in their own order, each once; the last batch may be smaller."""
+    indices = range(len(clips) if count == 0 else min(count, len(clips)))[share.rank :: share.world]
+    rows = (list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size))
+    yield from _load(clips, rows, workers, device)
+
+
+def position(clips: Clips, batch_size: int, taken: int) -> tuple[int, int]:
+    """(epoch, batches taken in it) after `taken` batches."""
+    return divmod(taken, len(clips) // batch_size)
+
+
+def _endless(clips: Clips, seed: int, batch_size: int, start: int, share: Share) -> Iterator[list[int]]:
+    epoch, first = position(clips, batch_size, start)
+    while True:
+        order = clips.order(seed, epoch)
+        for i in range(first, len(clips) // batch_size):
+            yield order[i * batch_size : (i + 1) * batch_size][share.rank :: share.world].tolist()
+        epoch, first = epoch + 1, 0
+
+
+def _load(clips: Clips, rows: Iterator[list[int]], workers: int, device: torch.device) -> Iterator[Batch]:
+    loader = DataLoader(
+        clips,
+        batch_sampler=rows,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # its seed draw would otherwise advance the global state
+        worker_init_fn=_quiet,
+    )
+    for raw in loader:
+        yield to_batch(raw, clips.settings.past, device)
+
+
+def _quiet(worker: int) -> None:
+    """One OpenCV thread in each worker."""
+    import cv2  # noqa: PLC0415, not every dataset needs it
+
+    cv2.setNumThreads(0)
+
+
+def fitting(folder: Path, wanted: Sequence[str]) -> str:
+    """For messages: what lies in `folder` where something of `wanted` was looked for."""
+    if not folder.is_dir():
+        return f"{folder} is no folder; {' or '.join(wanted)} was looked for there"
+    found = sorted(path.name for path in folder.iterdir())[:8]
+    return f"{folder} has no {' or '.join(wanted)}; it has {', '.join(found) or 'nothing'}"
+
+
+def open_clips(name: str, settings: DataSettings, split: str) -> Clips:
+    """The clips of a split.
+
+    Raises
+    ------
+    KeyError: no such dataset. DataError: nothing there, or unfit.
+    """
+    return dataset[name](settings, split)
+
+
+def mapping(settings: DataSettings) -> Mapping[str, object]:
+    """The settings as JSON values, without `root`: what decides the pictures, not where they lie."""
+    return settings.model_dump(mode="json", exclude={"root"})

@@ -1,0 +1,136 @@
+"""E3D-LSTM: Eidetic 3D LSTM, a model for video prediction and beyond.
+
+Wang, Jiang, Yang, Li, Long, Fei-Fei, ICLR 2019, https://openreview.net/forum?id=B1lKS2AqtX; the paper's letters.
+
+Departures from the paper, with the authors' code (https://github.com/google/e3d_lstm):
+* M' = f' o tanh(m) + i' o g' with m a fourth part of the convolution of M, instead of f' o M + i' o g'.
+* O = sigmoid(tanh(...)): the sum of the four convolutions passes a tanh before the sigmoid.
+* RECALL attends to every earlier C and to the initial zero state; `recall=n` keeps the last n, the paper's tau.
+* Layer normalisation (per-channel scale) after the convolutions of X, H and M and on C + RECALL; 1 is added to f'.
+* Kernels are 2 x 5 x 5; with an even length the padding in time goes behind, as TensorFlow's "same" does.
+Departures from that code:
+* It returns the old M from each cell, so that M stays zero (acknowledged in its issues 1 and 29). Here the new M is
+  passed on; `stale_memory=True` reproduces the code, and then the convolution of M only ever sees zeros.
+* The loss is MSE / 2 + MAE, means instead of sums over the batch: same ratio, and Adam divides the factor out again.
+* No exponential moving average of the weights; the code kept one and did not test with it.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astm.models.recurrent import Count, Recurrent, RecurrentSettings, State
+from astm.predictor import model
+
+
+class E3DLSTMSettings(RecurrentSettings):
+    """4 layers of 64, 2 x 5 x 5, windows of 2 frames."""
+
+    layers: Count = 4
+    hidden: Count = 64
+    kernel: tuple[Count, Count, Count] = (2, 5, 5)
+    """Time, height, width."""
+    window: Count = 2
+    """Frames per time step."""
+    recall: Annotated[int, Field(ge=0)] = 0
+    """The last states that RECALL attends to; 0 for all. Its cost grows with (window * h * w)^2 for each."""
+    stale_memory: bool = False
+    forget_bias: float = 1.0
+
+
+class SameConv3d(nn.Module):
+    """A convolution that keeps the shape; an even side is padded by one more behind than in front."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(inputs, outputs, kernel)
+        self.padding = [length for side in reversed(kernel) for length in ((side - 1) // 2, side // 2)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(functional.pad(x, self.padding))
+        return y
+
+
+def recall(R: Tensor, memories: tuple[Tensor, ...]) -> Tensor:
+    """RECALL(R_t, C): softmax(R C^T) C over every position of every memory, unscaled.
+
+    R is (B, hidden, L, h, w), and so is each memory and the result; R, C are matrices of positions x channels.
+    """
+    Q = R.flatten(2).transpose(1, 2)  # (B, L*h*w, hidden)
+    C = (
+        torch.cat([memory.flatten(2) for memory in memories], dim=2).transpose(1, 2).to(Q.dtype)
+    )  # (B, n*L*h*w, hidden)
+    found = functional.scaled_dot_product_attention(Q[:, None], C[:, None], C[:, None], scale=1.0)[:, 0]
+    return found.transpose(1, 2).reshape(R.shape)
+
+
+class E3DLSTMCell(nn.Module):
+    """One layer at one time step."""
+
+    def __init__(self, inputs: int, settings: E3DLSTMSettings) -> None:
+        super().__init__()
+        self.forget_bias = settings.forget_bias
+        self.stale_memory = settings.stale_memory
+        n, kernel = settings.hidden, settings.kernel
+        self.conv_x = nn.Sequential(SameConv3d(inputs, 7 * n, kernel), nn.GroupNorm(1, 7 * n))
+        self.conv_h = nn.Sequential(SameConv3d(n, 4 * n, kernel), nn.GroupNorm(1, 4 * n))
+        self.conv_m = nn.Sequential(SameConv3d(n, 4 * n, kernel), nn.GroupNorm(1, 4 * n))
+        self.norm_c = nn.GroupNorm(1, n)
+        self.conv_oc = SameConv3d(n, n, kernel)
+        self.conv_om = SameConv3d(n, n, kernel)
+        self.conv_last = nn.Conv3d(2 * n, n, 1)
+
+    def forward(self, X: Tensor, H: Tensor, Cs: tuple[Tensor, ...], M: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """X_t, H^k_{t-1}, earlier C^k (latest last), M^{k-1}_t -> H^k_t, C^k_t, M^k_t, each (B, channels, L, h, w)."""
+        I_x, G_x, R_x, O_x, ip_x, gp_x, fp_x = self.conv_x(X).chunk(7, dim=1)
+        I_h, G_h, R_h, O_h = self.conv_h(H).chunk(4, dim=1)
+        ip_m, fp_m, gp_m, m_m = self.conv_m(M).chunk(4, dim=1)
+        R, I = torch.sigmoid(R_x + R_h), torch.sigmoid(I_x + I_h)  # noqa: E741, the paper's letter
+        G = torch.tanh(G_x + G_h)
+        C = I * G + self.norm_c(Cs[-1] + recall(R, Cs))
+        ip, gp = torch.sigmoid(ip_x + ip_m), torch.tanh(gp_x + gp_m)
+        fp = torch.sigmoid(fp_x + fp_m + self.forget_bias)
+        M_t = ip * gp + fp * torch.tanh(m_m)
+        O = torch.sigmoid(torch.tanh(O_x + O_h + self.conv_oc(C) + self.conv_om(M_t)))  # noqa: E741
+        H = O * torch.tanh(self.conv_last(torch.cat([C, M_t], dim=1)))
+        return H, C, M if self.stale_memory else M_t
+
+
+@model.named("e3d_lstm")
+class E3DLSTM(Recurrent):
+    """A stack of E3D-LSTM cells. State: the last window - 1 frames, H per layer, all earlier C per layer, M."""
+
+    Settings = E3DLSTMSettings
+    settings: E3DLSTMSettings
+
+    def __init__(self, settings: E3DLSTMSettings | None = None) -> None:
+        super().__init__(settings)
+        s = self.settings
+        self.cells = nn.ModuleList(E3DLSTMCell(s.depth if k == 0 else s.hidden, s) for k in range(s.layers))
+        self.decoder = nn.Conv3d(s.hidden, s.depth, (s.window, 1, 1), stride=(s.window, 1, 1))
+
+    def start(self, x: Tensor) -> State:
+        s = self.settings
+        zero = x.new_zeros(x.shape[0], s.hidden, s.window, *x.shape[2:])
+        return (torch.zeros_like(x),) * (s.window - 1), (zero,) * s.layers, ((zero,),) * s.layers, zero
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        frames, H, Cs, M = state
+        frames = (*frames, x)
+        X = torch.stack(frames, dim=2)  # (B, depth, window, h, w)
+        H_t, Cs_t = [], []
+        for cell, h, memories in zip(self.cells, H, Cs, strict=True):
+            X, C, M = cell(X, h, memories, M)
+            H_t.append(X)
+            Cs_t.append((*memories, C)[-self.settings.recall :])
+        return self.decoder(X).squeeze(2), (frames[1:], tuple(H_t), tuple(Cs_t), M)
+
+    def compile_cells(self, backend: str = "inductor") -> None:
+        """Nothing: RECALL sees one memory more at every time step, and each would be compiled anew."""
+
+    def criterion(self, predicted: Tensor, frames: Tensor) -> Tensor:
+        """Half the mean squared plus the mean absolute error."""
+        return functional.mse_loss(predicted, frames) / 2 + functional.l1_loss(predicted, frames)

@@ -1,0 +1,321 @@
+"""What every model promises, the registry of models, and how a model is saved and loaded.
+
+Letters: B batch, T frames, C channels, H x W picture, p patch, h x w = H/p x W/p grid.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from astm.files import whole, write
+from mlst.registry import Registry
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A folder or repository that is not a checkpoint of this library, or of this model."""
+
+
+class ModelSettings(BaseModel):
+    """A model's settings: frozen, and an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Predictor(nn.Module):
+    """A model of video prediction.
+
+    A subclass sets `Settings` (what its constructor takes), implements `forward`, and may override `loss`.
+    Trainer, evaluator and tables never ask a model its name.
+    """
+
+    Settings: ClassVar[type[ModelSettings]] = ModelSettings
+
+    checkpoint: bool = False
+    """Recompute activations in the backward pass, time step by time step, instead of keeping them. Changes memory and
+    time, never results; a model without time steps ignores it."""
+
+    compiled: bool = False
+    """Whether `compile_cells` has been called."""
+
+    def __init__(self, settings: ModelSettings | None = None) -> None:
+        super().__init__()
+        self.settings = self.Settings() if settings is None else settings
+        if not isinstance(self.settings, self.Settings):
+            raise TypeError(
+                f"{type(self).__name__} takes {self.Settings.__name__}, not {type(self.settings).__name__}; "
+                f"{type(self).__name__}.of(setting=value) makes both"
+            )
+
+    @classmethod
+    def of(cls, **settings: object) -> Self:
+        """A new model with these settings, the others at their defaults: `ASTM.of(tau=3, hidden=32)`.
+
+        Raises
+        ------
+        ValueError: an unknown setting or a bad value; the message names it and the choices.
+        """
+        return cls(settings_for(cls, settings))
+
+    def forward(self, past: Tensor, horizon: int) -> Tensor:
+        """Predict the frames that follow.
+
+        Parameters
+        ----------
+        past: (B, T, C, H, W), floating point in [0, 1], any T >= 1.
+        horizon: frames to predict, >= 1.
+
+        Returns
+        -------
+        (B, horizon, C, H, W), not clipped: models may leave [0, 1] slightly. A longer horizon never changes
+        the earlier frames.
+
+        Raises
+        ------
+        ValueError: a shape that the model cannot take; the message names the value and what would do.
+        """
+        raise NotImplementedError
+
+    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+        """Training loss of one batch; by default the mean squared error of the predicted frames.
+
+        Parameters
+        ----------
+        past, future: (B, T, C, H, W) and (B, T', C, H, W) in [0, 1].
+        step: global optimiser step, from 0. Whatever is random or scheduled is a pure function of (seed, step), so
+            that a resumed run repeats an uninterrupted one exactly.
+        seed: of the run; give each rank its own.
+        """
+        wide = torch.promote_types(future.dtype, torch.float32)
+        return functional.mse_loss(self(past, future.shape[1]).to(wide), future.to(wide))
+
+    def config(self) -> dict[str, object]:
+        """The settings as JSON values; `create(name, **model.config())` builds the same architecture."""
+        return self.settings.model_dump(mode="json")
+
+    def compile_cells(self, backend: str = "inductor") -> None:
+        """Let `torch.compile` compile the recurrent cells, lazily, in place; parameter names stay as they are.
+
+        The cell is compiled and not the roll-out, whose 19 x 4 unrolled cells would compile for minutes. A model
+        without cells ignores it.
+        """
+        self.compiled = True
+        for cell in getattr(self, "cells", ()):
+            cell.compile(backend=backend)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`; each appears whole or not at all, the config last."""
+        folder = Path(folder)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with whole(folder / WEIGHTS) as temporary:
+            save_file(weights, temporary, {"format": "pt"})
+        config = {"library": "astm", "model": name_of(type(self)), "settings": self.config()}
+        write(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, revision: str = "main") -> Self:
+        """Load what `save_pretrained` wrote; nothing is ever unpickled.
+
+        Parameters
+        ----------
+        source: a folder, or else the id of a Hub repository ("owner/name").
+        revision: branch, tag or commit on the Hub.
+
+        Raises
+        ------
+        CheckpointError: no such folder, a missing, foreign or corrupt file, another model than `cls`, or weights
+            whose names or shapes do not fit the settings.
+        """
+        folder = _local(source, revision)
+        kind, settings = _read_config(folder)
+        if not issubclass(kind, cls):
+            raise CheckpointError(f"{folder} holds a {name_of(kind)!r}, which is not a {cls.__name__}")
+        predictor = kind(settings)
+        load_weights(predictor, read_weights(folder / WEIGHTS), str(folder))
+        return predictor
+
+
+model: Registry[type[Predictor]] = Registry("model")
+
+
+def name_of(kind: type[Predictor]) -> str:
+    """The name under which a class is registered."""
+    for name in model:
+        if model[name] is kind:
+            return name
+    raise KeyError(f"{kind.__name__} is not registered as a model; choices are {', '.join(model)}")
+
+
+def settings_for(kind: type[Predictor], values: Mapping[str, object]) -> ModelSettings:
+    """Check and complete a model's settings.
+
+    Raises
+    ------
+    ValueError: one line for each unknown setting and each bad value.
+    """
+    try:
+        return kind.Settings(**values)
+    except ValidationError as error:
+        raise ValueError("\n".join(_explain(kind, dict(problem)) for problem in error.errors())) from None
+
+
+def _explain(kind: type[Predictor], problem: dict[str, object]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])  # type: ignore[attr-defined]
+    if problem["type"] == "extra_forbidden":
+        choices = ", ".join(kind.Settings.model_fields) or "none"
+        return f"{name_of(kind)} has no setting {where!r}; choices are {choices}"
+    return f"{name_of(kind)}: bad value {problem['input']!r} of {where or 'the settings'}: {problem['msg']}"
+
+
+def check_frames(past: Tensor, channels: int, patch: int) -> None:
+    """Refuse what a model of so many channels and such patches cannot take.
+
+    Raises
+    ------
+    ValueError: not (B, T, C, H, W) floating point, another number of channels, or a side that patches do not tile.
+    """
+    if past.ndim != 5 or 0 in past.shape:
+        raise ValueError(f"frames must be (B, T, C, H, W) with no side 0, got shape {tuple(past.shape)}")
+    if not past.is_floating_point():
+        raise ValueError(f"frames must be floating point in [0, 1], got {past.dtype}; divide 8-bit frames by 255")
+    if past.shape[2] != channels:
+        raise ValueError(
+            f"the model takes {channels} channel(s), the frames have {past.shape[2]}; "
+            f"convert the frames or set channels = {past.shape[2]}"
+        )
+    for side, length in (("height", past.shape[3]), ("width", past.shape[4])):
+        if length % patch:
+            nearest = [size for size in (length // patch * patch, -(-length // patch) * patch) if size]
+            raise ValueError(
+                f"{side} {length} is not a multiple of the patch, {patch}; "
+                f"crop, pad or resize to {' or '.join(map(str, nearest))}, or set another patch"
+            )
+
+
+def check_horizon(horizon: int) -> None:
+    """Refuse to predict fewer frames than one."""
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1 frame, got {horizon}")
+
+
+def patchify(frames: Tensor, patch: int) -> Tensor:
+    """Space to depth: (..., C, H, W) -> (..., p * p * C, H / p, W / p), channel = (dy, dx, c) row-major.
+
+    This is the order of the PredRNN family (`reshape_patch` in their public code), so that their weights fit.
+    """
+    *lead, c, height, width = frames.shape
+    grid = frames.reshape(*lead, c, height // patch, patch, width // patch, patch)
+    n = len(lead)  # axes from here on: c, h, dy, w, dx
+    grid = grid.permute(*range(n), n + 2, n + 4, n, n + 1, n + 3)
+    return grid.reshape(*lead, patch * patch * c, height // patch, width // patch)
+
+
+def unpatchify(frames: Tensor, patch: int) -> Tensor:
+    """Depth to space, the inverse of `patchify`: (..., p * p * C, h, w) -> (..., C, p * h, p * w)."""
+    *lead, depth, h, w = frames.shape
+    c = depth // (patch * patch)
+    grid = frames.reshape(*lead, patch, patch, c, h, w)
+    n = len(lead)  # axes from here on: dy, dx, c, h, w
+    grid = grid.permute(*range(n), n + 2, n + 3, n, n + 4, n + 1)
+    return grid.reshape(*lead, c, h * patch, w * patch)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trained numbers in a module."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def macs(predictor: Predictor, past: int = 10, horizon: int = 10, size: tuple[int, int] = (64, 64)) -> int:
+    """Multiply-accumulates of convolutions and matrix products to predict one sequence.
+
+    Counted on the meta device, so nothing is computed. Taps on padding count, element-wise work does not, as in
+    the published tables (whose "FLOPs" are these MACs).
+    """
+    shadow = copy.deepcopy(predictor).to("meta")
+    channels = getattr(predictor.settings, "channels", 1)
+    frames = torch.empty(1, past, channels, *size, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        shadow(frames, horizon)
+    return int(counter.get_total_flops()) // 2
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises
+    ------
+    CheckpointError: the file is missing or is not safetensors.
+    """
+    if not path.is_file():
+        beside = ", ".join(sorted(file.name for file in path.parent.iterdir())) or "nothing"
+        raise CheckpointError(f"{path.parent} has no {WEIGHTS} (it has {beside}); pickled weights are never loaded")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file ({error}); fetch or save it again") from None
+
+
+def load_weights(predictor: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights into a model whose names and shapes they must match exactly; `source` is for the message."""
+    own = {name: tuple(tensor.shape) for name, tensor in predictor.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    problems = [f"{name} is missing" for name in own.keys() - given.keys()]
+    problems += [f"{name} is not in the model" for name in given.keys() - own.keys()]
+    problems += [
+        f"{name} has shape {given[name]}, the model wants {own[name]}"
+        for name in own.keys() & given.keys()
+        if own[name] != given[name]
+    ]
+    problems += [
+        f"{name} has dtype {tensor.dtype}" for name, tensor in weights.items() if not tensor.is_floating_point()
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise CheckpointError(f"the weights of {source} do not fit: {'; '.join(sorted(problems)[:5])}{more}")
+    predictor.load_state_dict(dict(weights), strict=True)
+
+
+def _read_config(folder: Path) -> tuple[type[Predictor], ModelSettings]:
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} has no {CONFIG}, so it is not a checkpoint of this library") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON ({error})") from None
+    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict) or config.get("library") != "astm":
+        raise CheckpointError(f"{path} was not written by this library: it needs library 'astm', model and settings")
+    if str(config.get("model")) not in model:
+        raise CheckpointError(f"{path} names the model {config.get('model')!r}; choices are {', '.join(model)}")
+    kind = model[config["model"]]
+    try:
+        return kind, settings_for(kind, config["settings"])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _local(source: str | Path, revision: str) -> Path:
+    """The folder itself, or where the Hub's files lie after fetching just the two that matter."""
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if not isinstance(source, str) or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise CheckpointError(f"{source!s} is neither a folder nor a Hub id (owner/name)")
+    from huggingface_hub import snapshot_download  # noqa: PLC0415, heavy, and only needed for Hub ids
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise CheckpointError(f"{source!r} is no folder, and the Hub gave no such repository: {error}") from error
