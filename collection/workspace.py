@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-
 PART = ".part"
 """Ending of files and folders that are not finished; their names begin with a dot."""
 

@@ -150,8 +150,9 @@ class Stream:
 class Transition:
     """A change of shot; its frames belong to neither shot.
 
-    A cut is empty: `start == end` is the first frame of the new shot. A dissolve or fade covers `[start, end)`. A break
-    is no work of an editor: the picture changes its size or a hole gapes in time (empty), or frames are damaged.
+    A cut is empty: `start == end` is the first frame of the new shot. A dissolve or fade covers `[start, end)`.
+    A break is no work of an editor: the picture changes its size or a hole gapes in time (empty), or frames are
+    damaged.
     """
 
     kind: str

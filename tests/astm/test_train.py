@@ -196,7 +196,6 @@ def test_exponential_schedule(root):
     assert [learning_rate(s, step) for step in (0, 9, 14, 15, 19, 20)] == pytest.approx([1, 1, 1, 0.9, 0.9, 0.81])
 
 
-@model.named("test_diverging")
 class Diverging(Predictor):
     """Fine until step 3, then not a number."""
 
@@ -212,7 +211,8 @@ class Diverging(Predictor):
         return loss * float("nan") if step == 3 else loss
 
 
-def test_not_a_number_stops_with_step_and_clips(root, tmp_path):
+def test_not_a_number_stops_with_step_and_clips(root, tmp_path, monkeypatch):
+    monkeypatch.setitem(model._entries, "test_diverging", Diverging)
     e = experiment(root)
     diverging = type(e)("test_diverging", Diverging.Settings(), e.data, e.data_settings, e.train, e.run)
     keys = MovingMnist(e.data_settings, "train").order(0, 0)[12:16]
@@ -222,7 +222,6 @@ def test_not_a_number_stops_with_step_and_clips(root, tmp_path):
     assert not (tmp_path / LAST).exists()
 
 
-@model.named("test_drifting")
 class Drifting(Diverging):
     """Starts as `copy_last`, and what it is trained for makes it worse."""
 
@@ -230,7 +229,8 @@ class Drifting(Diverging):
         return (self.scale - 9) ** 2
 
 
-def test_the_best_is_kept_when_training_harms(root, tmp_path):
+def test_the_best_is_kept_when_training_harms(root, tmp_path, monkeypatch):
+    monkeypatch.setitem(model._entries, "test_drifting", Drifting)
     e = experiment(root, {"train": {"lr": 0.1, "steps": 6, "validate_every": 2}})
     ended = train(
         type(e)("test_drifting", Drifting.Settings(), e.data, e.data_settings, e.train, e.run), tmp_path, "cpu"
