@@ -7,8 +7,10 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test lint types unit format clean
 
-demo: $(READY)  ## build, verify and report the demo dataset from real clips
+demo: $(READY)  ## build, verify and report a dataset from real clips; train and evaluate a tiny model on it
 	$(BIN)/mlst build manifests/demo/recipe.toml --out out/demo --workers $(WORKERS)
+	$(BIN)/astm train astm --data mlst --preset tiny --out out/demo-astm data.root=out/demo
+	$(BIN)/astm evaluate out/demo-astm copy_last --out out/demo-results
 
 test: lint types unit  ## what CI runs
 

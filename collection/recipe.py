@@ -51,7 +51,7 @@ class ScanSettings(Settings):
 
     detector: str = "mlst"
     options: dict[str, float | int | str | bool] = {}
-    """Options of the detector; see `mlst build --help` or docs/shots.md for each."""
+    """Options of the detector; docs/shots.md lists them."""
     size: Annotated[int, Field(ge=16, le=1024, multiple_of=2)] = 256
     fit: Literal["stretch", "crop", "pad"] = "stretch"
     length: Annotated[int, Field(ge=2, le=1000)] = 30

@@ -1,0 +1,76 @@
+"""Recipes: strict, and documented."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from collection.recipe import Recipe, RecipeError, read_recipe
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = 'name = "x"\nversion = "1.0.0"\nsources = "s.csv"\n'
+
+
+def settings_of(kind: type[BaseModel]) -> set[str]:
+    """Names of all settings, those of inner tables included."""
+    names = set(kind.model_fields)
+    for field in kind.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names |= settings_of(field.annotation)
+    return names
+
+
+def test_every_setting_is_documented():
+    page = (ROOT / "docs" / "recipe.md").read_text()
+    assert settings_of(Recipe) - {"pack", "select"} <= set(re.findall(r"`\[?([a-z_]+)[\]`.]", page))
+
+
+def test_documented_defaults_are_the_defaults():
+    recipe = Recipe(name="x", version="1.0.0", sources="s.csv")
+    page = (ROOT / "docs" / "recipe.md").read_text()
+    documented = dict(re.findall(r"^\| `([a-z_]+)` \| `?([^|`]+?)`? \|", page, re.MULTILINE))
+    for table in (recipe, recipe.scan, recipe.select, recipe.fetch, recipe.pack):
+        for name in type(table).model_fields:
+            value = getattr(table, name)
+            if (
+                isinstance(value, str | int)
+                and not isinstance(value, bool)
+                and documented.get(name, "required")
+                not in (
+                    "required",
+                    "empty",
+                )
+            ):
+                assert documented[name] == str(value), name
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("manifests/*/recipe.toml")), ids=lambda path: path.parent.name)
+def test_committed_recipes_are_valid(path):
+    assert read_recipe(path).sources
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[scan]\nlength = 3", ["scan", "too short to measure motion", "at least 4 frames"]),
+        ("[scan]\nsize = 255", ["scan.size", "255", "multiple of 2"]),
+        ("[scan]\nfit = 'zoom'", ["scan.fit", "zoom", "stretch"]),
+        ("[select]\nreject = ['ugly']", ["select.reject", "ugly", "black"]),
+        ("[select]\nsplits = { train = 0.9, holdout = 0.1 }", ["holdout"]),
+        ("[pack]\nshard_bytes = 1", ["pack.shard_bytes", "1"]),
+        ("[extra]\na = 1", ["extra"]),
+    ],
+)
+def test_impossible_settings_are_named(tmp_path, text, words):
+    (tmp_path / "recipe.toml").write_text(MINIMAL + text)
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(tmp_path / "recipe.toml")
+    assert [word for word in words if word not in str(refused.value)] == []
+
+
+def test_all_problems_at_once(tmp_path):
+    (tmp_path / "recipe.toml").write_text(MINIMAL.replace("1.0.0", "one") + "[scan]\nsise = 1\ncrf = 99\n")
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(tmp_path / "recipe.toml")
+    assert [word for word in ("version", "scan.sise", "scan.crf") if word not in str(refused.value)] == []
