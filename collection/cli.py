@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -26,6 +27,7 @@ from collection.manifest_cli import manifest
 from collection.pipeline import STAGES, Built, Driver, NothingChosenError, Order, build
 from collection.politeness import Budget
 from collection.progress import Bars, JsonLines, console
+from collection.publish_cli import publish_command
 from collection.recipe import RecipeError
 from collection.report import write_report
 from collection.scan import ScanStage
@@ -35,6 +37,7 @@ from collection.workspace import Workspace, WorkspaceBusyError, atomic, locked
 from collection.ytdlp import Access, ConfigurationError
 from mlst.dataset import DATASET
 from mlst.levels import LEVELS, CorpusError, calibrate, write_levels
+from mlst.lint import lint
 from mlst.records import SPLITS, canonical_json, digest, encode
 from mlst.verify import Report, verify
 
@@ -60,6 +63,7 @@ app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(manifest, name="manifest")
+app.command("publish")(publish_command)
 results = Console(highlight=False, soft_wrap=True)
 """Standard output: what a command was asked for."""
 
@@ -162,9 +166,16 @@ def calibrate_command(
 
 
 @app.command("verify")
-def verify_command(dataset: DatasetPath, workers: Workers = 2, as_json: AsJson = False) -> None:
+def verify_command(
+    dataset: DatasetPath,
+    workers: Workers = 2,
+    hub: Annotated[bool, typer.Option("--hub", help="Also look for what the Hugging Face Hub trips over.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check a dataset: every hash, key, schema, boundary, split and level, and that every clip decodes."""
     seen = verify(dataset, workers)
+    if hub:
+        seen = replace(seen, findings=tuple(sorted({*seen.findings, *lint(dataset)})))
     if as_json:
         print(canonical_json(seen))
     else:

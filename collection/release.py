@@ -1,7 +1,7 @@
 """A built dataset -> the folder that goes to the Hub, with the card, pictures and metadata of a release.
 
-`clips` is the whole dataset; `ids` holds no pixels, only what the clips can be built from. Shards are hard links where the
-file system allows it. The same dataset, mode and results give the same bytes.
+`clips` is the whole dataset; `ids` holds no pixels, only what the clips can be built from. Shards are hard links where
+the file system allows it. The same dataset, mode and results give the same bytes.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from collection.manifest import ManifestError, write_manifest
-from collection.recipe import RecipeError, read_recipe
+from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
 from collection.workspace import atomic
@@ -40,7 +39,7 @@ from mlst.dataset import (
     write_json,
 )
 from mlst.levels import find_levels, read_levels
-from mlst.lint import lint
+from mlst.lint import HUB, lint, lint_files
 from mlst.verify import Finding, verify
 
 Mode = Literal["ids", "clips"]
@@ -54,13 +53,16 @@ CAPTIONS = {
 DOTS = 80
 """Per inch, of the pictures."""
 
+MARKER = ".cache/mlst-release"
+"""Says that a folder is ours to write; never sent, and ignored by `mlst verify`."""
+
 REDISTRIBUTABLE = re.compile(
     r"cc0(-1\.0)?|cc-pdm-1\.0|pddl-1\.0|public-domain|unlicense|mit|apache-2\.0|bsd-[23]-clause|odbl-1\.0|odc-by-1\.0"
     r"|cc-by(-sa)?(-[1-4]\.[05](-[a-z]+)?)?|creative commons attribution licen[cs]e \(reuse allowed\)",
     re.IGNORECASE,
 )
-"""Licences under which a changed copy may be passed on to anyone: SPDX identifiers, and YouTube's wording. Not ND: a clip is
-cut and scaled, which is a change."""
+"""Licences under which a changed copy may be passed on to anyone: SPDX identifiers, and YouTube's wording. Not ND: a
+clip is cut and scaled, which is a change."""
 NON_COMMERCIAL = re.compile(r"cc-by-nc(-sa)?(-[1-4]\.[05](-[a-z]+)?)?", re.IGNORECASE)
 """Allowed where the licence of the whole says the same, so that nobody takes it for more."""
 
@@ -132,6 +134,8 @@ def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], worker
     else:
         files = _ids(source, out, dataset, lock, measured)
     _tidy(out, before, files)
+    if findings := list(lint_files(out, dataset, files, HUB)):
+        raise UnsoundError(findings)
     return Prepared(out, mode, read_json(out / DATASET), files)
 
 
@@ -146,7 +150,9 @@ def refusals(lock: Iterable[LockRow], whole: str) -> list[Refusal]:
             why = _forbidden(licence.strip(), whole)
             said_nothing = origin == "the site" and not licence.strip()
             if row.chosen and why and not said_nothing:
-                found.append(Refusal(row.source.id, licence, row.chosen, f"{licence or 'no licence'!r} ({origin}): {why}"))
+                found.append(
+                    Refusal(row.source.id, licence, row.chosen, f"{licence or 'no licence'!r} ({origin}): {why}")
+                )
                 break
     return found
 
@@ -164,7 +170,7 @@ def _forbidden(licence: str, whole: str) -> str:
 def _clips(
     source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
 ) -> tuple[File, ...]:
-    """The whole dataset, with the card of a release; `dataset.json` lists what was added, its fingerprint is the same."""
+    """The whole dataset with the card of a release; `dataset.json` lists what was added, its fingerprint stays."""
     made = [_link(source, out, file) for file in dataset.files if file.path != CARD]
     plain = tuple(file for file in made if not file.path.startswith("data/"))
     made += _pictures(source, out, (SHEET, SCATTER))
@@ -179,7 +185,7 @@ def _clips(
 def _ids(
     source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
 ) -> tuple[File, ...]:
-    """All but the pixels, and the list of sources; `dataset.json` is as built, for it says what a rebuild must give."""
+    """All but the pixels, and the list of sources; `dataset.json` is as built: what a rebuild must give."""
     kept = (ATTRIBUTION, INDEX, LEVELS, LOCK, RECIPE)
     made = [_link(source, out, file) for file in dataset.files if file.path in kept]
     recipe = _recipe(source)
@@ -200,7 +206,7 @@ def _ids(
     return _sorted(made)
 
 
-def _recipe(source: Path):  # type: ignore[no-untyped-def]
+def _recipe(source: Path) -> Recipe:
     try:
         return read_recipe(source / RECIPE)
     except RecipeError as why:
@@ -281,20 +287,21 @@ def read_measured(path: Path) -> Iterator[Measured]:
 
 def _before(out: Path) -> set[str]:
     """Files of the release that `out` holds already. Raises `ReleaseError` where `out` is something else."""
-    if not out.exists():
-        return set()
-    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-    if found and CROISSANT not in found and DATASET not in found and not found <= {RECIPE, LEVELS}:
-        raise ReleaseError(f"{out} is there and is no release; give another --staging or remove it")
-    return found
+    if not (out / MARKER).exists():
+        if out.exists() and any(out.iterdir()):
+            raise ReleaseError(f"{out} is there and is no release; move it away")
+        with atomic(out / MARKER):
+            pass
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} - {MARKER}
 
 
 def _tidy(out: Path, before: set[str], files: Sequence[File]) -> None:
     """Remove what an earlier release left."""
     for name in sorted(before - {file.path for file in files}):
         (out / name).unlink()
-        with contextlib.suppress(OSError):
-            (out / name).parent.rmdir()
+        with contextlib.suppress(OSError):  # until a folder is not empty
+            for folder in (out / name).relative_to(out).parents:
+                (out / folder).rmdir()
 
 
 def _link(source: Path, out: Path, file: File) -> File:

@@ -7,6 +7,7 @@ import dataclasses
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlst.dataset import Cell, ClipInfo, Dataset, Row, columns, fields_of
+from mlst.dataset import INDEX, Cell, ClipInfo, Dataset, File, Row, columns, fields_of
 from mlst.levels import LEVELS, Cuts, Levels
 from mlst.records import SPLITS, Source
 
@@ -31,15 +32,55 @@ SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "1
 DTYPES = {str: "string", Fraction: "string", int: "int64", float: "float64", bool: "bool"}
 
 
-def card(dataset: Dataset, levels: Levels, sources: Sequence[Source], clips: Mapping[str, int]) -> str:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One metric of one model on one split."""
+
+    label: str
+    """What the model is called."""
+    split: str
+    protocol: str
+    metric: str
+    groups: tuple[tuple[str, int, float], ...]
+    """Level (or `all`), clips, mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a card says of a dataset on the Hub and not of one that was only built."""
+
+    pixels: bool
+    """Whether the clips are there; else only what they can be built from."""
+    manifest: str
+    """Path of the list of sources, in a release without pixels."""
+    pictures: tuple[tuple[str, str], ...]
+    """Path and caption."""
+    measured: tuple[Measured, ...]
+    checksums: tuple[File, ...]
+
+
+BUILT = Release(True, "", (), (), ())
+"""Not released: no pictures, no results."""
+
+
+def card(
+    dataset: Dataset,
+    levels: Levels,
+    sources: Sequence[Source],
+    clips: Mapping[str, int],
+    release: Release = BUILT,
+) -> str:
     """`README.md`: YAML that pins what `datasets` loads, then what a reader needs to know.
 
     `sources` are those with clips, `clips` says how many each has.
     """
+    front = front_matter(dataset) if release.pixels else index_front_matter(dataset)
     return _render(
         "card.md.j2",
-        front=yaml.safe_dump(front_matter(dataset), sort_keys=False, width=1000),
+        front=yaml.safe_dump(front, sort_keys=False, width=1000),
         dataset=dataset,
+        release=release,
+        results=_results(release.measured),
         levels=levels,
         cells=[(level, cell) for level in LEVELS for cell in dataset.cells if cell.level == level.name],
         si=_ranges(levels.si),
@@ -58,13 +99,10 @@ def attribution(sources: Sequence[Source], clips: Mapping[str, int]) -> str:
 
 def front_matter(dataset: Dataset) -> dict[str, Any]:
     """The card's YAML as a dict: `configs` with one glob per split, and the same features for each of them."""
-    licence = dataset.licence.lower()
-    known = HUB_LICENCES.fullmatch(licence)
     configs = [{"config_name": "default", "default": True, "data_files": _data_files(dataset, "*")}]
     configs += [{"config_name": level, "data_files": _data_files(dataset, level)} for level in _levels(dataset)]
     return {
-        "license": licence if known else "other",
-        **({} if known else {"license_name": re.sub(r"[^a-z0-9.]+", "-", licence).strip("-")}),
+        **licence_fields(dataset.licence),
         "pretty_name": plain_text(dataset.title or dataset.name),
         "task_categories": list(TASKS),
         "size_categories": [next((name for limit, name in SIZES if dataset.clips < limit), "10M<n<100M")],
@@ -72,6 +110,38 @@ def front_matter(dataset: Dataset) -> dict[str, Any]:
         "configs": configs,
         "dataset_info": [{"config_name": c["config_name"], "features": features()} for c in configs],
     }
+
+
+def licence_fields(licence: str) -> dict[str, str]:
+    """A licence as the YAML of a card names it."""
+    name = licence.lower()
+    if HUB_LICENCES.fullmatch(name):
+        return {"license": name}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name).strip("-")}
+
+
+def index_front_matter(dataset: Dataset) -> dict[str, Any]:
+    """The YAML of a release without pixels: its one configuration is the index, as a table."""
+    front = front_matter(dataset)
+    clips = [{"split": "clips", "path": INDEX}]
+    return {
+        **{name: value for name, value in front.items() if name not in ("configs", "dataset_info")},
+        "tags": [tag for tag in TAGS if tag != "webdataset"],
+        "configs": [{"config_name": "default", "default": True, "data_files": clips}],
+    }
+
+
+def _results(measured: Sequence[Measured]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Caption, heading and rows of a table for every metric, protocol and split."""
+    found: dict[tuple[str, str, str], list[Measured]] = {}
+    for one in measured:
+        found.setdefault((one.metric, one.split, one.protocol), []).append(one)
+    tables = []
+    for (metric, split, protocol), rows in found.items():
+        heading = [f"{level} ({clips})" for level, clips, _ in rows[0].groups]
+        means = [[row.label, *(f"{mean:.4g}" for *_, mean in row.groups)] for row in rows]
+        tables.append((f"{metric} on {split}, {protocol}", heading, means))
+    return tables
 
 
 def features() -> list[dict[str, Any]]:
@@ -150,17 +220,18 @@ def _bytes(size: int) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(  # noqa: S701 - Markdown, not HTML: every stranger's text goes through `plain`
-        loader=PackageLoader("mlst", "templates"),
+def environment(package: str = "mlst") -> Environment:
+    """For cards from the templates of a package, with the filters `plain`, `url` and `bytes`."""
+    made = Environment(  # noqa: S701 - Markdown, not HTML: every stranger's text goes through `plain`
+        loader=PackageLoader(package, "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plain": plain, "url": link_target, "bytes": _bytes}
-    return environment
+    made.filters |= {"plain": plain, "url": link_target, "bytes": _bytes}
+    return made
 
 
 def _render(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(values)
+    return environment().get_template(template).render(values)

@@ -312,10 +312,15 @@ def write_json(dataset: Dataset) -> bytes:
 
 def read_json(path: Path) -> Dataset:
     """What `dataset.json` says. Raises ValueError where it is not one of ours, OSError if unreadable."""
-    value = _loads(path.read_bytes(), path.name)
+    return parse_json(path.read_bytes(), path.name)
+
+
+def parse_json(text: bytes, name: str) -> Dataset:
+    """`read_json` of bytes; errors call them `name`."""
+    value = _loads(text, name)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise ValueError(f"{path.name}: not a dataset of format {FORMAT!r}")
-    return _decode(Dataset, value, path.name)
+        raise ValueError(f"{name}: not a dataset of format {FORMAT!r}")
+    return _decode(Dataset, value, name)
 
 
 def write_lock(rows: Iterable[LockRow]) -> Iterator[bytes]:

@@ -1,0 +1,297 @@
+"""A dataset's clips by number, as tensors."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlst.dataset import DATASET, INDEX, Dataset, File, fingerprint_of, index_schema, parse_json
+from mlst.loading.decode import Colour, Form, Undecodable, decode_into
+from mlst.loading.errors import CorruptClip, LoadError, Missing
+from mlst.loading.stores import Store, store_of
+from mlst.records import SPLITS, Statistics, digest
+from mlst.shards import LARGEST, PATH
+
+log = logging.getLogger(__name__)
+
+STATISTICS = tuple(field.name for field in fields(Statistics))
+"""Names of the columns of `Sample.statistics`."""
+
+COLUMNS = ("key", "level", "frames", "shard", "offset", "size", "sha256")
+MANY = 1 << 28
+"""Bytes of dataset.json at most."""
+
+OnError: TypeAlias = Literal["raise", "skip"]
+
+
+class Sample(NamedTuple):
+    """A clip. `torch.utils.data.default_collate` makes a batch of the same fields of it."""
+
+    frames: Tensor
+    """(T, C, H, W) uint8, full range; `ClipDataset.cut` makes float32 in [0, 1] of it."""
+    key: str
+    level: str
+    statistics: Tensor
+    """(K,) float64, named by `STATISTICS`."""
+    row: int
+    """Its number in the dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was asked for, see `load`."""
+
+    split: str
+    levels: tuple[str, ...]
+    """Those that have clips in the split and are wanted, sorted."""
+    past: int
+    horizon: int
+    size: int
+    colour: Colour
+    verify: bool
+    errors: OnError
+
+
+class ClipDataset(torch.utils.data.Dataset[Sample]):
+    """The clips of a split in the order of the index, each from its first frame on; made by `load`.
+
+    Reads and decodes one clip per access, keeps nothing open, and can go to worker processes.
+    """
+
+    def __init__(self, store: Store, dataset: Dataset, table: Any, settings: Settings) -> None:
+        self.store, self.dataset, self.settings = store, dataset, settings
+        self.form = Form(
+            settings.past + settings.horizon, dataset.side, settings.size or dataset.side, settings.colour
+        )
+        self._table = table.select(COLUMNS).combine_chunks()
+        self._statistics = np.stack([table[name].to_numpy() for name in STATISTICS], axis=1)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Clip `index`. Raises CorruptClip, also with errors="skip": only whole lists can be shortened."""
+        frames = np.empty(self.form.shape, np.uint8)
+        self.decode(index, frames)
+        return self._sample(index, torch.from_numpy(frames))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """What `DataLoader` asks for; with errors="skip" without the clips that are corrupt, which are logged."""
+        samples = []
+        for index in indices:
+            try:
+                samples.append(self[index])
+            except CorruptClip as why:
+                if self.settings.errors == "raise":
+                    raise
+                log.warning("skipped: %s", why)
+        if indices and not samples:
+            raise CorruptClip(f"all {len(indices)} clips of a batch are corrupt, among them {self.place(indices[0])}")
+        return samples
+
+    @property
+    def keys(self) -> list[str]:
+        """Key of each clip."""
+        return list(self._table["key"].to_pylist())
+
+    @property
+    def levels(self) -> list[str]:
+        """Level of each clip."""
+        return list(self._table["level"].to_pylist())
+
+    @property
+    def shards(self) -> list[str]:
+        """Shard of each clip."""
+        return list(self._table["shard"].to_pylist())
+
+    @property
+    def statistics(self) -> NDArray[np.float64]:
+        """(N, K): statistics of each clip, named by `STATISTICS`."""
+        return self._statistics
+
+    @property
+    def identity(self) -> str:
+        """sha256, hex, over what decides which clips `self[0]`, `self[1]` ... are."""
+        return digest([self.dataset.fingerprint, self.settings.split, list(self.settings.levels)])
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256, hex, over what decides every value of every sample."""
+        s = self.settings
+        return digest([self.identity, s.past, s.horizon, self.form.side, s.colour])
+
+    def named(self, rows: Sequence[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Keys and levels of some clips."""
+        some = self._table.select(["key", "level"]).take(list(rows))
+        return tuple(some["key"].to_pylist()), tuple(some["level"].to_pylist())
+
+    def cut(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Past and future of clips, (..., T, C, H, W) uint8, as float32 in [0, 1] on the same device."""
+        scaled = frames.float().div_(255)
+        return scaled[..., : self.settings.past, :, :, :], scaled[..., self.settings.past :, :, :, :]
+
+    def place(self, index: int) -> str:
+        """Where a clip lies, for messages."""
+        row = self._table
+        return f"{row['shard'][index]}: clip {row['key'][index]}"
+
+    def read(self, index: int) -> bytes:
+        """The mp4 of clip `index`. Raises CorruptClip if it is cut off or its sha256 is another."""
+        shard, offset, size, sha256 = (self._value(name, index) for name in ("shard", "offset", "size", "sha256"))
+        try:
+            video = self.store.read(shard, offset, size)
+        except Missing as why:
+            raise Missing(
+                f"{self.place(index)}: {why}; a release without pixels has no shards: build them from its recipe"
+            ) from None
+        if len(video) != size:
+            raise CorruptClip(f"{self.place(index)} ends after {len(video)} of {size} bytes, in {self.store.name}")
+        if self.settings.verify and (found := hashlib.sha256(video).hexdigest()) != sha256:
+            raise CorruptClip(f"{self.place(index)} has sha256 {found}, not {sha256}, in {self.store.name}")
+        return video
+
+    def decode(self, index: int, out: NDArray[np.uint8]) -> None:
+        """Read clip `index` and decode it into `out`, uint8 of shape `form.shape`. Raises CorruptClip."""
+        video = self.read(index)
+        try:
+            decode_into(out, video, self.form)
+        except Undecodable as why:
+            raise CorruptClip(f"{self.place(index)} {why}, in {self.store.name}") from None
+
+    def _value(self, name: str, index: int) -> Any:
+        return self._table[name][index].as_py()
+
+    def _sample(self, index: int, frames: Tensor) -> Sample:
+        statistics = torch.from_numpy(self._statistics[index].copy())
+        return Sample(frames, self._value("key", index), self._value("level", index), statistics, int(index))
+
+
+def load(
+    place: str | Path,
+    *,
+    split: str = "train",
+    levels: str | Sequence[str] | None = None,
+    past: int = 10,
+    horizon: int = 20,
+    size: int = 0,
+    colour: Colour = "rgb",
+    revision: str = "",
+    cache: bool = True,
+    verify: bool = True,
+    errors: OnError = "raise",
+) -> ClipDataset:
+    """Open a dataset for training or evaluation.
+
+    Parameters
+    ----------
+    place: a folder, an http(s) address above `dataset.json`, or a Hub id `OWNER/NAME` (also `hf://datasets/OWNER/NAME`).
+    split: `train`, `validation` or `test`.
+    levels: only these, e.g. `["s0t0", "s2t2"]`.
+    past, horizon: a clip's first `past` + `horizon` frames are read.
+    size: height and width, pixels; 0 for the stored size.
+    colour: `rgb` or `grey` (one channel, the mean of R, G and B).
+    revision: branch, tag or commit on the Hub; "" for the main branch. Everything is read from the commit this is now.
+    cache: on the Hub, download whole shards when first needed; otherwise ask for each clip when it is needed.
+    verify: check the sha256 of every clip that is read.
+    errors: `raise` on a corrupt clip, or `skip` it: its batch is smaller, and `Loader.skipped` names it.
+
+    Raises
+    ------
+    LoadError: no such dataset, split or level; clips that are too short. ReadError: files that cannot be had.
+    """
+    wanted = (levels,) if isinstance(levels, str) else tuple(sorted(set(levels or ())))
+    settings = Settings(split, wanted, past, horizon, size, colour, verify, errors)
+    _check(settings)
+    store = store_of(place, revision, cache)
+    dataset = _dataset(store)
+    if not any(cell.split == split for cell in dataset.cells):
+        splits = [s for s in SPLITS if any(cell.split == s for cell in dataset.cells)]
+        raise LoadError(f"{store.name} has no {split} clips; its splits are {', '.join(splits)}")
+    table = _index(store, dataset).filter(pc.field("split") == split)
+    table = _of_levels(table, settings, store.name)
+    _check_rows(table, settings, store.name)
+    kept = tuple(sorted(set(table["level"].to_pylist())))
+    settings = Settings(split, kept, past, horizon, size, colour, verify, errors)
+    return ClipDataset(store, dataset, table, settings)
+
+
+def _check(settings: Settings) -> None:
+    if settings.split not in SPLITS:
+        raise LoadError(f"unknown split {settings.split!r}; choices are {', '.join(SPLITS)}")
+    for name, least in (("past", 1), ("horizon", 0), ("size", 0)):
+        value = getattr(settings, name)
+        if type(value) is not int or value < least:
+            raise LoadError(f"{name} = {value!r} should be a whole number from {least} on")
+    for name, choices in (("colour", get_args(Colour)), ("errors", get_args(OnError))):
+        if (value := getattr(settings, name)) not in choices:
+            raise LoadError(f"{name} = {value!r} is unknown; choices are {', '.join(choices)}")
+
+
+def _dataset(store: Store) -> Dataset:
+    """`dataset.json`, which vouches for the index and through it for every clip."""
+    try:
+        dataset = parse_json(store.whole(DATASET, MANY), DATASET)
+    except ValueError as why:
+        raise LoadError(f"{store.name}: {why}") from None
+    if fingerprint_of(dataset.files) != dataset.fingerprint:
+        raise LoadError(f"{store.name}: {DATASET} does not match its own fingerprint; run `mlst verify` on a copy")
+    return dataset
+
+
+def _index(store: Store, dataset: Dataset) -> Any:
+    """The columns of the index that loading needs."""
+    listed = next((file for file in dataset.files if file.path == INDEX), File(INDEX, -1, ""))
+    if listed.size < 0:
+        raise LoadError(f"{store.name}: {DATASET} lists no {INDEX}")
+    data = store.whole(INDEX, listed.size)
+    if hashlib.sha256(data).hexdigest() != listed.sha256:
+        raise LoadError(f"{store.name}: {INDEX} is not the file that {DATASET} lists; run `mlst verify` on a copy")
+    needed = [field for field in index_schema() if field.name in {*COLUMNS, *STATISTICS, "split"}]
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        odd = [field.name for field in needed if field not in list(file.schema_arrow)]
+        table = file.read(columns=[field.name for field in needed]) if not odd else None
+    except pa.ArrowException as why:
+        raise LoadError(f"{store.name}: {INDEX} is not Parquet: {why}") from None
+    if odd:
+        raise LoadError(f"{store.name}: {INDEX} lacks columns or has them as another type: {', '.join(odd)}")
+    return table
+
+
+def _of_levels(table: Any, settings: Settings, name: str) -> Any:
+    known = sorted(set(table["level"].to_pylist()))
+    if unknown := [level for level in settings.levels if level not in known]:
+        raise LoadError(
+            f"{name} has no {settings.split} clips of {', '.join(map(repr, unknown))}; levels are {', '.join(known)}"
+        )
+    return table.filter(pc.field("level").isin(list(settings.levels))) if settings.levels else table
+
+
+def _check_rows(table: Any, settings: Settings, name: str) -> None:
+    wanted = settings.past + settings.horizon
+    frames = table["frames"].to_numpy()
+    if (short := np.flatnonzero(frames < wanted)).size:
+        first = int(short[0])
+        raise LoadError(
+            f"{name}: {len(short)} of {len(table)} {settings.split} clips have fewer frames than past "
+            f"{settings.past} + horizon {settings.horizon}, e.g. {table['key'][first]} with {frames[first]}; "
+            f"lower one of them"
+        )
+    for shard in sorted(set(table["shard"].to_pylist())):
+        if not PATH.fullmatch(shard):
+            raise LoadError(f"{name}: the index names the shard {json.dumps(shard)}, which is not like {PATH.pattern}")
+    offset, size = table["offset"].to_numpy(), table["size"].to_numpy()
+    if (odd := np.flatnonzero((offset < 0) | (size < 1) | (size > LARGEST))).size:
+        first = int(odd[0])
+        raise LoadError(f"{name}: clip {table['key'][first]} is said to have {size[first]} bytes from {offset[first]}")

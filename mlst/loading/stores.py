@@ -1,0 +1,275 @@
+"""Where the bytes of a dataset lie: a folder, a web server, or the Hugging Face Hub.
+
+A store is frozen and holds nothing open, so that it can go to any number of worker processes.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import tenacity
+import urllib3
+from huggingface_hub import hf_hub_download, hf_hub_url
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+)
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff  # type: ignore[attr-defined]
+
+from mlst.dataset import DATASET
+from mlst.loading.errors import LoadError, Missing, ReadError
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+PREFIX = "hf://datasets/"
+
+ATTEMPTS = 6
+LONGEST = 60.0
+"""Seconds to wait at most before the next attempt, whatever a server asks for."""
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses that may be gone a moment later."""
+TIMEOUT = urllib3.Timeout(connect=15, read=60)
+
+
+class Store(Protocol):
+    """Read access to the files of one dataset, by their path in it, with `/`."""
+
+    @property
+    def name(self) -> str:
+        """For messages; without credentials."""
+
+    def whole(self, path: str, limit: int) -> bytes:
+        """A whole file. Raises ReadError if it cannot be had or has more than `limit` bytes."""
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`, fewer where the file ends before. Raises ReadError if they cannot be had."""
+
+
+def store_of(place: str | Path, revision: str, cache: bool) -> Store:
+    """The store at `place`, see `mlst.loading.load`. Raises LoadError if it is none, ReadError if it is not there."""
+    text = str(place)
+    if not isinstance(place, Path) and text.startswith(("http://", "https://")):
+        found: Store = Web(text)
+    elif isinstance(place, Path) or Path(text).is_dir():
+        found = Folder(Path(place).absolute())  # good wherever the process goes
+    elif REPO.fullmatch(name := text.removeprefix(PREFIX)):
+        return on_hub(name, revision, cache)
+    else:
+        raise LoadError(
+            f"{text!r} is no folder, no http(s) address and no Hub id OWNER/NAME; "
+            f"name the folder that holds {DATASET}, the address above it, or a Hub dataset"
+        )
+    if revision:
+        raise LoadError(f"revision {revision!r} means nothing for {found.name}; only Hub datasets have revisions")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A dataset on disk."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.root)
+
+    def whole(self, path: str, limit: int) -> bytes:
+        return _whole_file(self.root / path, limit)
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        return _part_of_file(self.root / path, offset, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """A dataset below an http(s) address, on a server that answers range requests; a query goes with every request."""
+
+    base: str
+
+    @property
+    def name(self) -> str:
+        parts = urlsplit(self.base)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def url(self, path: str) -> str:
+        """Address of a file."""
+        parts = urlsplit(self.base)
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}", fragment=""))
+
+    def whole(self, path: str, limit: int) -> bytes:
+        status, body = _get(self.url(path), {}, limit + 1)
+        if status != 200:
+            raise self._refused(path, status)
+        if len(body) > limit:
+            raise ReadError(f"{self.name}: {path} has more than {limit} bytes")
+        return body
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        status, body = _get(self.url(path), {"Range": f"bytes={offset}-{offset + size - 1}"}, size)
+        if status == 416:
+            return b""
+        if status == 200:
+            raise ReadError(f"{self.name}: the server ignores range requests; use one that answers them, or a copy")
+        if status != 206:
+            raise self._refused(path, status)
+        return body
+
+    def _refused(self, path: str, status: int) -> ReadError:
+        return (Missing if status in (404, 410) else ReadError)(f"{self.name}: {path}: {_status(status)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A dataset on the Hub at one commit; token, endpoint, cache and offline mode are those of `huggingface_hub`."""
+
+    repo: str
+    commit: str
+    cached: bool
+    """Whole shards are downloaded into the Hub's cache when first read; otherwise each clip is a range request."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.repo}@{self.commit[:12]} on the Hub"
+
+    def whole(self, path: str, limit: int) -> bytes:
+        return _whole_file(_download(self.repo, path, self.commit), limit)
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        if self.cached:
+            return _part_of_file(_downloaded(self.repo, path, self.commit), offset, size)
+        url = hf_hub_url(self.repo, path, repo_type="dataset", revision=self.commit)
+        headers = {**build_hf_headers(), "Range": f"bytes={offset}-{offset + size - 1}"}
+        try:
+            response = http_backoff("GET", url, headers=headers, timeout=60)
+            if response.status_code == 416:
+                return b""
+            hf_raise_for_status(response)
+        except RemoteEntryNotFoundError as why:
+            raise Missing(f"{self.name}: {path}: {why}") from None
+        except HfHubHTTPError as why:
+            raise ReadError(f"{self.name}: {path}: {why}") from None
+        if response.status_code != 206:
+            raise ReadError(f"{self.name}: {path}: the endpoint ignores range requests; load with cache=True")
+        return bytes(response.content)
+
+
+def on_hub(repo: str, revision: str, cached: bool) -> Hub:
+    """The dataset at a branch, tag or commit ("" for the main branch), pinned to the commit that this is now."""
+    path = _download(repo, DATASET, revision)
+    if not COMMIT.fullmatch(path.parent.name):
+        raise ReadError(f"{repo}: no commit in {path}; is this a cache of huggingface_hub?")
+    return Hub(repo, path.parent.name, cached)
+
+
+def _download(repo: str, path: str, revision: str) -> Path:
+    """A file in the Hub's cache, downloaded where it is not there yet."""
+    try:
+        return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision or None))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as why:
+        place = f"{repo}@{revision}" if revision else repo
+        kind = Missing if isinstance(why, RemoteEntryNotFoundError) else ReadError
+        raise kind(f"{place} is no folder here, and from the Hub {path} cannot be had: {why}") from None
+
+
+_downloaded = lru_cache(4096)(_download)
+"""Asking the cache costs some file accesses per clip; a commit's files do not change."""
+
+
+def _whole_file(path: Path, limit: int) -> bytes:
+    data = _part_of_file(path, 0, limit + 1)
+    if len(data) > limit:
+        raise ReadError(f"{path} has more than {limit} bytes")
+    return data
+
+
+def _part_of_file(path: Path, offset: int, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError as why:
+        kind = Missing if isinstance(why, FileNotFoundError) else ReadError
+        raise kind(f"{path} cannot be read: {why.strerror or why}") from None
+
+
+class _Again(Exception):
+    """An attempt that another may better; `after` is what the server asks for, seconds, or 0."""
+
+    def __init__(self, detail: str, after: float) -> None:
+        super().__init__(detail)
+        self.detail, self.after = detail, after
+
+
+_BACKOFF = tenacity.wait_exponential(multiplier=0.2, max=8) + tenacity.wait_random(0, 0.5)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    why = state.outcome.exception() if state.outcome else None
+    asked = why.after if isinstance(why, _Again) else 0.0
+    return min(max(asked, float(_BACKOFF(state))), LONGEST)
+
+
+def _get(url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
+    """Status and at most `most` bytes of the body; the body only where the status is 200 for a whole file or 206."""
+    attempt = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_Again), stop=tenacity.stop_after_attempt(ATTEMPTS), wait=_pause
+    )
+    try:
+        return attempt(_attempt, url, headers, most)
+    except tenacity.RetryError as why:
+        last = why.last_attempt.exception()
+        detail = last.detail if isinstance(last, _Again) else str(last)
+        raise ReadError(f"{Web(url).name}: {detail}, {ATTEMPTS} times") from None
+
+
+def _attempt(url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
+    redirects = urllib3.Retry(
+        total=5, redirect=5, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
+    )
+    wanted = 206 if "Range" in headers else 200
+    try:
+        response = _pool(os.getpid()).request(
+            "GET",
+            url,
+            headers={"Accept-Encoding": "identity", **headers},
+            preload_content=False,
+            retries=redirects,
+            timeout=TIMEOUT,
+        )
+        try:
+            if response.status in PASSING:
+                after = response.headers.get("Retry-After", "")
+                raise _Again(_status(response.status), float(after) if after.isdecimal() else 0.0)
+            if response.status != wanted:
+                return response.status, b""
+            return response.status, response.read(most)
+        finally:
+            if response.length_remaining == 0:
+                response.release_conn()
+            else:  # the unread rest would stand before the next answer
+                response.close()
+    except urllib3.exceptions.LocationValueError as why:
+        raise ReadError(f"{Web(url).name}: not an address: {why}") from None
+    except urllib3.exceptions.HTTPError as why:
+        reason = getattr(why, "reason", why)  # the text of MaxRetryError has the query, which may be a secret
+        raise _Again(f"{type(reason).__name__}: {reason}", 0.0) from None
+
+
+@cache
+def _pool(process: int) -> urllib3.PoolManager:
+    """Connections that are kept between requests; a forked worker must not share those of its parent."""
+    del process
+    return urllib3.PoolManager(maxsize=4)
+
+
+def _status(status: int) -> str:
+    words = {401: "needs a login", 403: "refused", 404: "not there", 410: "gone", 429: "too many requests"}
+    return f"status {status}" + (f", {words[status]}" if status in words else "")
