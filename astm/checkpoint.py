@@ -4,9 +4,11 @@ Random numbers need no saving: those of a step are a function of (seed, step, ra
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +17,9 @@ from torch import Tensor, nn
 
 from astm.files import whole
 from astm.predictor import CONFIG, CheckpointError, Predictor, load_weights, model
-from astm.settings import Experiment, SettingsError, parse
+from astm.provenance import Origin
+from astm.settings import Experiment, SettingsError, parse, to_toml
+from mlst import __version__
 
 FORMAT = "astm-checkpoint/1"
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -130,6 +134,7 @@ def load_predictor(source: str) -> Predictor:
         checkpoint = read(find(path))
         predictor = checkpoint.experiment.predictor()
         load_weights(predictor, checkpoint.weights, source)
+        predictor.origin = origin(checkpoint.experiment, checkpoint.progress)
         return predictor
     if source in model and not path.exists():
         predictor = model[source]()
@@ -143,6 +148,33 @@ def load_predictor(source: str) -> Predictor:
         raise CheckpointError(
             f"{why}; nor is it the name of a model without weights: {', '.join(weightless)}"
         ) from None
+
+
+def origin(experiment: Experiment, progress: Progress, protocol: str = "", fingerprint: str = "") -> Origin:
+    """What to say of weights that a run made; `protocol` and `fingerprint` of its training split."""
+    tree, d = experiment.tree(), experiment.data_settings
+    kept = {name: tree[name] for name in ("model", "data", "train")}
+    kept["data"] = {name: _no_folder(value) for name, value in tree["data"].items() if name != "root"}
+    return Origin(
+        version=__version__,
+        data=experiment.data,
+        protocol=protocol,
+        fingerprint=fingerprint,
+        past=d.past,
+        horizon=d.horizon,
+        size=d.size,
+        channels=d.channels,
+        step=progress.best_step or progress.step,
+        steps=experiment.train.steps,
+        score=progress.best if math.isfinite(progress.best) else -1.0,
+        recipe=to_toml(kept),
+    )
+
+
+def _no_folder(value: Any) -> Any:
+    """A setting without the folder of a file on this machine."""
+    is_path = isinstance(value, str) and (Path(value).is_absolute() or value.startswith("~"))
+    return Path(value).name if is_path else value
 
 
 def read_experiment(source: str) -> Experiment:

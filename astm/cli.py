@@ -1,4 +1,4 @@
-"""The `astm` command: train, evaluate, predict, table, models, bench."""
+"""The `astm` command: train, evaluate, predict, publish, table, models, bench."""
 
 import json
 import math
@@ -14,19 +14,22 @@ from typing import Annotated, Any, NoReturn, Self
 import numpy as np
 import torch
 import typer
+from huggingface_hub.utils.tqdm import disable_progress_bars
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
 from astm import figures, files, tables
+from astm.card import About, card
 from astm.checkpoint import load_predictor, read_experiment
 from astm.cost import Stopwatch, cost
 from astm.data import DataError, DataSettings, dataset, open_clips
 from astm.data.video import frame_rate, frames_at, planes, presentation_times, resize, write_video
 from astm.evaluate import Evaluation, EvaluationError, evaluate, markdown, read_results, to_bytes, write_results
+from astm.hub import HubError, address
 from astm.metrics import check_pair, metric
-from astm.predictor import CheckpointError, count_parameters, macs, model
+from astm.predictor import CONFIG, CheckpointError, count_parameters, macs, model
 from astm.settings import Experiment, SettingsError, merge, override, parse, preset, presets, to_toml
 from astm.tables import TableError
 from astm.train import PRETRAINED, Listener, Logged, TrainError, Validated, choose_device, make_optimiser, train
@@ -36,7 +39,7 @@ console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-EXPECTED = (CheckpointError, DataError, EvaluationError, SettingsError, TableError, TrainError)
+EXPECTED = (CheckpointError, DataError, EvaluationError, HubError, SettingsError, TableError, TrainError)
 INTERRUPTED = 143
 """Exit status after SIGTERM or SIGINT, when training was saved but is not finished."""
 
@@ -169,6 +172,41 @@ def predict_command(
         sys.stdout.write(json.dumps({"out": str(out), "past": past, "horizon": horizon, "psnr_frame": psnr}) + "\n")
     else:
         say(f"{out}: {past} frames shown, {horizon} predicted, psnr_frame {sum(psnr) / len(psnr):.2f} dB")
+
+
+@app.command("publish")
+def publish_command(
+    source: Annotated[str, typer.Argument(metavar="MODEL", help="A run, checkpoint or saved model.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Model repository; made if missing.")],
+    results: Annotated[
+        list[Path] | None, typer.Option("--results", help="results.json of `astm evaluate`; may be repeated.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="What the model is called in them, if several could be meant.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights, e.g. mit or cc-by-4.0.")] = "",
+    revision: Annotated[str, typer.Option(help="Branch; made from main if missing.")] = "main",
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the card to standard output, send nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a model on the Hugging Face Hub: weights, settings and a card with its scores, in one commit.
+
+    The token comes from HF_TOKEN or from `hf auth login`.
+    """
+    with _refusals():
+        exported = Path(source) / PRETRAINED
+        predictor = load_predictor(str(exported) if (exported / CONFIG).is_file() else source)
+        if dry_run:
+            sys.stdout.write(card(predictor, About(repository, licence, tuple(results or ()), label)))
+            return
+        if as_json or not console.is_terminal:
+            disable_progress_bars()
+        commit = predictor.push_to_hub(repository, private, results or (), label, licence, revision)
+    if as_json:
+        sys.stdout.write(json.dumps({"repository": repository, "commit": commit}) + "\n")
+    else:
+        say(f"published: {address(repository, commit)}")
 
 
 @app.command("table")

@@ -27,18 +27,19 @@ class Cost:
 
 def saved_bytes(predictor: Predictor, past: Tensor, future: Tensor) -> int:
     """Bytes of the distinct storages that autograd keeps for one loss, without parameters and inputs."""
-    known = {tensor.untyped_storage().data_ptr() for tensor in [*predictor.parameters(), past, future]}
-    storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+    known = [tensor.untyped_storage() for tensor in [*predictor.parameters(), past, future]]
+    ours = {id(storage) for storage in known}
+    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no identity is used twice
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            storages[storage.data_ptr()] = storage
-        return tensor
+        storage = tensor.untyped_storage()  # one object per storage while it is held, on the meta device too
+        if id(storage) not in ours:
+            saved[id(storage)] = storage
+        return tensor.detach()  # the tensor itself would hold its own graph for ever
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = predictor.loss(past, future)
-    total = sum(storage.nbytes() for storage in storages.values())
+    total = sum(storage.nbytes() for storage in saved.values())
     del loss
     return total
 

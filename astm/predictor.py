@@ -5,7 +5,9 @@ Letters: B batch, T frames, C channels, H x W picture, p patch, h x w = H/p x W/
 
 import copy
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -18,9 +20,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from astm.files import whole, write
+from astm.provenance import NO_PAPER, UNKNOWN, Origin, Paper
+from mlst.records import decode, encode
 from mlst.registry import Registry
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 class CheckpointError(ValueError):
@@ -36,11 +40,17 @@ class ModelSettings(BaseModel):
 class Predictor(nn.Module):
     """A model of video prediction.
 
-    A subclass sets `Settings` (what its constructor takes), implements `forward`, and may override `loss`.
+    A subclass sets `Settings` (what its constructor takes) and `paper`, implements `forward`, and may override `loss`.
     Trainer, evaluator and tables never ask a model its name.
     """
 
     Settings: ClassVar[type[ModelSettings]] = ModelSettings
+
+    paper: ClassVar[Paper] = NO_PAPER
+    """What the model implements, for its card."""
+
+    origin: Origin = UNKNOWN
+    """The training that made the weights; saved and loaded with them."""
 
     checkpoint: bool = False
     """Recompute activations in the backward pass, time step by time step, instead of keeping them. Changes memory and
@@ -104,6 +114,12 @@ class Predictor(nn.Module):
         """The settings as JSON values; `create(name, **model.config())` builds the same architecture."""
         return self.settings.model_dump(mode="json")
 
+    def usual_size(self) -> tuple[int, int]:
+        """Height and width that the model takes, for examples: 64 x 64, or the next multiple of its patch."""
+        patch = int(getattr(self.settings, "patch", 1))
+        side = -(-64 // patch) * patch
+        return side, side
+
     def compile_cells(self, backend: str = "inductor") -> None:
         """Let `torch.compile` compile the recurrent cells, lazily, in place; parameter names stay as they are.
 
@@ -114,14 +130,79 @@ class Predictor(nn.Module):
         for cell in getattr(self, "cells", ()):
             cell.compile(backend=backend)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`; each appears whole or not at all, the config last."""
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        results: str | Path | Sequence[str | Path] = (),
+        label: str = "",
+        licence: str = "",
+        repository: str = "",
+    ) -> None:
+        """Write `model.safetensors`, the card `README.md` and `config.json`; each appears whole or not at all.
+
+        A `README.md` that is no card of ours is left as it is.
+
+        Parameters
+        ----------
+        results: files that `astm evaluate` wrote, for the card; "" or () for none.
+        label: what the model is called in them, where it is not the only one of its kind.
+        licence: of the weights, best an identifier that the Hub knows ("mit", "cc-by-4.0"); "" states none.
+        repository: "owner/name" on the Hub, for the card's example; "" for a folder.
+
+        Raises
+        ------
+        EvaluationError: results that cannot be read, or that are not of this model.
+        """
+        from astm.card import About, card, is_ours  # noqa: PLC0415, it imports the Hub's client and the evaluator
+
+        paths = [results] if isinstance(results, str | Path) else list(results)
+        about = About(repository, licence, tuple(Path(path) for path in paths if str(path)), label)
+        readme = card(self, about)
         folder = Path(folder)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with whole(folder / WEIGHTS) as temporary:
             save_file(weights, temporary, {"format": "pt"})
+        if not (folder / CARD).exists() or is_ours(folder / CARD):
+            write(folder / CARD, readme)
         config = {"library": "astm", "model": name_of(type(self)), "settings": self.config()}
-        write(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        training = {} if self.origin == UNKNOWN else {"training": encode(self.origin)}
+        write(folder / CONFIG, json.dumps({**config, **training}, indent=2, sort_keys=True) + "\n")
+
+    def push_to_hub(
+        self,
+        repository: str,
+        private: bool = False,
+        results: str | Path | Sequence[str | Path] = (),
+        label: str = "",
+        licence: str = "",
+        revision: str = "main",
+    ) -> str:
+        """Publish weights, settings and card as one commit of a model repository on the Hugging Face Hub.
+
+        The token comes from HF_TOKEN or from `hf auth login`. What is there already is not sent again; other files of
+        the repository stay as they are.
+
+        Parameters
+        ----------
+        repository: "owner/name"; made if it is not there.
+        private: of a new repository.
+        results, label, licence: for the card, see `save_pretrained`.
+        revision: branch; made from main if it is not there.
+
+        Returns
+        -------
+        The commit; `from_pretrained(repository, commit)` gives this model again.
+
+        Raises
+        ------
+        HubError: a bad name, no token, a refusal, or no connection. EvaluationError: see `save_pretrained`.
+        """
+        from astm.hub import check, push  # noqa: PLC0415, it imports the Hub's client
+
+        check(repository)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, results, label, licence, repository)
+            return push(Path(folder), repository, private, revision)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, revision: str = "main") -> Self:
@@ -138,10 +219,11 @@ class Predictor(nn.Module):
             whose names or shapes do not fit the settings.
         """
         folder = _local(source, revision)
-        kind, settings = _read_config(folder)
+        kind, settings, origin = _read_config(folder)
         if not issubclass(kind, cls):
             raise CheckpointError(f"{folder} holds a {name_of(kind)!r}, which is not a {cls.__name__}")
         predictor = kind(settings)
+        predictor.origin = origin
         load_weights(predictor, read_weights(folder / WEIGHTS), str(folder))
         return predictor
 
@@ -286,7 +368,7 @@ def load_weights(predictor: nn.Module, weights: Mapping[str, Tensor], source: st
     predictor.load_state_dict(dict(weights), strict=True)
 
 
-def _read_config(folder: Path) -> tuple[type[Predictor], ModelSettings]:
+def _read_config(folder: Path) -> tuple[type[Predictor], ModelSettings, Origin]:
     path = folder / CONFIG
     try:
         config = json.loads(path.read_bytes())
@@ -300,9 +382,19 @@ def _read_config(folder: Path) -> tuple[type[Predictor], ModelSettings]:
         raise CheckpointError(f"{path} names the model {config.get('model')!r}; choices are {', '.join(model)}")
     kind = model[config["model"]]
     try:
-        return kind, settings_for(kind, config["settings"])
-    except ValueError as error:
+        origin = _origin(config["training"]) if "training" in config else UNKNOWN
+        return kind, settings_for(kind, config["settings"]), origin
+    except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: {error}") from None
+
+
+def _origin(values: dict[str, object]) -> Origin:
+    """The training that a config names. Raises `ValueError` for other fields or types than ours."""
+    origin = decode(Origin, values)
+    wrong = [name for name, value in asdict(origin).items() if type(value) is not type(getattr(UNKNOWN, name))]
+    if wrong:
+        raise ValueError(f"training: bad value of {', '.join(wrong)}")
+    return origin
 
 
 def _local(source: str | Path, revision: str) -> Path:

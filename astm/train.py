@@ -259,7 +259,10 @@ class _Run:
 
     def export(self) -> None:
         """Write the best weights the way `from_pretrained` reads them."""
-        checkpoint.load_predictor(str(checkpoint.find(self.out))).save_pretrained(self.out / PRETRAINED)
+        predictor = checkpoint.load_predictor(str(checkpoint.find(self.out)))
+        about = self.clips.protocol, self.clips.fingerprint
+        predictor.origin = checkpoint.origin(self.experiment, self.progress, *about)
+        predictor.save_pretrained(self.out / PRETRAINED)
 
 
 class _Clock:

@@ -22,28 +22,10 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from astm import Predictor, count_parameters, create
+from astm.cost import saved_bytes
 from astm.models import astm as implementation
 
 MIB = 2**20
-
-
-def saved_bytes(predictor: Predictor, past: Tensor, future: Tensor) -> int:
-    """Bytes of the distinct storages saved for the backward pass of one loss, parameters and inputs left out."""
-    known = [tensor.untyped_storage() for tensor in [*predictor.parameters(), past, future]]
-    ours = {id(storage) for storage in known}
-    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no identity is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()  # one object per storage while it is held, on the meta device too
-        if id(storage) not in ours:
-            saved[id(storage)] = storage
-        return tensor.detach()  # the tensor itself would hold its own graph for ever
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = predictor.loss(past, future)
-    total = sum(storage.nbytes() for storage in saved.values())
-    del loss
-    return total
 
 
 def allocated(predictor: Predictor, past: Tensor, future: Tensor) -> tuple[int, int]:

@@ -21,7 +21,7 @@ import mlst
 from collection.pack import Packed
 from collection.recipe import Recipe
 from collection.select import split_rule
-from collection.workspace import Workspace, atomic
+from collection.workspace import Workspace, atomic, sweep
 from mlst.card import attribution, card
 from mlst.dataset import (
     ATTRIBUTION,
@@ -83,6 +83,7 @@ def write_dataset(out: Path, work: Workspace, packed: Sequence[Packed], inputs: 
             "no clip was chosen, so there is no dataset; see `mlst status` for what became of the sources"
         )
     packed = sorted(packed, key=lambda one: one.shard.path)
+    sweep(out)
     before = {file.path: file for file in _previous(out)}
     files = [_place(out, work, one, before) for one in packed]
     rows = list(_rows(packed, work))

@@ -546,7 +546,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif key == "deletedFile":
                 del files[value["path"]]
             elif key == "deletedFolder":
-                files = {path: entry for path, entry in files.items() if not path.startswith(value["path"])}
+                below = value["path"].rstrip("/") + "/"
+                files = {path: entry for path, entry in files.items() if not path.startswith(below)}
         made = self._commit(found, rev, title, files)
         url = f"{self._site}/{repo}/commit/{made.oid}"
         return {"success": True, "commitOid": made.oid, "commitUrl": url}

@@ -207,8 +207,11 @@ def _load(clips: Clips, rows: Iterator[list[int]], workers: int, device: torch.d
         generator=torch.Generator(),  # its seed draw would otherwise advance the global state
         worker_init_fn=_quiet,
     )
-    for raw in loader:
-        yield to_batch(raw, clips.settings.past, device)
+    try:
+        for raw in loader:
+            yield to_batch(raw, clips.settings.past, device)
+    except DataError as why:  # of a worker, with its traceback: the message is the last part
+        raise DataError(str(why).rpartition(f"{DataError.__module__}.{DataError.__name__}: ")[2]) from None
 
 
 def _quiet(worker: int) -> None:

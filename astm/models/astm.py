@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
+from astm.provenance import Paper
 
 
 class ASTMSettings(RecurrentSettings):
@@ -179,6 +180,17 @@ class ASTM(Recurrent):
     """
 
     Settings: ClassVar[type[ASTMSettings]] = ASTMSettings
+
+    paper = Paper(
+        title=(
+            "ASTM: An Attention based SpatioTemporal Model for Video Prediction Using 3D Convolutional Neural Networks"
+        ),
+        authors="Chang, Zheng and others",
+        venue="",
+        year="",
+        url="",
+    )
+
     settings: ASTMSettings
 
     def __init__(self, settings: ASTMSettings | None = None) -> None:
@@ -194,11 +206,14 @@ class ASTM(Recurrent):
         self.register_buffer("absent", absent, persistent=False)  # row n - 1: for n memories in tau places
         self.absent: Tensor
 
+    def usual_size(self) -> tuple[int, int]:
+        s = self.settings
+        return (s.grid[0] * s.patch, s.grid[1] * s.patch) if s.norm == "layer" else super().usual_size()
+
     def check(self, frames: Tensor) -> None:
         super().check(frames)
-        s = self.settings
-        if s.norm == "layer" and tuple(frames.shape[3:]) != tuple(side * s.patch for side in s.grid):
-            height, width = (side * s.patch for side in s.grid)
+        s, (height, width) = self.settings, self.usual_size()
+        if s.norm == "layer" and tuple(frames.shape[3:]) != (height, width):
             raise ValueError(
                 f"with norm = 'layer' this model is made for {height} x {width} pixels (grid {s.grid}), "
                 f"got {frames.shape[3]} x {frames.shape[4]}; norm = 'group' takes any size"

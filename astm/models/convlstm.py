@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
+from astm.provenance import Paper
 
 
 class ConvLSTMSettings(RecurrentSettings):
@@ -58,6 +59,17 @@ class ConvLSTM(Recurrent):
     """A stack of ConvLSTM cells on patches. State: (H, C) per layer."""
 
     Settings = ConvLSTMSettings
+
+    paper = Paper(
+        title="Convolutional LSTM Network: A Machine Learning Approach for Precipitation Nowcasting",
+        authors=(
+            "Shi, Xingjian and Chen, Zhourong and Wang, Hao and Yeung, Dit-Yan and Wong, Wai-kin and Woo, Wang-chun"
+        ),
+        venue="NeurIPS",
+        year="2015",
+        url="https://arxiv.org/abs/1506.04214",
+    )
+
     settings: ConvLSTMSettings
 
     def __init__(self, settings: ConvLSTMSettings | None = None) -> None:

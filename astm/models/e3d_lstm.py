@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, Recurrent, RecurrentSettings, State
 from astm.predictor import model
+from astm.provenance import Paper
 
 
 class E3DLSTMSettings(RecurrentSettings):
@@ -104,6 +105,15 @@ class E3DLSTM(Recurrent):
     """A stack of E3D-LSTM cells. State: the last window - 1 frames, H per layer, all earlier C per layer, M."""
 
     Settings = E3DLSTMSettings
+
+    paper = Paper(
+        title="Eidetic 3D LSTM: A Model for Video Prediction and Beyond",
+        authors="Wang, Yunbo and Jiang, Lu and Yang, Ming-Hsuan and Li, Li-Jia and Long, Mingsheng and Fei-Fei, Li",
+        venue="ICLR",
+        year="2019",
+        url="https://openreview.net/forum?id=B1lKS2AqtX",
+    )
+
     settings: E3DLSTMSettings
 
     def __init__(self, settings: E3DLSTMSettings | None = None) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
+from astm.provenance import Paper
 
 
 class PredRNNSettings(RecurrentSettings):
@@ -68,6 +69,15 @@ class PredRNN(Recurrent):
     """A stack of ST-LSTMs through which M zig-zags. State: H per layer, C per layer, M."""
 
     Settings = PredRNNSettings
+
+    paper = Paper(
+        title="PredRNN: Recurrent Neural Networks for Predictive Learning using Spatiotemporal LSTMs",
+        authors="Wang, Yunbo and Long, Mingsheng and Wang, Jianmin and Gao, Zhifeng and Yu, Philip S.",
+        venue="NeurIPS",
+        year="2017",
+        url="https://papers.nips.cc/paper/6689",
+    )
+
     settings: PredRNNSettings
 
     def __init__(self, settings: PredRNNSettings | None = None) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
+from astm.provenance import Paper
 
 
 class PredRNNppSettings(RecurrentSettings):
@@ -90,6 +91,15 @@ class PredRNNpp(Recurrent):
     """Causal LSTMs with a gradient highway between the first two. State: H and C per layer, M, Z."""
 
     Settings = PredRNNppSettings
+
+    paper = Paper(
+        title="PredRNN++: Towards A Resolution of the Deep-in-Time Dilemma in Spatiotemporal Predictive Learning",
+        authors="Wang, Yunbo and Gao, Zhifeng and Long, Mingsheng and Wang, Jianmin and Yu, Philip S.",
+        venue="ICML",
+        year="2018",
+        url="https://arxiv.org/abs/1804.06300",
+    )
+
     settings: PredRNNppSettings
 
     def __init__(self, settings: PredRNNppSettings | None = None) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from astm.models.astm import ASTM, ASTMSettings
 from astm.models.recurrent import Count, OddSide
 from astm.predictor import CheckpointError, load_weights, model, read_weights
+from astm.provenance import Paper
 
 
 class STAMSettings(ASTMSettings):
@@ -36,6 +37,14 @@ class STAM(ASTM):
     """ASTM with attention over the last tau spatial memories as well."""
 
     Settings = STAMSettings
+
+    paper = Paper(
+        title="STAM: A SpatioTemporal Attention Based Memory for Video Prediction",
+        authors="Chang, Zheng and Zhang, Xinfeng and Wang, Shanshe and Ma, Siwei and Gao, Wen",
+        venue="IEEE Transactions on Multimedia",
+        year="2022",
+        url="https://github.com/ZhengChang467/STAM-TMM",
+    )
 
     @property
     def spatial(self) -> int:

@@ -1,12 +1,16 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
 from astm import ASTM, count_parameters, create
+from astm.cost import saved_bytes
 from astm.models import astm as implementation
 from astm.models.astm import EIFAG, ASTMCell, ASTMSettings, History, attend, eifag
 from astm.predictor import patchify
-from benchmarks.astm_memory import MIB, plain_eifag, saved_bytes
+from benchmarks.astm_memory import MIB, plain_eifag
 from tests.astm import reference
 
 SMALL = {"layers": 2, "hidden": 3, "kernel": (3, 3, 3), "tau": 3, "sampling_steps": 0}
@@ -262,6 +266,22 @@ def test_saved_bytes_counts_a_known_graph():
             return (y * y + future).sum()
 
     assert saved_bytes(Toy(), torch.zeros(1000), torch.zeros(1000)) == 4000
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_saved_bytes_leaves_no_graph_behind(device):
+    """tanh saves its own output: a hook that keeps it keeps the graph as well, out of the collector's sight."""
+    kept = []
+
+    class Toy(torch.nn.Module):
+        def loss(self, past, future):
+            y = torch.tanh(torch.ones(10, requires_grad=True, device=device) + past)
+            kept.append(weakref.ref(y))
+            return (y * future).sum()
+
+    assert saved_bytes(Toy(), torch.zeros(10, device=device), torch.zeros(10, device=device)) == 40
+    gc.collect()
+    assert kept[0]() is None
 
 
 def test_one_compilation_serves_every_time_step():

@@ -116,21 +116,17 @@ def test_evaluate_and_table(trained, root, tmp_path):
     assert run("table", 1, tmp_path / "b" / "results.json").stdout.count("-") > 10
 
 
-def test_evaluate_by_level(tmp_path):
-    mlst_dataset(tmp_path / "data", splits=("test",))
-    ran = run(
-        *(
-            "evaluate",
-            "copy_last",
-            "--data",
-            "mlst",
-            "--out",
-            tmp_path / "out",
-            "--set",
-            f"data.root={tmp_path / 'data'}",
-        ),
-        *("--set", "data.size=24", "--set", "data.past=2", "--set", "data.horizon=3", "--device", "cpu"),
+def evaluate_on_mlst(source, folder, size):
+    mlst_dataset(folder / "data", splits=("test",))
+    return run(
+        *("evaluate", source, "--data", "mlst", "--out", folder / "out", "--device", "cpu"),
+        *("--set", f"data.root={folder / 'data'}", "--set", f"data.size={size}"),
+        *("--set", "data.past=2", "--set", "data.horizon=3"),
     )
+
+
+def test_evaluate_by_level(tmp_path):
+    ran = evaluate_on_mlst("copy_last", tmp_path, 24)
     assert ran.exit_code == 0, ran.output
     assert "| model | s0t0 (3) | s2t1 (3) |" in ran.stdout
     assert (tmp_path / "out" / "levels-0.png").is_file()
@@ -179,7 +175,7 @@ def test_models_and_bench():
             ("evaluate", "/nowhere/best.safetensors"),
             "does not say what it was trained on; name the dataset with --data",
         ),
-        (("evaluate", "astm", "--data", "mlst"), "mlst is no folder; metadata/clips.parquet"),
+        (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is no folder, no http(s) address and no Hub id"),
         (("evaluate", "copy_last", "--data", "mlst", "--metrics", "psnr"), "unknown metric psnr; choices are mae_sum"),
         (
             ("evaluate", "copy_last", "--data", "kth", "--set", "train.lr=1"),
@@ -200,20 +196,7 @@ def test_mistakes_are_messages(arguments, message, tmp_path, monkeypatch):
 
 
 def test_frames_that_do_not_fit_are_named(trained, tmp_path):
-    mlst_dataset(tmp_path / "data", splits=("test",))
-    ran = run(
-        *(
-            "evaluate",
-            trained[0],
-            "--data",
-            "mlst",
-            "--out",
-            tmp_path / "out",
-            "--set",
-            f"data.root={tmp_path / 'data'}",
-        ),
-        *("--set", "data.size=28", "--set", "data.past=2", "--set", "data.horizon=3", "--device", "cpu"),
-    )
+    ran = evaluate_on_mlst(trained[0], tmp_path, 28)
     assert ran.exit_code == 1
     assert "height 28 is not a multiple of the patch, 8" in ran.stderr.replace("\n", " ")
     assert str(trained[0]) in ran.stderr.replace("\n", "")

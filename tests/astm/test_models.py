@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from astm import count_parameters, create, from_pretrained, macs, model
+from astm.cost import saved_bytes
 from astm.models.recurrent import Recurrent, sampled_truth
 from astm.predictor import CheckpointError, name_of, patchify, unpatchify
-from benchmarks.astm_memory import saved_bytes
 
 TINY = {
     "astm": {"layers": 2, "hidden": 4, "kernel": (3, 3, 3), "tau": 3},
@@ -223,6 +223,7 @@ def test_a_saved_model_is_loaded_bit_for_bit(name, tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded(past, 3), predictor(past, 3))
     assert sorted(file.name for file in (tmp_path / "new" / "folder").iterdir()) == [
+        "README.md",
         "config.json",
         "model.safetensors",
     ]
@@ -242,7 +243,7 @@ def test_the_config_is_json_and_builds_the_model_again(name):
 def test_saving_the_same_weights_gives_the_same_bytes(tmp_path):
     for folder in ("a", "b"):
         tiny("astm").save_pretrained(tmp_path / folder)
-    for file in ("config.json", "model.safetensors"):
+    for file in ("README.md", "config.json", "model.safetensors"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
@@ -311,7 +312,7 @@ def _weights(change):
     [
         (_without("config.json"), "has no config.json"),
         (_without("model.safetensors"), "has no model.safetensors"),
-        (_pickled, r"it has config.json, pytorch_model.bin\); pickled weights are never loaded"),
+        (_pickled, r"it has README.md, config.json, pytorch_model.bin\); pickled weights are never loaded"),
         (_renamed, "not a readable safetensors file"),
         (_truncated, "not a readable safetensors file"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),

@@ -1,0 +1,55 @@
+"""Where a model comes from: the paper that it implements, and the training that made its weights."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What to cite; "" where it is not known."""
+
+    title: str
+    authors: str
+    """In BibTeX's form: "Shi, Xingjian and Chen, Zhourong"."""
+    venue: str
+    year: str
+    url: str
+
+    def bibtex(self, key: str) -> str:
+        """A BibTeX entry without the fields that are not known."""
+        names = {"title": self.title, "author": self.authors, "note": self.venue, "year": self.year, "url": self.url}
+        fields = "".join(f"  {name} = {{{value}}},\n" for name, value in names.items() if value)
+        return f"@misc{{{key},\n{fields}}}"
+
+
+NO_PAPER = Paper("", "", "", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The training that made a model's weights."""
+
+    version: str
+    """Of the library."""
+    data: str
+    """Name of the dataset."""
+    protocol: str
+    """Of the training split, in words; "" where only a checkpoint was at hand."""
+    fingerprint: str
+    """Of the training split's pictures; "" where only a checkpoint was at hand."""
+    past: int
+    horizon: int
+    size: int
+    """Height and width, pixels."""
+    channels: int
+    step: int
+    """Batches after which these weights were taken."""
+    steps: int
+    """Batches planned."""
+    score: float
+    """Mean `mse_sum` of the validation clips at that step; -1 without validation."""
+    recipe: str
+    """Every setting that decided the weights, as TOML, without folders of the machine."""
+
+
+UNKNOWN = Origin("", "", "", "", 0, 0, 0, 0, 0, 0, -1.0, "")
+"""Of weights that `astm train` did not make."""
