@@ -5,10 +5,7 @@ listed are never touched.
 """
 
 import contextlib
-import hashlib
 import importlib.metadata
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +15,7 @@ from pathlib import Path
 import av
 
 import mlst
+from collection.files import listed, place, put
 from collection.pack import Packed
 from collection.recipe import Recipe
 from collection.select import split_rule
@@ -90,17 +88,17 @@ def write_dataset(out: Path, work: Workspace, packed: Sequence[Packed], inputs: 
     used = Counter(row.info.source for row in rows)
     with atomic(out / INDEX) as file:
         write_index(file, rows)
-    files.append(_listed(out, INDEX))
-    files.append(_write(out, LOCK, write_lock(_lock(inputs, used))))
-    files.append(_write(out, RECIPE, [inputs.recipe_toml]))
-    files.append(_write(out, LEVELS, [inputs.levels_toml]))
+    files.append(listed(out, INDEX))
+    files.append(put(out, LOCK, write_lock(_lock(inputs, used))))
+    files.append(put(out, RECIPE, [inputs.recipe_toml]))
+    files.append(put(out, LEVELS, [inputs.levels_toml]))
     dataset = _describe(packed, rows, inputs.recipe, files)
     sources = [inputs.sources[name] for name in sorted(used)]
-    files.append(_write(out, ATTRIBUTION, [attribution(sources, used).encode()]))
-    files.append(_write(out, CARD, [card(dataset, read_levels(out / LEVELS), sources, used).encode()]))
+    files.append(put(out, ATTRIBUTION, [attribution(sources, used).encode()]))
+    files.append(put(out, CARD, [card(dataset, read_levels(out / LEVELS), sources, used).encode()]))
     dataset = replace(dataset, files=tuple(sorted(files, key=lambda file: file.path)))
     _remove(out, before.keys() - {file.path for file in files})
-    _write(out, DATASET, [write_json(dataset)])
+    put(out, DATASET, [write_json(dataset)])
     return dataset
 
 
@@ -114,20 +112,11 @@ def _previous(out: Path) -> tuple[File, ...]:
 
 def _place(out: Path, work: Workspace, packed: Packed, before: Mapping[str, File]) -> File:
     """Link or copy a shard to its place, unless it is there already."""
-    listed = File(packed.shard.path, packed.shard.size, packed.shard.sha256)
-    source, target = work.path(packed.file), out / packed.shard.path
-    known = before.get(listed.path) == listed and target.is_file() and target.stat().st_size == listed.size
-    if known or (target.exists() and target.samefile(source)):
-        return listed
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
-    try:
-        os.link(source, target)
-    except OSError:
-        with source.open("rb") as data, atomic(target) as file:
-            shutil.copyfileobj(data, file, 1 << 20)
-    return listed
+    file = File(packed.shard.path, packed.shard.size, packed.shard.sha256)
+    target = out / file.path
+    if before.get(file.path) != file or not target.is_file() or target.stat().st_size != file.size:
+        place(work.path(packed.file), target)
+    return file
 
 
 def _rows(packed: Iterable[Packed], work: Workspace) -> Iterator[Row]:
@@ -182,18 +171,6 @@ def tools() -> tuple[Tool, ...]:
     found |= {f"ffmpeg {name}": ".".join(map(str, version)) for name, version in av.library_versions.items()}
     found["mlst"] = mlst.__version__
     return tuple(Tool(name, version) for name, version in sorted(found.items()))
-
-
-def _write(out: Path, name: str, chunks: Iterable[bytes]) -> File:
-    with atomic(out / name) as file:
-        file.writelines(chunks)
-    return _listed(out, name)
-
-
-def _listed(out: Path, name: str) -> File:
-    with (out / name).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(name, (out / name).stat().st_size, sha256)
 
 
 def _remove(out: Path, stale: Iterable[str]) -> None:

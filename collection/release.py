@@ -5,10 +5,7 @@ the file system allows it. The same dataset, mode and results give the same byte
 """
 
 import contextlib
-import hashlib
-import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from collection.files import listed, place, put
 from collection.manifest import ManifestError, write_manifest
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
@@ -176,9 +174,9 @@ def _clips(
     made += _pictures(source, out, (SHEET, SCATTER))
     described = Release(True, "", _captions(made), measured, plain)
     made.append(_card(source, out, dataset, lock, described))
-    made.append(_write(out, CROISSANT, croissant(dataset, made)))
+    made.append(put(out, CROISSANT, [croissant(dataset, made)]))
     whole = replace(dataset, files=_sorted(made))
-    made.append(_write(out, DATASET, write_json(whole)))
+    made.append(put(out, DATASET, [write_json(whole)]))
     return _sorted(made)
 
 
@@ -194,15 +192,15 @@ def _ids(
         write_manifest(out / recipe.sources, [row.source for row in lock])
     except ManifestError as why:
         raise ReleaseError(f"the list of sources cannot be written: {why}") from None
-    made.append(_listed(out, recipe.sources))
+    made.append(listed(out, recipe.sources))
     if not _bundled(recipe.levels) and _inside(recipe.levels, "levels") != LEVELS:
-        made.append(_write(out, recipe.levels, (source / LEVELS).read_bytes()))
+        made.append(put(out, recipe.levels, [(source / LEVELS).read_bytes()]))
     plain = tuple(made)
     made += _pictures(source, out, (SCATTER,))
     described = Release(False, recipe.sources, _captions(made), measured, plain)
     made.append(_card(source, out, dataset, lock, described))
-    made.append(_write(out, CROISSANT, croissant(dataset, made)))
-    made.append(_link(source, out, _listed(source, DATASET)))
+    made.append(put(out, CROISSANT, [croissant(dataset, made)]))
+    made.append(_link(source, out, listed(source, DATASET)))
     return _sorted(made)
 
 
@@ -235,7 +233,7 @@ def _card(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], de
     clips = {row.source.id: row.chosen for row in lock if row.chosen}
     sources = [row.source for row in lock if row.chosen]
     text = card(dataset, read_levels(source / LEVELS), sources, clips, described)
-    return _write(out, CARD, text.encode())
+    return put(out, CARD, [text.encode()])
 
 
 def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
@@ -244,7 +242,7 @@ def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
         SHEET: lambda: level_sheet(source, rows, per_level=1),
         SCATTER: lambda: scatter(rows, read_levels(source / LEVELS)),
     }
-    return [_write(out, name, png(make[name](), DOTS)) for name in wanted]
+    return [put(out, name, [png(make[name](), DOTS)]) for name in wanted]
 
 
 def _captions(made: Sequence[File]) -> tuple[tuple[str, str], ...]:
@@ -306,30 +304,8 @@ def _tidy(out: Path, before: set[str], files: Sequence[File]) -> None:
 
 def _link(source: Path, out: Path, file: File) -> File:
     """Link or copy a file of the dataset, unless it is there already."""
-    origin, target = source / file.path, out / file.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and target.samefile(origin):
-        return file
-    with contextlib.suppress(FileNotFoundError):
-        target.unlink()
-    try:
-        os.link(origin, target)
-    except OSError:
-        with origin.open("rb") as data, atomic(target) as copy:
-            shutil.copyfileobj(data, copy, 1 << 20)
+    place(source / file.path, out / file.path)
     return file
-
-
-def _write(out: Path, name: str, data: bytes) -> File:
-    with atomic(out / name) as file:
-        file.write(data)
-    return _listed(out, name)
-
-
-def _listed(folder: Path, name: str) -> File:
-    with (folder / name).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(name, (folder / name).stat().st_size, sha256)
 
 
 def _sorted(files: Iterable[File]) -> tuple[File, ...]:
