@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -26,7 +28,7 @@ from collection.manifest import ManifestError
 from collection.manifest_cli import manifest
 from collection.pipeline import STAGES, Built, Driver, NothingChosenError, Order, build
 from collection.politeness import Budget
-from collection.progress import Bars, JsonLines, console
+from collection.progress import Bars, JsonLines, console, counted
 from collection.publish_cli import publish_command
 from collection.recipe import RecipeError
 from collection.report import write_report
@@ -173,7 +175,8 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Check a dataset: every hash, key, schema, boundary, split and level, and that every clip decodes."""
-    seen = verify(dataset, workers)
+    with counted("verify", "shards") as watch:
+        seen = verify(dataset, workers, watch)
     if hub:
         seen = replace(seen, findings=tuple(sorted({*seen.findings, *lint(dataset)})))
     if as_json:
@@ -204,8 +207,11 @@ def _after(built: Built, order: Order, out: Path, work: Path, workers: int, chec
     dropped = Counter(built.selection.reasons())
     title = order.recipe.title or order.recipe.name
     write_report(work / "report.html", out, title, order.levels, built.results, dropped)
-    seen = verify(out, workers) if check else None
-    if seen and seen.ok:
+    if not check:
+        return None
+    with counted("verify", "shards") as watch:
+        seen = verify(out, workers, watch)
+    if seen.ok:
         with atomic(sound) as file:
             file.write(state.encode())
     return seen
@@ -313,6 +319,10 @@ def _flat(value: Any, name: str) -> Iterable[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else key)
+    elif name.endswith("bytes"):
+        yield name, decimal(int(value))
+    elif name.endswith("seconds") and value >= 100:
+        yield name, f"{timedelta(seconds=round(value))} (h:mm:ss)"
     elif isinstance(value, float):
         yield name, f"{value:.6g}"
     else:

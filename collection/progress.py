@@ -1,9 +1,11 @@
 """What a long command shows: bars with rates and time left on a terminal, else a line per stage; JSON for scripts."""
 
+import contextlib
 import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -64,6 +66,16 @@ class Bars:
         if not console.is_terminal:
             seconds = time.monotonic() - self._began
             console.print(f"{self._stage}: {_tally(self._tally)}, {self._known} known before, {seconds:.1f} s")
+
+
+@contextlib.contextmanager
+def counted(what: str, unit: str) -> Iterator[Callable[[int, int], object]]:
+    """A bar for something that says how many of how many are done; silent where there is no terminal."""
+    columns = (TextColumn("{task.description:<8}"), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn(unit))
+    times = (TimeElapsedColumn(), TextColumn("left"), Remaining())
+    with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class JsonLines:

@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -123,11 +123,19 @@ class ShardResult:
     frames: int
 
 
-def verify(folder: Path, workers: int) -> Report:
+Watch = Callable[[int, int], object]
+"""(shards checked, shards in all)"""
+
+
+def _unwatched(done: int, total: int) -> None:
+    """Nobody looks."""
+
+
+def verify(folder: Path, workers: int, watch: Watch = _unwatched) -> Report:
     """Check the dataset in `folder` against every rule of `RULES`.
 
     Shards are read and decoded in `workers` processes of their own, so that hostile media cannot take this one down;
-    0 does it here.
+    0 does it here. `watch` is told how many of the shards are done.
     """
     try:
         dataset = read_json(folder / DATASET)
@@ -136,9 +144,12 @@ def verify(folder: Path, workers: int) -> Report:
     findings = [*_files(folder, dataset), *_names(dataset)]
     rows, lock = _rows(folder, findings), _lock(folder, findings)
     tasks = _tasks(folder, dataset, rows)
-    results = [_check_shard(task) for task in tasks] if workers == 0 else _in_processes(tasks, workers)
-    for result in results:
+    results: list[ShardResult] = []
+    watch(0, len(tasks))
+    for result in map(_check_shard, tasks) if workers == 0 else _in_processes(tasks, workers):
+        results.append(result)
         findings += result.findings
+        watch(len(results), len(tasks))
     findings += _tables(folder, dataset, rows, lock)
     findings += _documents(folder, dataset, lock)
     clips, frames = sum(r.clips for r in results), sum(r.frames for r in results)
@@ -307,23 +318,21 @@ def _tasks(folder: Path, dataset: Dataset, rows: Sequence[Row]) -> list[ShardTas
     ]
 
 
-def _in_processes(tasks: Sequence[ShardTask], workers: int) -> list[ShardResult]:
+def _in_processes(tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
     """Every task's result. When a worker dies, what is left is done again one at a time to find the shard at fault."""
-    results: list[ShardResult] = []
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = [pool.submit(_check_shard, task) for task in tasks]
         for task, future in zip(tasks, futures, strict=True):
             try:
-                results.append(future.result())
+                yield future.result()
             except BrokenProcessPool:
                 with ProcessPoolExecutor(1, mp_context=context) as alone:
                     try:
-                        results.append(alone.submit(_check_shard, task).result())
+                        yield alone.submit(_check_shard, task).result()
                     except BrokenProcessPool:
                         crash = Finding("decode", task.shard.path, "", "reading this shard killed its process")
-                        results.append(ShardResult((crash,), 0, 0))
-    return results
+                        yield ShardResult((crash,), 0, 0)
 
 
 class _Hashed:

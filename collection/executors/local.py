@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -132,7 +133,7 @@ def _worker(stage: Stage, item: Any, work: Workspace, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if stage.needs.memory:
+    if stage.needs.memory and sys.platform == "linux":  # macOS knows the limit and does not keep it
         resource.setrlimit(resource.RLIMIT_AS, (stage.needs.memory, stage.needs.memory))
     pipe.send_bytes(canonical_json(attempt(stage, item, work)).encode())
 
