@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## build, verify and report a dataset from real clips; train and evaluate a tiny model on it
 	$(BIN)/mlst build manifests/demo/recipe.toml --out out/demo --workers $(WORKERS)
 	$(BIN)/astm train astm --data mlst --preset tiny --out out/demo-astm data.root=out/demo
-	$(BIN)/astm evaluate out/demo-astm copy_last --out out/demo-results
+	$(BIN)/astm evaluate out/demo-astm copy_last --out out/demo-results --metrics mse_sum,psnr_frame,ssim_wang
 
 test: lint types unit  ## what CI runs
 
