@@ -26,13 +26,12 @@ from collection.executors import executor
 from collection.inspection import NoClipError, inspect
 from collection.manifest import ManifestError
 from collection.manifest_cli import manifest
-from collection.pipeline import STAGES, Built, Driver, NothingChosenError, Order, build
+from collection.pipeline import STAGES, Built, Driver, NothingChosenError, Order, build, stages
 from collection.politeness import Budget
 from collection.progress import Bars, JsonLines, console, counted
 from collection.publish_cli import publish_command
 from collection.recipe import RecipeError
 from collection.report import write_report
-from collection.scan import ScanStage
 from collection.stage import FAILED, FULL
 from collection.status import Line, NoBuildError, remember, status
 from collection.workspace import Workspace, WorkspaceBusyError, atomic, locked
@@ -104,9 +103,7 @@ def build_command(
     work = work or out.with_name(out.name + "-work")
     before = _description(out)
     with locked(work), _watcher(as_json) as watcher:
-        remember(
-            work, order.recipe.name, order.recipe.version, [order.fetch, ScanStage(order.recipe.scan), STAGES[2]()]
-        )
+        remember(work, order.recipe.name, order.recipe.version, stages(order))
         do = Driver(Workspace(work, ""), _executor(kind, workers), watcher, lambda o: retry and o.status == FAILED)
         try:
             built = build(order, out, do)
@@ -151,9 +148,10 @@ def calibrate_command(
 ) -> None:
     """Fit the 3 x 3 thresholds to the clips of RECIPE's sources and write them to a file that recipes can name."""
     order = orders.read_order(recipe, Access())
+    fetch, scan, _ = stages(order)
     with locked(work), _watcher(as_json) as watcher:
         do = Driver(Workspace(work, ""), _executor(kind, workers), watcher, lambda o: False)
-        scans = do(ScanStage(order.recipe.scan), do(order.fetch, order.sources).outputs).outputs
+        scans = do(scan, do(fetch, order.sources).outputs).outputs
     clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
     levels = calibrate(
         [clip.statistics for clip in clips],

@@ -19,6 +19,7 @@ from mlst.levels import Levels
 from mlst.records import Scan, Source, Video
 
 STAGES: tuple[type[Stage], ...] = (FetchStage, ScanStage, PackStage)
+"""In the order of the build; `stages` gives them their settings."""
 T = TypeVar("T", Video, Scan)
 
 
@@ -64,19 +65,25 @@ class NothingChosenError(RuntimeError):
 def build(order: Order, out: Path, do: Driver) -> Built:
     """From a manifest's rows to a dataset in the folder `out`. Raises `NothingChosenError`."""
     recipe = order.recipe
+    fetch, scan, pack = stages(order)
 
-    fetched = do(order.fetch, order.sources)  # Source -> Video
+    fetched = do(fetch, order.sources)  # Source -> Video
     videos = by_source(fetched.outputs)
-    scanned = do(ScanStage(recipe.scan), fetched.outputs)  # Video -> Scan: shots, measured and encoded clips
+    scanned = do(scan, fetched.outputs)  # Video -> Scan: shots, measured and encoded clips
     scans = by_source(scanned.outputs)
     sources = {s.id: complete(s, videos[s.id].upstream) for s in order.sources if s.id in videos}
     selection = _some(select(scanned.outputs, sources, order.levels, recipe.select))  # levels, splits, quotas
     plans = plan_shards(selection.chosen, scans, videos, sources, recipe.pack)  # which clip in which shard
-    packed = do(PackStage(), plans)  # ShardPlan -> Packed
+    packed = do(pack, plans)  # ShardPlan -> Packed
     inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, videos, scans)
     dataset = write_dataset(out, do.work, packed.outputs, inputs)
 
     return Built(dataset, selection, (fetched, scanned, packed))
+
+
+def stages(order: Order) -> tuple[FetchStage, ScanStage, PackStage]:
+    """The stages of `STAGES` as this order wants them."""
+    return order.fetch, ScanStage(order.recipe.scan), PackStage()
 
 
 def _some(selection: Selection) -> Selection:

@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from collection.run import ITEMS, Ledger, folder
-from collection.stage import DONE, Stage
+from collection.stage import DONE, Outcome, Stage
 from collection.workspace import atomic
 from mlst.records import canonical_json, decode
 
@@ -64,8 +64,13 @@ def status(work: Path, stages: Sequence[type[Stage]]) -> list[Line]:
         entries = Ledger(work / name / "ledger.jsonl", stage.output).read()
         keys = items.read_text().splitlines()
         outcomes = [entries[key].outcome for key in keys if key in entries]
-        counted = Counter((outcome.status, outcome.kind) for outcome in outcomes)
-        counted["pending", ""] = len(keys) - len(outcomes)
-        order = sorted(counted.items(), key=lambda item: (item[0][0] != DONE, -item[1], item[0]))
-        lines += [Line(stage.name, state, kind, count) for (state, kind), count in order if count]
+        lines += tally(stage.name, outcomes, len(keys) - len(outcomes))
     return lines
+
+
+def tally(stage: str, outcomes: Iterable[Outcome], pending: int) -> list[Line]:
+    """Outcomes of a stage by status and kind: what is done first, then the commonest."""
+    counted = Counter((outcome.status, outcome.kind) for outcome in outcomes)
+    counted["pending", ""] = pending
+    order = sorted(counted.items(), key=lambda item: (item[0][0] != DONE, -item[1], item[0]))
+    return [Line(stage, state, kind, count) for (state, kind), count in order if count]

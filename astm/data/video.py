@@ -1,6 +1,5 @@
 """Video files to frames and back, with PyAV. One thread per file: loaders already run in parallel."""
 
-import io
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,20 +26,20 @@ DEMUXERS = {
 """Which demuxer opens a file of which suffix; it is never guessed from the content."""
 
 
-def frames_of(source: Path | bytes, suffix: str, pixels: str) -> Iterator[NDArray[np.uint8]]:
+def frames_of(path: Path, suffix: str, pixels: str) -> Iterator[NDArray[np.uint8]]:
     """Decode from the beginning.
 
     Parameters
     ----------
-    source: a file, or its bytes. suffix: of the file, a key of `DEMUXERS`.
+    suffix: that the file counts as having, a key of `DEMUXERS`.
     pixels: `rgb24` gives (H, W, 3), `gray` gives (H, W), full range.
 
     Raises
     ------
     DataError: not a video of that kind, or without a picture.
     """
-    with _opened(source, suffix) as container:
-        for frame in _decoded(container, source):
+    with _opened(path, suffix) as container:
+        for frame in _decoded(container, path):
             yield frame.to_ndarray(format=pixels)
 
 
@@ -113,28 +112,23 @@ def write_video(path: Path, frames: NDArray[np.uint8], rate: Fraction) -> None:
         container.mux(stream.encode(None))
 
 
-def _opened(source: Path | bytes, suffix: str) -> Any:
+def _opened(path: Path, suffix: str) -> Any:
     if suffix.lower() not in DEMUXERS:
-        raise DataError(f"{_name(source)}: cannot read {suffix!r} files; choices are {', '.join(DEMUXERS)}")
-    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        raise DataError(f"{path}: cannot read {suffix!r} files; choices are {', '.join(DEMUXERS)}")
     try:
-        container = av.open(file, format=DEMUXERS[suffix.lower()], options={"protocol_whitelist": "file"})
+        container = av.open(str(path), format=DEMUXERS[suffix.lower()], options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError) as why:
-        raise DataError(f"{_name(source)} is not a readable video: {why}") from None
+        raise DataError(f"{path} is not a readable video: {why}") from None
     if not container.streams.video:
         container.close()
-        raise DataError(f"{_name(source)} has no video stream")
+        raise DataError(f"{path} has no video stream")
     container.streams.video[0].thread_type = "NONE"
     container.streams.video[0].codec_context.thread_count = 1
     return container
 
 
-def _decoded(container: Any, source: Path | bytes) -> Iterator[Any]:
+def _decoded(container: Any, path: Path) -> Iterator[Any]:
     try:
         yield from container.decode(video=0)
     except av.FFmpegError as why:
-        raise DataError(f"{_name(source)} stops decoding: {why}") from None
-
-
-def _name(source: Path | bytes) -> str:
-    return f"a video of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+        raise DataError(f"{path} stops decoding: {why}") from None

@@ -12,6 +12,7 @@ from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
 from collection.run import Result
 from collection.stage import DONE
+from collection.status import tally
 from collection.workspace import atomic
 from mlst.levels import Levels
 from mlst.records import SPLITS
@@ -31,16 +32,6 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """How many items of a stage ended alike."""
-
-    stage: str
-    status: str
-    kind: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Problem:
     """One item that is not done."""
 
@@ -48,16 +39,6 @@ class Problem:
     key: str
     kind: str
     detail: str
-
-
-def tally(results: Sequence[Result]) -> list[Line]:
-    """Outcomes by stage, status and kind, in the order of the stages; the commonest first."""
-    lines = []
-    for result in results:
-        counted = Counter((outcome.status, outcome.kind) for outcome in result.outcomes)
-        order = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-        lines += [Line(result.stage, status, kind, count) for (status, kind), count in order]
-    return lines
 
 
 def problems(results: Sequence[Result]) -> list[Problem]:
@@ -97,7 +78,7 @@ def write_report(
         shards=len({row.shard for row in rows}),
         megabytes=sum(row.size for row in rows) / 1e6,
         levels=levels,
-        tally=tally(results),
+        tally=[line for result in results for line in tally(result.stage, result.outcomes, pending=0)],
         problems=found[:WORST],
         more=max(0, len(found) - WORST),
         dropped=sorted(dropped.items(), key=lambda item: (-item[1], item[0])),
