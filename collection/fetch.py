@@ -205,15 +205,14 @@ def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Vid
     name = f"{work.folder}/media/{source.id}-{_digest(source)}.{EXTENSIONS.get(container, container)}"
     with found.path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    work.path(name).parent.mkdir(parents=True, exist_ok=True)
-    os.replace(found.path, work.path(name))
+    size = found.path.stat().st_size
+    work.keep(found.path, name)
     return Video(
         source=source.id,
         start=source.start,
         end=source.end,
         file=name,
-        size=work.path(name).stat().st_size,
+        size=size,
         sha256=sha256,
         origin=origin,
         probe=facts,

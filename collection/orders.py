@@ -28,4 +28,4 @@ def read_order(path: Path, access: Access) -> Order:
         raise RecipeError(f"{path}: {why}") from None
     sources = read_manifest(folder / recipe.sources, recipe.fetch)
     fetch = FetchStage(recipe.fetch, str(folder / Path(recipe.sources).parent), access)
-    return Order(recipe, path.read_bytes(), sources, levels, thresholds.read_bytes(), fetch)
+    return Order(recipe, path.read_bytes(), sources, levels, thresholds.read_bytes(), fetch, frozenset())

@@ -33,6 +33,8 @@ class Order:
     levels: Levels
     levels_toml: bytes
     fetch: FetchStage
+    kept: frozenset[str]
+    """Keys of clips of an earlier release, preferred wherever there is a choice; see `select`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def build(order: Order, out: Path, do: Driver) -> Built:
     scanned = do(scan, fetched.outputs)  # Video -> Scan: shots, measured and encoded clips
     scans = by_source(scanned.outputs)
     sources = {s.id: complete(s, videos[s.id].upstream) for s in order.sources if s.id in videos}
-    selection = _some(select(scanned.outputs, sources, order.levels, recipe.select))  # levels, splits, quotas
+    candidates = select(scanned.outputs, sources, order.levels, recipe.select, order.kept)  # levels, splits, quotas
+    selection = _some(candidates)
     plans = plan_shards(selection.chosen, scans, videos, sources, recipe.pack)  # which clip in which shard
     packed = do(pack, plans)  # ShardPlan -> Packed
     inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, videos, scans)

@@ -162,5 +162,5 @@ def _open(entry: Entry, work: Workspace, again: Callable[[Outcome], bool]) -> bo
     if again(entry.outcome):
         return True
     if entry.outcome.status == DONE:
-        return any(not work.path(output.file).exists() for output in entry.outcome.outputs if hasattr(output, "file"))
+        return any(not work.exists(output.file) for output in entry.outcome.outputs if hasattr(output, "file"))
     return entry.outcome.status != REJECTED and not entry.quarantined

@@ -23,8 +23,36 @@ class Workspace:
     """The current stage's folder under `root`, e.g. `scan-91c0e2aa`."""
 
     def path(self, name: str) -> Path:
-        """The file that records call `name`."""
+        """Where the file that records call `name` can be read on this machine."""
         return self.root / name
+
+    def exists(self, name: str) -> bool:
+        """Whether the workspace has the file `name`."""
+        return (self.root / name).exists()
+
+    def keep(self, path: Path, name: str) -> None:
+        """Move the finished file `path`, on this machine, to its place as `name`."""
+        target = self.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(path, target)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the finished files right in `folder`, sorted; none where there is no such folder."""
+        place = self.root / folder
+        if not place.is_dir():
+            return []
+        return sorted(f"{folder}/{p.name}" for p in place.iterdir() if p.is_file() and not p.name.endswith(PART))
+
+    def remove(self, name: str) -> None:
+        """Remove the file `name` if it is there."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def sync(self, name: str) -> None:
+        """Make what was appended to the file `name` outlive this machine's power: on disk, or in the store."""
+        with (self.root / name).open("rb") as file:
+            os.fsync(file.fileno())
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[tuple[BinaryIO, str]]:
