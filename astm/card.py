@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub import EvalResult, ModelCardData
 
-from astm.evaluate import Evaluation, EvaluationError, read_results
+from astm.evaluate import Evaluation, EvaluationError, base_and_ending, read_results
 from astm.metrics import LOWER_IS_BETTER, metric
 from astm.predictor import Predictor, count_parameters, macs, name_of
 from astm.provenance import NO_PAPER, UNKNOWN
@@ -200,8 +200,11 @@ def first_paragraph(documented: object) -> str:
 
 
 def definition(name: str) -> str:
-    """Of a metric."""
-    return first_paragraph(metric[name]) if name in metric else "not a metric of this version"
+    """Of a metric, and of the samples that it is of if there are several."""
+    base, ending = base_and_ending(name)
+    if base not in metric:
+        return "not a metric of this version"
+    return first_paragraph(metric[base]) + (f" ({ending.replace('_', ' ')})" if ending else "")
 
 
 def definitions(scored: Sequence[Scored]) -> list[tuple[str, str, str]]:

@@ -122,8 +122,8 @@ def load_predictor(source: str) -> Predictor:
 
     Parameters
     ----------
-    source: a run's folder, a checkpoint file, a folder or Hub id that `save_pretrained` or `push_to_hub` wrote, or the
-        name of a registered model without weights, such as `copy_last`.
+    source: a run's folder, a checkpoint file, a folder or Hub id that `save_pretrained` or `push_to_hub` wrote, the
+        name of a bundled checkpoint, or that of a registered model without weights, such as `copy_last`.
 
     Raises
     ------

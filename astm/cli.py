@@ -111,6 +111,9 @@ def evaluate_command(
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 0,
     keep: Annotated[int, typer.Option(min=0, help="Clips to draw; at least one per level.")] = 3,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Also score this many samples: the best, their mean, a single one.")
+    ] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -126,7 +129,9 @@ def evaluate_command(
         for source, label in zip(sources, labels(sources), strict=True):
             predictor = load_predictor(source)
             with console.status(f"{label} ..."), _fits(source):
-                result, kept = evaluate(predictor, clips, name, label, where, names, batch_size, count, workers, keep)
+                result, kept = evaluate(
+                    predictor, clips, name, label, where, names, batch_size, count, workers, keep, samples
+                )
             results.append(result)
             examples.append(kept)
         write_results(out / "results.json", results)
@@ -138,7 +143,9 @@ def evaluate_command(
 
 @app.command("predict")
 def predict_command(
-    source: Annotated[str, typer.Argument(metavar="MODEL", help="A run, checkpoint, saved model or copy_last.")],
+    source: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run, checkpoint, saved or bundled model, or copy_last.")
+    ],
     video: Annotated[Path, typer.Argument(help="Any video file.")],
     out: Annotated[Path, typer.Option(help="The video to write (.mp4).")] = Path("predicted.mp4"),
     horizon: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 10,
@@ -152,7 +159,7 @@ def predict_command(
     with _refusals():
         predictor, where = load_predictor(source), choose_device(device)
         channels = int(getattr(predictor.settings, "channels", 3))
-        side = size or _trained_size(source)
+        side = size or predictor.origin.size or 256
         times = presentation_times(video)
         if len(times) < start + past + horizon:
             raise DataError(
@@ -215,9 +222,13 @@ def table_command(
     results: Annotated[list[Path] | None, typer.Argument(help="results.json files of `astm evaluate`.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The paper's table: published and measured numbers side by side, and the definition of each."""
+    """The paper's table: published and measured numbers side by side, and the definition of each.
+
+    Without results it shows those that come with the package.
+    """
     with _refusals():
-        made = tables.table(number, [result for path in results or [] for result in read_results(path)])
+        given = [result for path in results or [] for result in read_results(path)]
+        made = tables.table(number, given) if results else tables.shipped(number)
     sys.stdout.write(json.dumps(asdict(made), indent=1) + "\n" if as_json else tables.markdown(made))
 
 
@@ -460,13 +471,6 @@ def _model_row(experiment: Experiment) -> dict[str, Any]:
         "about": (type(predictor).__doc__ or "").split("\n")[0],
         "presets": ", ".join(name for name, models in presets(experiment.data).items() if experiment.model in models),
     }
-
-
-def _trained_size(source: str) -> int:
-    try:
-        return read_experiment(source).data_settings.size
-    except CheckpointError:
-        return 256
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Score models on a split: streaming, every clip counts the same, metrics by definition, by frame and by level."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ from astm import files
 from astm.cost import Cost, Stopwatch, cost
 from astm.data import Clips
 from astm.data.clips import ALL, ordered_batches
-from astm.metrics import LOWER_IS_BETTER, check_pair, metric
+from astm.metrics import LOWER_IS_BETTER, Metric, check_pair, metric
 from astm.predictor import Predictor, name_of
 from mlst.records import decode, encode
 
 FORMAT = "astm-evaluation/1"
 RESAMPLES, CONFIDENCE = 1000, 0.95
 POLICY = "predictions clipped to [0, 1] except for *_raw; frames averaged within a clip, clips averaged equally"
+DRAWN = "; {} samples of each clip, seeded with its position, the best one chosen for each clip and metric"
 INTERVAL = f"percentile bootstrap over clips, {RESAMPLES} resamples, seed 0, {CONFIDENCE:.0%}"
 
 
@@ -33,6 +35,7 @@ class Score:
     """One metric over a group of clips."""
 
     metric: str
+    """Its registered name, of the model's prediction; with one of the endings of `sampled_names`, of samples."""
     mean: float
     low: float
     """Of the confidence interval of the mean."""
@@ -148,6 +151,7 @@ def evaluate(
     count: int = 0,
     workers: int = 0,
     keep: int = 3,
+    samples: int = 0,
 ) -> tuple[Evaluation, tuple[Example, ...]]:
     """Score a model.
 
@@ -158,6 +162,7 @@ def evaluate(
     count: only the first clips; 0 for all.
     keep: examples to hand back: the first clip of each level, then the first ones, up to this many (or as many as
         there are levels).
+    samples: also score so many draws of each clip (`Predictor.samples`), seeded with its position; 0 for none.
 
     Raises
     ------
@@ -165,7 +170,8 @@ def evaluate(
     """
     chosen = {name: metric[name] for name in metrics}
     predictor = predictor.to(device).eval()
-    watch, tally, shelf = Stopwatch(device), Tally(metrics), _Shelf(keep)
+    names = [*metrics, *(name for base in metrics for name in sampled_names(base, samples))]
+    watch, tally, shelf = Stopwatch(device), Tally(names), _Shelf(keep)
     s = clips.settings
     for batch in ordered_batches(clips, count, batch_size, workers, device):
         if not watch.clips:
@@ -173,7 +179,12 @@ def evaluate(
             first = batch.past[:1], batch.future[:1]
         predicted = watch.predict(predictor, batch.past, s.horizon)
         check_pair(predicted, batch.future)
-        tally.add({n: f(predicted, batch.future).cpu().numpy() for n, f in chosen.items()}, batch.levels)
+        scores = {n: f(predicted, batch.future).cpu().numpy() for n, f in chosen.items()}
+        if samples:
+            seeds = range(len(tally.levels), len(tally.levels) + len(batch.keys))
+            drawn = predictor.samples(batch.past, s.horizon, samples, seeds)
+            scores |= score_samples(drawn, batch.future, chosen, samples)
+        tally.add(scores, batch.levels)
         shelf.add(batch.keys, batch.levels, batch.past, batch.future, predicted)
     with torch.enable_grad():
         spent = cost(predictor, watch, *first)
@@ -190,12 +201,52 @@ def evaluate(
         s.horizon,
         s.size,
         s.channels,
-        POLICY,
+        POLICY + (DRAWN.format(samples) if samples else ""),
         INTERVAL,
         tally.groups(),
         spent,
     )
     return result, shelf.examples()
+
+
+def sampled_names(metric: str, samples: int) -> tuple[str, ...]:
+    """What the scores of a metric over so many samples are called: of the best, of their mean, of the first alone."""
+    return (f"{metric}_best_of_{samples}", f"{metric}_mean_of_{samples}", f"{metric}_one_sample") if samples else ()
+
+
+def base_and_ending(name: str) -> tuple[str, str]:
+    """The inverse of `sampled_names`: "mse_sum", "best_of_100"; the ending is "" where there are no samples."""
+    found = re.fullmatch(r"(.+)_(best_of_\d+|mean_of_\d+|one_sample)", name)
+    return (found[1], found[2]) if found else (name, "")
+
+
+def score_samples(
+    drawn: Iterable[torch.Tensor], future: torch.Tensor, metrics: Mapping[str, Metric], samples: int
+) -> dict[str, NDArray[np.float64]]:
+    """Scores (B, T) of samples (B, T, C, H, W) by `sampled_names`; no more than one sample is held.
+
+    The best sample of a clip is chosen for each metric by its mean over the frames, as in SAVP's evaluation. The mean
+    is that of the scores, not the score of a mean picture.
+    """
+    best, total, first = (dict[str, NDArray[np.float64]]() for _ in range(3))
+    count = 0
+    for count, sample in enumerate(drawn, start=1):  # noqa: B007, a model may have fewer samples than asked for
+        check_pair(sample, future)
+        for name, measure in metrics.items():
+            scores = measure(sample, future).cpu().numpy()
+            sign = 1 if name.startswith(LOWER_IS_BETTER) else -1
+            leader = best.setdefault(name, scores)
+            wins = sign * scores.mean(axis=1) < sign * leader.mean(axis=1)
+            best[name] = np.where(wins[:, None], scores, leader)
+            total[name] = total[name] + scores if name in total else scores
+            first.setdefault(name, scores)
+    return {
+        key: values
+        for name in metrics
+        for key, values in zip(
+            sampled_names(name, samples), (best[name], total[name] / count, first[name]), strict=True
+        )
+    }
 
 
 class _Shelf:
@@ -247,11 +298,12 @@ def read_results(path: Path) -> list[Evaluation]:
 
 def markdown(results: Sequence[Evaluation]) -> str:
     """Tables of the results: all clips, then each metric by level."""
-    names = [score.metric for score in results[0].groups[0].scores]
+    names = [score.metric for score in results[0].groups[0].scores if not base_and_ending(score.metric)[1]]
     arrows = [f"{name} {'↓' if name.startswith(LOWER_IS_BETTER) else '↑'}" for name in names]
-    lines = [f"{results[0].protocol}, {results[0].clips} clips. {POLICY}. In brackets: {INTERVAL}.", ""]
+    lines = [f"{results[0].protocol}, {results[0].clips} clips. {results[0].policy}. In brackets: {INTERVAL}.", ""]
     head = ["model", *arrows, "parameters", "GMAC", "activations MiB", "clips/s"]
     lines += _table(head, [_row(result, names) for result in results])
+    lines += _samples_table(results)
     levels = [group.level for group in results[0].groups[1:]]
     for name in names if levels else ():
         rows = [[r.label, *(f"{r.score(name, level).mean:.4g}" for level in levels)] for r in results]
@@ -259,6 +311,21 @@ def markdown(results: Sequence[Evaluation]) -> str:
         lines += ["", f"{name} by level (clips):", "", *_table(["model", *counts], rows)]
     lines += ["", f"Speed on {results[0].cost.device}. Clips {results[0].fingerprint[:16]}."]
     return "\n".join(lines) + "\n"
+
+
+def _samples_table(results: Sequence[Evaluation]) -> list[str]:
+    """A row for each model and metric, a column for each way to count samples; nothing where none were drawn."""
+    found = [score.metric for score in results[0].groups[0].scores if base_and_ending(score.metric)[1]]
+    if not found:
+        return []
+    bases, endings = ([*dict.fromkeys(parts)] for parts in zip(*map(base_and_ending, found), strict=True))
+    rows = [
+        [result.label, base, *(f"{result.score(f'{base}_{ending}').mean:.4g}" for ending in endings)]
+        for base in bases
+        for result in results
+    ]
+    head = ["model", "metric", *(ending.replace("_", " ") for ending in endings)]
+    return ["", "Samples, beside the one prediction above:", "", *_table(head, rows)]
 
 
 def _row(result: Evaluation, names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from astm.evaluate import Evaluation, Example
+from astm.evaluate import Evaluation, Example, base_and_ending
 from astm.files import whole
 
 mpl.use("Agg")
@@ -82,6 +82,8 @@ def draw(folder: Path, results: Sequence[Evaluation], examples: Sequence[Sequenc
         filmstrip(made[-2], by_label)
         error_maps(made[-1], by_label)
     for score in results[0].groups[0].scores:
+        if base_and_ending(score.metric)[1]:
+            continue  # of samples: the tables have them
         made.append(folder / f"curve-{score.metric}.png")
         curves(made[-1], results, score.metric)
     for i, result in enumerate(results):

@@ -6,7 +6,7 @@ Letters: B batch, T frames, C channels, H x W picture, p patch, h x w = H/p x W/
 import copy
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Self
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from astm import bundled
 from astm.files import whole, write
 from astm.provenance import NO_PAPER, UNKNOWN, Origin, Paper
 from mlst.records import decode, encode
@@ -96,6 +97,22 @@ class Predictor(nn.Module):
         ValueError: a shape that the model cannot take; the message names the value and what would do.
         """
         raise NotImplementedError
+
+    def samples(self, past: Tensor, horizon: int, count: int, seeds: Sequence[int]) -> Iterator[Tensor]:
+        """Draw predictions, one after the other, from a model that has many for the same past.
+
+        Parameters
+        ----------
+        past, horizon: as for `forward`.
+        count: draws, >= 1.
+        seeds: one for each of the B clips. Draw k of a clip is a function of its frames, its seed and k alone, so it
+            does not depend on the batch that the clip is in.
+
+        Yields
+        ------
+        (B, horizon, C, H, W), `count` times. A model that has but one prediction yields it once.
+        """
+        yield self(past, horizon)
 
     def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
         """Training loss of one batch; by default the mean squared error of the predicted frames.
@@ -210,7 +227,8 @@ class Predictor(nn.Module):
 
         Parameters
         ----------
-        source: a folder, or else the id of a Hub repository ("owner/name").
+        source: a folder, or else the name of a checkpoint that comes with the package ("moving-mnist-small"; see
+            `astm.bundled.names`), or else the id of a Hub repository ("owner/name").
         revision: branch, tag or commit on the Hub.
 
         Raises
@@ -260,8 +278,11 @@ def _explain(kind: type[Predictor], problem: dict[str, object]) -> str:
     return f"{name_of(kind)}: bad value {problem['input']!r} of {where or 'the settings'}: {problem['msg']}"
 
 
-def check_frames(past: Tensor, channels: int, patch: int) -> None:
+def check_frames(past: Tensor, channels: int, patch: int, remedy: str = "set another patch") -> None:
     """Refuse what a model of so many channels and such patches cannot take.
+
+    `remedy` is for a model whose patch, the square of pixels that is one position of its grid, follows from others of
+    its settings.
 
     Raises
     ------
@@ -281,7 +302,7 @@ def check_frames(past: Tensor, channels: int, patch: int) -> None:
             nearest = [size for size in (length // patch * patch, -(-length // patch) * patch) if size]
             raise ValueError(
                 f"{side} {length} is not a multiple of the patch, {patch}; "
-                f"crop, pad or resize to {' or '.join(map(str, nearest))}, or set another patch"
+                f"crop, pad or resize to {' or '.join(map(str, nearest))}, or {remedy}"
             )
 
 
@@ -359,8 +380,11 @@ def load_weights(predictor: nn.Module, weights: Mapping[str, Tensor], source: st
         for name in own.keys() & given.keys()
         if own[name] != given[name]
     ]
+    counters = {name for name, tensor in predictor.state_dict().items() if not tensor.is_floating_point()}
     problems += [
-        f"{name} has dtype {tensor.dtype}" for name, tensor in weights.items() if not tensor.is_floating_point()
+        f"{name} has dtype {tensor.dtype}"
+        for name, tensor in weights.items()
+        if tensor.is_floating_point() == (name in counters)
     ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
@@ -398,12 +422,20 @@ def _origin(values: dict[str, object]) -> Origin:
 
 
 def _local(source: str | Path, revision: str) -> Path:
-    """The folder itself, or where the Hub's files lie after fetching just the two that matter."""
+    """The folder itself, a bundled one, or where the Hub's files lie after fetching just the two that matter."""
     folder = Path(source)
     if folder.is_dir():
         return folder
+    if source in bundled.names():
+        try:
+            return bundled.folder_of(str(source))
+        except bundled.DamagedError as why:
+            raise CheckpointError(str(why)) from None
     if not isinstance(source, str) or source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise CheckpointError(f"{source!s} is neither a folder nor a Hub id (owner/name)")
+        raise CheckpointError(
+            f"{source!s} is neither a folder, nor a bundled checkpoint ({', '.join(bundled.names())}), "
+            "nor a Hub id (owner/name)"
+        )
     from huggingface_hub import snapshot_download  # noqa: PLC0415, heavy, and only needed for Hub ids
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 

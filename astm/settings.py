@@ -35,14 +35,18 @@ class TrainSettings(BaseModel):
     """Batches; with `reverse_input` there are two updates in each."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Of all processes together."""
-    optimiser: Literal["adam", "adamw"] = "adam"
+    optimiser: Literal["adam", "adamw", "rmsprop"] = "adam"
+    """`rmsprop`: decay 0.9, no momentum and an epsilon of 1e-5 beside the root, which is TensorFlow 1's 1e-10 under
+    it; its average of squares starts at 0, not at 1."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate, the highest one where it varies."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam and AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "exponential", "onecycle"] = "constant"
+    schedule: Literal["constant", "exponential", "linear", "onecycle"] = "constant"
     """`onecycle`: Smith's (arXiv 1708.07120) as in PyTorch, cosine, 30 % up from lr/25, down to lr/250,000.
-    `exponential`: times `decay` every `decay_every` steps once `decay_from` steps are done."""
+    `exponential`: times `decay` every `decay_every` steps once `decay_from` steps are done.
+    `linear`: constant for `decay_from` steps, then in a straight line to 0 at the end."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     decay_every: Annotated[int, Field(ge=1)] = 2_000
     decay_from: Annotated[int, Field(ge=0)] = 50_000
@@ -131,7 +135,10 @@ def parse(tree: Mapping[str, Any]) -> Experiment:
 
 
 def preset(data: str, name: str, model_name: str) -> Tree:
-    """The tables that a preset gives for a model on a dataset, unchecked. Raises `SettingsError`."""
+    """The tables that a preset gives for a model on a dataset, unchecked. Raises `SettingsError`.
+
+    What a preset says in `[preset.model]` for all its models goes to those that have such a setting.
+    """
     table = _presets(data)
     if model_name not in model:
         raise SettingsError(f"unknown model {model_name!r}; choices are {', '.join(model)}")
@@ -146,6 +153,8 @@ def preset(data: str, name: str, model_name: str) -> Tree:
             f"{model_name} has {others}, and an empty preset gives defaults"
         )
     common = {key: value for key, value in table[name].items() if key != "models"}
+    fields = model[model_name].Settings.model_fields
+    common["model"] = {key: value for key, value in common.get("model", {}).items() if key in fields}
     return merge({"model": {"name": model_name}, "data": {"name": data}}, common, models[model_name])
 
 

@@ -221,7 +221,9 @@ class _Run:
         seed = s.seed * self.team.share.world + rank
         torch.manual_seed(int(stream("step", seed, step)) >> 1)  # for models that draw from the global generator
         for group in self.optimiser.param_groups:
-            group["lr"], group["betas"] = learning_rate(s, step), (first_beta(s, step), s.betas[1])
+            group["lr"] = learning_rate(s, step)
+            if "betas" in group:
+                group["betas"] = (first_beta(s, step), s.betas[1])
         for past, future in _directions(batch, s.reverse_input):
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
                 loss = net(past, future, step, seed)
@@ -283,7 +285,11 @@ class _Clock:
 
 
 def make_optimiser(predictor: Predictor, settings: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
-    """Adam or AdamW over all parameters."""
+    """Adam, AdamW or RMSProp over all parameters."""
+    if settings.optimiser == "rmsprop":
+        return torch.optim.RMSprop(
+            predictor.parameters(), settings.lr, alpha=0.9, eps=1e-5, weight_decay=settings.weight_decay
+        )
     kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
     fused, decay = device.type == "cuda", settings.weight_decay
     return kind(predictor.parameters(), settings.lr, settings.betas, weight_decay=decay, fused=fused)
@@ -294,6 +300,8 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
     s = settings
     if s.schedule == "exponential":
         return s.lr * s.decay ** (max(0, step - s.decay_from) // s.decay_every)
+    if s.schedule == "linear":
+        return s.lr * min(1.0, (s.steps - step) / max(s.steps - s.decay_from, 1))
     if s.schedule == "onecycle":
         low = s.lr / 25
         return _one_cycle(s.steps, step, low, s.lr, low / 10_000)

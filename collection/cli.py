@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,32 +17,42 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 
 from collection import orders
 from collection.estimate import estimate
 from collection.executors import executor
+from collection.executors.ray import Ray, RayError
 from collection.inspection import NoClipError, inspect
 from collection.manifest import ManifestError
 from collection.manifest_cli import manifest
-from collection.pipeline import STAGES, Built, Driver, NothingChosenError, Order, build, stages
+from collection.pipeline import Built, NothingChosenError, Order, build, by_id, stages
 from collection.politeness import Budget
-from collection.progress import Bars, JsonLines, console, counted
+from collection.progress import Bars, JsonLines, console, counted, safe
 from collection.publish_cli import publish_command
 from collection.recipe import RecipeError
 from collection.report import write_report
+from collection.run import Driver, Executor
 from collection.stage import FAILED, FULL
 from collection.status import Line, NoBuildError, remember, status
-from collection.workspace import Workspace, WorkspaceBusyError, atomic, locked
+from collection.stores import StoreError, looked_at, opened
+from collection.takedown import TakedownError
+from collection.upkeep_cli import register
+from collection.waves import fetch_and_scan
+from collection.workspace import Workspace, WorkspaceBusyError
 from collection.ytdlp import Access, ConfigurationError
 from mlst.dataset import DATASET
+from mlst.diff import DiffError
 from mlst.levels import LEVELS, CorpusError, calibrate, write_levels
 from mlst.lint import lint
 from mlst.records import SPLITS, canonical_json, digest, encode
+from mlst.remote import is_url
 from mlst.verify import Report, verify
 
 OK, WRONG, UNUSABLE, PARTLY = 0, 1, 2, 3
+REPORT = "report.html"
+WAVE = 256
+"""Sources whose videos are on the disk at a time: some 10 GB of 360-line YouTube videos of ten minutes."""
 REFUSALS = (
     RecipeError,
     ManifestError,
@@ -51,6 +61,10 @@ REFUSALS = (
     NoBuildError,
     NoClipError,
     WorkspaceBusyError,
+    StoreError,
+    RayError,
+    TakedownError,
+    DiffError,
 )
 """What the user can mend; the text says how."""
 
@@ -65,6 +79,7 @@ app = typer.Typer(
 )
 app.add_typer(manifest, name="manifest")
 app.command("publish")(publish_command)
+register(app)
 results = Console(highlight=False, soft_wrap=True)
 """Standard output: what a command was asked for."""
 
@@ -78,19 +93,30 @@ Cookies = Annotated[
 Proxy = Annotated[str, typer.Option(help="URL of a proxy for fetching.")]
 Rate = Annotated[float, typer.Option("--requests-per-minute", min=0.01, help="Budget shared by all workers.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try quarantined items again.")]
+Kind = Annotated[str, typer.Option("--executor", help=f"Where items are worked on: {', '.join(executor)}.")]
+Address = Annotated[
+    str, typer.Option(help='Ray cluster to join, e.g. "auto" or HOST:PORT; without one Ray runs on this machine.')
+]
+Wave = Annotated[int, typer.Option(min=1, help="Sources whose videos are on the disk at a time.")]
+Keep = Annotated[
+    bool, typer.Option("--keep-videos", help="Leave fetched videos in the workspace once they are scanned.")
+]
 
 
 @app.command("build")
 def build_command(
     recipe: RecipePath,
-    out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
-    work: Annotated[Path | None, typer.Option(help="Workspace; OUT-work by default.")] = None,
+    out: Annotated[str, typer.Option(help="Folder of the dataset, or its place in a store, e.g. s3://bucket/name.")],
+    work: Annotated[str, typer.Option(help="Workspace, a folder or a place in a store; OUT-work by default.")] = "",
     workers: Workers = 2,
-    kind: Annotated[str, typer.Option("--executor", help=f"One of: {', '.join(executor)}.")] = "local",
+    kind: Kind = "local",
+    address: Address = "",
     cookies: Cookies = "",
     proxy: Proxy = "",
     rate: Rate = 40.0,
     retry: Retry = False,
+    wave: Wave = WAVE,
+    keep_videos: Keep = False,
     check: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the result, every clip decoded.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -100,59 +126,72 @@ def build_command(
     """
     began = time.monotonic()
     order = orders.read_order(recipe, Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate)))
-    work = work or out.with_name(out.name + "-work")
-    before = _description(out)
-    with locked(work), _watcher(as_json) as watcher:
-        remember(work, order.recipe.name, order.recipe.version, stages(order))
-        do = Driver(Workspace(work, ""), _executor(kind, workers), watcher, lambda o: retry and o.status == FAILED)
-        try:
-            built = build(order, out, do)
-        except NothingChosenError:
-            _print_status(status(work, STAGES), as_json)
-            raise
-    changed = _description(out) != before
-    seen = _after(built, order, out, work, workers, check)
-    _print_built(built, out, changed, seen, time.monotonic() - began, as_json)
-    failed = sum(outcome.status == FAILED for result in built.results for outcome in result.outcomes)
-    raise typer.Exit(WRONG if seen and not seen.ok else PARTLY if failed else OK)
+    work = _lasting(work or f"{_lasting(out).rstrip('/')}-work")
+    with opened(work) as here, looked_at(out) as dataset:
+        orders.keep_exclusions(dataset, order)
+        before = _description(dataset)
+        remember(here, order.recipe.name, order.recipe.version, stages(order))
+        with _watcher(as_json) as watcher:
+            do = Driver(here, _executor(kind, workers, address), watcher, retry, wave, keep_videos)
+            try:
+                built = build(order, dataset, do)
+            except NothingChosenError:
+                _print_status(status(here), as_json)
+                raise
+        changed = _description(dataset) != before
+        seen = _after(built, order, dataset, here, lambda: _verified(out, workers) if check else None)
+        _print_built(built, out, changed, seen, time.monotonic() - began, as_json)
+    raise typer.Exit(WRONG if seen and not seen.ok else PARTLY if _failed(built) else OK)
 
 
 @app.command()
-def plan(recipe: RecipePath, cookies: Cookies = "", rate: Rate = 40.0, as_json: AsJson = False) -> None:
+def plan(
+    recipe: RecipePath,
+    cookies: Cookies = "",
+    rate: Rate = 40.0,
+    wave: Wave = WAVE,
+    keep_videos: Keep = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what a build would fetch, and how much disk and time it would take. Asks nobody anything."""
     order = orders.read_order(recipe, Access(cookies=cookies, budget=Budget(requests_per_minute=rate)))
-    _print_record("Plan", estimate(order.sources, order.recipe, order.fetch), as_json)
+    at_once = len(order.sources) if keep_videos else wave
+    _print_record("Plan", estimate(order.sources, order.recipe, order.fetch, at_once), as_json)
 
 
 @app.command("status")
 def status_command(
-    work: Annotated[Path, typer.Argument(metavar="WORK", help="Workspace of a build.")], as_json: AsJson = False
+    work: Annotated[str, typer.Argument(metavar="WORK", help="Workspace of a build.")], as_json: AsJson = False
 ) -> None:
     """Count the outcomes of a build by stage and reason; works while it runs and after it was killed."""
-    _print_status(status(work, STAGES), as_json)
+    with looked_at(work) as here:
+        _print_status(status(here), as_json)
 
 
 @app.command("calibrate")
 def calibrate_command(
     recipe: RecipePath,
     out: Annotated[Path, typer.Option(help="Thresholds file to write.")],
-    work: Annotated[Path, typer.Option(help="Workspace.")],
+    work: Annotated[str, typer.Option(help="Workspace, a folder or a place in a store.")],
     name: Annotated[str, typer.Option("--id", help="Name of the thresholds; the recipe's name by default.")] = "",
     quantiles: Annotated[tuple[float, float], typer.Option(help="Shares of the clips below each cut.")] = (
         1 / 3,
         2 / 3,
     ),
     workers: Workers = 2,
-    kind: Annotated[str, typer.Option("--executor", help=f"One of: {', '.join(executor)}.")] = "local",
+    kind: Kind = "local",
+    address: Address = "",
+    wave: Wave = WAVE,
+    keep_videos: Keep = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit the 3 x 3 thresholds to the clips of RECIPE's sources and write them to a file that recipes can name."""
     order = orders.read_order(recipe, Access())
     fetch, scan, _ = stages(order)
-    with locked(work), _watcher(as_json) as watcher:
-        do = Driver(Workspace(work, ""), _executor(kind, workers), watcher, lambda o: False)
-        scans = do(scan, do(fetch, order.sources).outputs).outputs
-    clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
+    with opened(_lasting(work)) as here, _watcher(as_json) as watcher:
+        do = Driver(here, _executor(kind, workers, address), watcher, False, wave, keep_videos)
+        scans = fetch_and_scan(fetch, scan, by_id(order.sources), do).scanned.outputs
+        clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
     levels = calibrate(
         [clip.statistics for clip in clips],
         [f"{clip.source}/{clip.shot}" for clip in clips],
@@ -167,16 +206,17 @@ def calibrate_command(
 
 @app.command("verify")
 def verify_command(
-    dataset: DatasetPath,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a built dataset.")],
     workers: Workers = 2,
     hub: Annotated[bool, typer.Option("--hub", help="Also look for what the Hugging Face Hub trips over.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a dataset: every hash, key, schema, boundary, split and level, and that every clip decodes."""
-    with counted("verify", "shards") as watch:
-        seen = verify(dataset, workers, watch)
+    if hub and is_url(dataset):
+        raise typer.BadParameter("works on a folder; download the dataset first", param_hint="--hub")
+    seen = _verified(dataset, workers)
     if hub:
-        seen = replace(seen, findings=tuple(sorted({*seen.findings, *lint(dataset)})))
+        seen = replace(seen, findings=tuple(sorted({*seen.findings, *lint(Path(dataset))})))
     if as_json:
         print(canonical_json(seen))
     else:
@@ -197,41 +237,54 @@ def inspect_command(
     _print_record(f"{clip}, contact sheet in {sheet}", row, as_json)
 
 
-def _after(built: Built, order: Order, out: Path, work: Path, workers: int, check: bool) -> Report | None:
-    """Report on a dataset and verify it, unless this very dataset was found sound before."""
-    state, sound = hashlib.sha256(_description(out)).hexdigest(), work / "verified.txt"
-    if sound.exists() and sound.read_text() == state:
+def _after(
+    built: Built, order: Order, dataset: Workspace, work: Workspace, check: Callable[[], Report | None]
+) -> Report | None:
+    """Report on a dataset and check it, unless this very dataset was found sound before."""
+    state, sound = hashlib.sha256(_description(dataset)).hexdigest(), "verified.txt"
+    if work.exists(sound) and work.path(sound).read_text() == state:
         return None
     dropped = Counter(built.selection.reasons())
     title = order.recipe.title or order.recipe.name
-    write_report(work / "report.html", out, title, order.levels, built.results, dropped)
-    if not check:
-        return None
-    with counted("verify", "shards") as watch:
-        seen = verify(out, workers, watch)
-    if seen.ok:
-        with atomic(sound) as file:
+    write_report(work.root / REPORT, dataset, title, order.levels, built.results, dropped)
+    work.sync(REPORT)
+    seen = check()
+    if seen and seen.ok:
+        with work.create(sound) as (file, _):
             file.write(state.encode())
     return seen
 
 
-def _description(out: Path) -> bytes:
-    path = out / DATASET
+def _verified(dataset: str, workers: int) -> Report:
+    with counted("verify", "shards") as watch:
+        return verify(dataset, workers, watch)
+
+
+def _lasting(place: str) -> str:
+    if place.startswith("memory:"):
+        raise StoreError(f"{place}: memory:// lives in one process and ends with it; name a folder or another store")
+    return place
+
+
+def _description(dataset: Workspace) -> bytes:
+    path = dataset.path(DATASET)
     return path.read_bytes() if path.exists() else b""
 
 
-def _executor(kind: str, workers: int) -> Any:
+def _executor(kind: str, workers: int, address: str) -> Executor:
     if kind not in executor:
         raise typer.BadParameter(f"{kind!r} is not one of {', '.join(executor)}", param_hint="--executor")
-    return executor[kind](workers)
+    if address and kind != "ray":
+        raise typer.BadParameter("only --executor ray joins a cluster", param_hint="--address")
+    return Ray(workers, address) if address else executor[kind](workers)
 
 
 def _watcher(as_json: bool) -> Bars | JsonLines:
     return JsonLines() if as_json else Bars()
 
 
-def _print_built(built: Built, out: Path, changed: bool, seen: Report | None, seconds: float, as_json: bool) -> None:
-    dataset, failed = built.dataset, Counter(o.status for result in built.results for o in result.outcomes)[FAILED]
+def _print_built(built: Built, out: str, changed: bool, seen: Report | None, seconds: float, as_json: bool) -> None:
+    dataset, failed = built.dataset, _failed(built)
     summary: dict[str, Any] = {
         "dataset": str(out),
         "changed": changed,
@@ -248,12 +301,12 @@ def _print_built(built: Built, out: Path, changed: bool, seen: Report | None, se
         print(json.dumps(summary, sort_keys=True))
         return
     if not changed:
-        results.print(f"Nothing to do: {escape(str(out))} is up to date ({dataset.clips} clips).")
+        results.print(f"Nothing to do: {safe(str(out))} is up to date ({dataset.clips} clips).")
     else:
         _print_levels(built)
         results.print(
             f"{summary['sources']['rows']} sources ({dataset.sources} used), {summary['shots']} shots, "
-            f"{dataset.clips} clips, {len(dataset.shards)} shards in {escape(str(out))}, {seconds:.0f} s"
+            f"{dataset.clips} clips, {len(dataset.shards)} shards in {safe(str(out))}, {seconds:.0f} s"
         )
         left = ", ".join(f"{count} {reason}" for reason, count in built.selection.reasons().items())
         if left:
@@ -262,6 +315,12 @@ def _print_built(built: Built, out: Path, changed: bool, seen: Report | None, se
         _print_findings(seen)
     if failed:
         console.print(f"[yellow]{failed} items failed; the same command tries them again (see `mlst status`)[/]")
+
+
+def _failed(built: Built) -> int:
+    """Items of all stages that the next run tries again, or would with `--retry`."""
+    counts = sum((result.outcomes.counts for result in built.results), Counter[tuple[str, str]]())
+    return sum(count for (state, _), count in counts.items() if state == FAILED)
 
 
 def _print_levels(built: Built) -> None:
@@ -283,7 +342,7 @@ def _print_status(lines: Iterable[Line], as_json: bool) -> None:
     for heading in ("stage", "outcome", "reason", "items"):
         table.add_column(heading, justify="right" if heading == "items" else "left")
     for line in lines:
-        table.add_row(line.stage, line.status, line.kind, str(line.count))
+        table.add_row(line.stage, line.status, safe(line.kind), str(line.count))
     results.print(table)
 
 
@@ -297,7 +356,7 @@ def _print_findings(seen: Report) -> None:
     for heading in ("rule", "path", "clip", "what is wrong"):
         table.add_column(heading, overflow="fold")
     for finding in seen.findings[:100]:
-        table.add_row(*map(escape, (finding.rule, finding.path, finding.key, finding.detail)))
+        table.add_row(*map(safe, (finding.rule, finding.path, finding.key, finding.detail)))
     results.print(table)
 
 
@@ -305,11 +364,11 @@ def _print_record(title: str, record: Any, as_json: bool) -> None:
     if as_json:
         print(canonical_json(record))
         return
-    table = Table(title=escape(title), show_header=False)
+    table = Table(title=safe(title), show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in _flat(encode(record), ""):
-        table.add_row(name, escape(value))
+        table.add_row(name, safe(value))
     results.print(table)
 
 
@@ -337,15 +396,15 @@ def main() -> None:
     try:
         app()
     except NothingChosenError as why:
-        console.print(f"[red]error:[/] {escape(str(why))}")
+        console.print(f"[red]error:[/] {safe(str(why))}")
         sys.exit(WRONG)
     except REFUSALS as why:
-        console.print(f"[red]error:[/] {escape(str(why))}")
+        console.print(f"[red]error:[/] {safe(str(why))}")
         sys.exit(UNUSABLE)
     except OSError as why:
         if why.errno not in (*FULL, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
             raise
-        console.print(f"[red]error:[/] {escape(str(why))}; what is done so far is kept")
+        console.print(f"[red]error:[/] {safe(str(why))}; what is done so far is kept")
         sys.exit(WRONG)
     except KeyboardInterrupt:
         console.print("Stopped; the same command goes on where it was.")

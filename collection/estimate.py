@@ -63,7 +63,7 @@ class Estimate:
     requests: int
     download_bytes: int
     disk_peak_bytes: int
-    """Fetched files, the clips of the scan and those of the dataset; local files count only as clips."""
+    """Fetched files of a wave, the clips of the scan and those of the dataset; local files count only as clips."""
     fetch_seconds: float
     """Wall clock: what the request budget and the bandwidth allow, whichever is slower."""
     cpu_seconds: float
@@ -81,8 +81,11 @@ class _One:
     """Processor seconds per second of video."""
 
 
-def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage) -> Estimate:
-    """What building `recipe` from `sources` will take; reads the headers of local files, and asks nobody anything."""
+def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage, wave: int) -> Estimate:
+    """What building `recipe` from `sources` will take, the videos of at most `wave` sources on the disk at a time.
+
+    Reads the headers of local files, and asks nobody anything.
+    """
     rows = tuple(sources)
     web = [row for row in rows if is_web(row.url)]
     local = [row for row in rows if not is_web(row.url)]
@@ -91,6 +94,7 @@ def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage) -> Es
     shares += [_local(row, Path(fetch.manifest), recipe.fetch.limits) for row in local]
     seconds, requests = sum(one.seconds for one in shares), sum(one.requests for one in shares)
     download = sum(one.bytes for one in shares)
+    largest = sorted((one.bytes for one in shares), reverse=True)
     rate = fetch.access.budget.requests_per_minute / 60
     return Estimate(
         sources=len(rows),
@@ -101,7 +105,7 @@ def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage) -> Es
         seconds_of_video=seconds,
         requests=requests,
         download_bytes=download,
-        disk_peak_bytes=download + round(2 * seconds * CLIP_BITS / 8),
+        disk_peak_bytes=sum(largest[:wave]) + round(2 * seconds * CLIP_BITS / 8),
         fetch_seconds=max(requests / rate, download * 8 / BANDWIDTH),
         cpu_seconds=sum(one.seconds * one.cost for one in shares),
     )

@@ -9,13 +9,15 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
+from collection.executors.sandbox import apart
+from collection.keeper import politeness
 from collection.politeness import Politeness, retrying
 from collection.probe import probe, sniff
 from collection.recipe import FetchSettings, Limits
@@ -23,12 +25,17 @@ from collection.sites import is_web, watch_url, youtube_id
 from collection.spans import RangeFile, Whole, copy_span
 from collection.stage import Needs, Rejected, Retry
 from collection.transfer import Transfer, Wire
-from collection.workspace import Workspace
-from collection.ytdlp import Access, Client, Rendition
-from mlst.records import OPEN_END, Source, Upstream, Video, digest
+from collection.workspace import Span, Workspace
+from collection.ytdlp import TOOL, Access, Client, Rendition
+from mlst.records import OPEN_END, Probe, Source, Upstream, Video, digest
+
+T = TypeVar("T")
 
 EXTENSIONS = {"mov": "mp4", "matroska": "mkv", "mpegts": "ts", "mpegps": "mpg", "yuv4mpegpipe": "y4m"}
 """Of stored files, by demuxer; others are named like their demuxer. Nothing ever goes by these names."""
+
+PROBING = Needs(seconds=3600.0, memory=4 << 30, network=False)
+"""What looking at a fetched file may use: libav decodes a few frames of it."""
 
 RESERVE = 60.0
 """Seconds of the deadline that are kept for cutting, hashing and probing."""
@@ -39,7 +46,7 @@ class FetchStage:
     """Fetches one source. `access` says how the network is used and is part of no fingerprint."""
 
     name: ClassVar[str] = "fetch"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     output: ClassVar[type] = Video
     needs: ClassVar[Needs] = Needs(seconds=3600.0, memory=0, network=True)
     """No limit on address space: the JavaScript runtimes that yt-dlp starts reserve many GB without using them."""
@@ -48,6 +55,8 @@ class FetchStage:
     manifest: str
     """The folder of the manifest; local sources are relative to it."""
     access: Access
+    excluded: frozenset[str] = frozenset()
+    """Ids of sources that must not be used: refused, and what an earlier build fetched of them is not seen."""
 
     def settings(self) -> Any:
         """Everything in the recipe's table; how the network is used changes no outcome that is kept."""
@@ -55,36 +64,68 @@ class FetchStage:
 
     def key(self, source: Source) -> str:
         """The id, and a digest of what is fetched under it."""
-        return f"{source.id}@{_digest(source)}"
+        return f"{source.id}@{'excluded' if source.id in self.excluded else _digest(source)}"
+
+    def reads(self, source: Source) -> Iterable[Span]:
+        """Nothing."""
+        return ()
 
     def __call__(self, source: Source, work: Workspace) -> Iterable[Video]:
         """One `Video`. Raises `Rejected` and `Retry` with the kinds in docs/fetching.md."""
+        if source.id in self.excluded:
+            raise Rejected("excluded", "the recipe's exclusions name it")
         with _scratch(work, source) as folder:
-            found = self._web(source, work, folder) if is_web(source.url) else self._local(source, folder)
+            if is_web(source.url):
+                found = self._web(source, work, folder, _Web.site, _Web.direct)
+            else:
+                found = self._local(source, folder)
             yield _video(source, found, work, self.recipe.limits)
 
-    def _local(self, source: Source, folder: Path) -> "Found":
+    def look(self, source: Source, work: Workspace) -> Upstream:
+        """What the site, the server or the file says of a source now. No media is read but the first bytes of a plain
+        URL. Raises `Rejected` and `Retry` as a fetch would."""
+        if not is_web(source.url):
+            return _file(self._path(source))
+        with _scratch(work, source) as folder:
+            return self._web(source, work, folder, _Web.look_site, _Web.look_direct)
+
+    def _path(self, source: Source) -> Path:
+        """Of a local source. Raises `Rejected` where the recipe or the path's form forbids it, or it is not there."""
         name = PurePosixPath(source.url)
         if not self.recipe.local:
             raise Rejected("not_allowed", "the recipe does not set fetch.local")
         if name.is_absolute() or ".." in name.parts:
             raise Rejected("not_allowed", f"{source.url!r} is outside the manifest's folder")
-        path, copy = Path(self.manifest) / name, folder / "whole"
-        try:
-            size = path.stat().st_size
-            _check_size(size, self.recipe.limits)
-            _link(path, copy)
-        except (FileNotFoundError, NotADirectoryError):
-            raise Rejected("gone.missing", f"{source.url!r}: no such file beside the manifest") from None
-        except IsADirectoryError:
-            raise Rejected("unsupported", f"{source.url!r} is a folder") from None
-        return Found(copy, "", Fraction(0), False, replace(NOBODY, extractor="file"))
+        path = Path(self.manifest) / name
+        if path.is_dir():
+            raise Rejected("unsupported", f"{source.url!r} is a folder")
+        if not path.exists():
+            raise Rejected("gone.missing", f"{source.url!r}: no such file beside the manifest")
+        if not path.resolve().is_relative_to(Path(self.manifest).resolve()):
+            raise Rejected("not_allowed", f"{source.url!r} is linked to a place outside the manifest's folder")
+        if not path.is_file():
+            raise Rejected("unsupported", f"{source.url!r} is no plain file")
+        return path
 
-    def _web(self, source: Source, work: Workspace, folder: Path) -> "Found":
-        state = Path(self.access.state) if self.access.state else work.root / "politeness"
-        polite = Politeness(state, self.access.address, self.access.budget)
+    def _local(self, source: Source, folder: Path) -> "Found":
+        path, copy = self._path(source), folder / "whole"
+        said = _file(path)
+        _check_size(said.size, self.recipe.limits)
+        _link(path, copy)
+        return Found(copy, "", Fraction(0), False, said)
+
+    def _web(
+        self,
+        source: Source,
+        work: Workspace,
+        folder: Path,
+        of_site: "Callable[[_Web, Source, str], T]",
+        of_server: "Callable[[_Web, Source], T]",
+    ) -> T:
+        """Ask the site or the server of a URL, with what budget and breaker allow."""
+        polite = politeness(self.access.state or work.budget(), self.access.address, self.access.budget)
         web = _Web(
-            self.recipe, self.access, polite, time.time() + self.needs.seconds - RESERVE, work.root / "yt-dlp", folder
+            self.recipe, self.access, polite, time.time() + self.needs.seconds - RESERVE, work.shared("yt-dlp"), folder
         )
         video = youtube_id(source.url)
         extracted = bool(video) or web.knows(source.url)
@@ -93,12 +134,13 @@ class FetchStage:
             raise Rejected("not_allowed", "the recipe neither sets fetch.http nor names an extractor for this URL")
         polite.enter(site)
         try:
-            found = web.site(source, watch_url(video) if video else source.url) if extracted else web.direct(source)
+            url = watch_url(video) if video else source.url
+            answer = of_site(web, source, url) if extracted else of_server(web, source)
         except (Rejected, Retry) as why:
             polite.report(site, why.kind)
             raise
         polite.report(site, "")
-        return found
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +157,12 @@ class Found:
     upstream: Upstream
 
 
-NOBODY = Upstream("", "", "", "", "", "", "", "", "", "", 0)
+NOBODY = Upstream("", "", "", "", "", "", "", "", "", "", 0, 0.0, 0, "", "")
+"""Says nothing."""
+
+
+def _file(path: Path) -> Upstream:
+    return replace(NOBODY, extractor="file", size=path.stat().st_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +196,21 @@ class _Web:
 
     def direct(self, source: Source) -> Found:
         """A media URL of the manifest itself."""
-        upstream = replace(NOBODY, extractor="http", protocol=urlsplit(source.url).scheme)
-        rendition = Rendition(source.url, (), 0, 0, 0.0, upstream)
         with self._client(()) as client:
-            return self._take(source, rendition, client, direct=True)
+            return self._take(source, _plain(source), client, direct=True)
+
+    def look_site(self, source: Source, url: str) -> Upstream:
+        """What a site says of the rendition that would be taken."""
+        with self._client(self.recipe.extractors) as client:
+            return self._rendition(source, url, client).upstream
+
+    def look_direct(self, source: Source) -> Upstream:
+        """What a server says of a media URL, by its first bytes."""
+        with self._client(()) as client, client.refusals():
+            transfer = self._transfer(_plain(source), client, direct=True)
+            transfer.begin()
+            _sniffed(transfer.head, self.folder)
+            return _told(transfer)
 
     def _client(self, extractors: tuple[str, ...]) -> Client:
         return Client(extractors, self.access, self.cache, self.polite, self.latest)
@@ -163,18 +221,15 @@ class _Web:
         _check_length(source, found.duration, self.recipe.limits)
         return found
 
+    def _transfer(self, rendition: Rendition, client: Client, direct: bool) -> Transfer:
+        limit = self.recipe.limits.bytes
+        return Transfer(rendition, Wire(client.open, self.access.patience, limit, self.latest, direct, client.secrets))
+
     def _take(self, source: Source, rendition: Rendition, client: Client, direct: bool) -> Found:
-        wire = Wire(
-            client.open,
-            self.access.patience,
-            self.recipe.limits.bytes,
-            self.latest,
-            direct,
-            client.secrets,
-        )
-        transfer = Transfer(rendition, wire)
+        transfer = self._transfer(rendition, client, direct)
         with client.refusals():
             transfer.begin()
+            said = _told(transfer)
             container = _sniffed(transfer.head, self.folder)
             span = source.start > 0 or source.end < OPEN_END
             cut = self.folder / "cut"
@@ -182,21 +237,35 @@ class _Web:
                 file = RangeFile(transfer.read, transfer.size, transfer.head, 256 << 10)
                 with contextlib.suppress(Whole):
                     origin = copy_span(file, container, source.start, source.end, cut)
-                    return Found(cut, container, origin, True, rendition.upstream)
+                    return Found(cut, container, origin, True, said)
             whole = self.folder / "whole"
             with whole.open("wb") as out:
                 transfer.save(out)
         if span:
             with contextlib.suppress(Whole):
                 origin = copy_span(str(whole), container, source.start, source.end, cut)
-                return Found(cut, container, origin, True, rendition.upstream)
-        return Found(whole, container, Fraction(0), False, rendition.upstream)
+                return Found(cut, container, origin, True, said)
+        return Found(whole, container, Fraction(0), False, said)
+
+
+def _plain(source: Source) -> Rendition:
+    """The file that a media URL of the manifest names."""
+    upstream = replace(NOBODY, extractor="http", protocol=urlsplit(source.url).scheme, tool=TOOL)
+    return Rendition(source.url, (), 0, 0, 0.0, upstream)
+
+
+def _told(transfer: Transfer) -> Upstream:
+    """What is known of a file once its first bytes are here. A site's own word on its revision is the only one that
+    can be had without asking for media, so it is not replaced."""
+    said = transfer.rendition.upstream
+    revision = transfer.tag[:200] if transfer.wire.direct else said.revision
+    return replace(said, size=transfer.size or said.size, revision=revision)
 
 
 def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Video:
     """Check a fetched file and move it to its place."""
     container = found.container or sniff(found.path)
-    facts = probe(found.path, limits)
+    facts = apart(Probe, lambda: probe(found.path, limits), PROBING)
     zero = facts.first_pts * facts.time_base
     origin = found.origin if found.cut else zero
     end = zero + facts.duration - origin
@@ -239,8 +308,6 @@ def _scratch(work: Workspace, source: Source) -> Iterator[Path]:
 def _link(path: Path, copy: Path) -> None:
     """A hard link where the file system can; a local source then takes no space a second time."""
     target = path.resolve(strict=True)
-    if target.is_dir():
-        raise IsADirectoryError(path)
     try:
         os.link(target, copy)
     except OSError:

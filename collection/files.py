@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from collection.workspace import atomic
+from collection.stores import Stored
+from collection.workspace import Workspace, atomic
 from mlst.dataset import File
 
 
@@ -23,6 +24,21 @@ def place(source: Path, target: Path) -> None:
     except OSError:
         with source.open("rb") as data, atomic(target) as file:
             shutil.copyfileobj(data, file, 1 << 20)
+
+
+def transfer(work: Workspace, name: str, out: Workspace, target: str) -> None:
+    """Make `target` of `out` the same file as `name` of `work`; within a store, and on one disk, no bytes travel."""
+    if not isinstance(out, Stored):
+        if isinstance(work, Stored):
+            work.store.get(name, out.root / target)
+        else:
+            place(work.path(name), out.root / target)
+    elif not isinstance(work, Stored):
+        out.store.put(work.path(name), target)
+    elif not out.store.copy(work.store, name, target):
+        spool = out.root / ".spool"
+        work.store.get(name, spool)
+        out.keep(spool, target)
 
 
 def put(folder: Path, name: str, chunks: Iterable[bytes]) -> File:

@@ -8,6 +8,7 @@ import numpy as np
 from collection.report.figures import RGB, decode_frames
 from collection.workspace import atomic
 from mlst.dataset import INDEX, Row, read_index
+from mlst.shards import PATH
 
 COLUMNS = 6
 GAP = 4
@@ -29,6 +30,8 @@ def inspect(dataset: Path, key: str, sheet: Path) -> Row:
     row = next((row for row in read_index(index) if row.info.key == key), None)
     if row is None:
         raise NoClipError(f"no clip {key!r} in {dataset}; keys are in the column `key` of {INDEX}")
+    if not PATH.fullmatch(row.shard):
+        raise NoClipError(f"the index says that {key} lies in {row.shard!r}, which is no shard; run `mlst verify`")
     picture = contact_sheet(decode_frames(dataset / row.shard, row.offset, row.size))
     with atomic(sheet) as file:
         file.write(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())

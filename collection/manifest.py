@@ -45,7 +45,8 @@ LINE_BYTES = 1 << 16
 ANYTHING = FetchSettings(http=True, local=True)
 """Allows every kind of url: for manifests that are read without a recipe."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, what turns the direction of reading (Unicode UAX #9), and lone surrogates."""
 _SECONDS = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})?")
 _CLOCK = re.compile(r"([0-9]{1,5}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)")
 _SHOWN = 60
@@ -368,7 +369,7 @@ def _field(name: str, value: Any, fetch: FetchSettings, folder: Path) -> Any:
     if len(value) > LENGTHS[name]:
         raise ValueError(f"at most {LENGTHS[name]} characters; this has {len(value)}")
     if _CONTROL.search(value):
-        raise ValueError("text without control characters and line breaks")
+        raise ValueError("text without line breaks, control characters and marks that turn the direction of reading")
     if name == "url":
         return locate(value, fetch, folder)
     if name == "licence" and not LICENCE.fullmatch(value):

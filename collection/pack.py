@@ -1,18 +1,21 @@
 """Chosen clips -> shards: planned by a pure function, each written by one attempt."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from collection.recipe import PackSettings
 from collection.select import Chosen
 from collection.stage import Needs
-from collection.workspace import Workspace
+from collection.workspace import Span, Workspace
 from mlst.dataset import ClipInfo, Flags, Row, fields_of
-from mlst.records import Scan, Shard, Source, Video, canonical_json, digest
+from mlst.records import Clip, Scan, Shard, Source, Video, canonical_json, decode, digest
 from mlst.shards import BLOCK, RECORD, Sample, partition, sample_bytes, shard_path, write_shard
 
 
@@ -20,7 +23,9 @@ from mlst.shards import BLOCK, RECORD, Sample, partition, sample_bytes, shard_pa
 class Piece:
     """A clip, and where its bytes lie."""
 
-    info: ClipInfo
+    key: str
+    json: str
+    """Its `ClipInfo` as canonical JSON: what lies beside its video in the shard."""
     fingerprint: str
     file: str
     """Relative to the workspace."""
@@ -38,6 +43,40 @@ class ShardPlan:
     level: str
     split: str
     pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A shard to be, by the places of its clips among the chosen."""
+
+    path: str
+    level: str
+    split: str
+    clips: range
+
+
+class Spill:
+    """Pieces in a temporary file, read by number; TMPDIR says where, and a chosen clip takes some 5 kB there."""
+
+    def __init__(self, count: int) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._offsets, self._lengths = array("Q", bytes(8 * count)), array("Q", bytes(8 * count))
+        self.sizes = array("Q", bytes(8 * count))
+        """What each clip adds to a shard."""
+
+    def write(self, number: int, piece: Piece, size: int) -> None:
+        """Add a piece."""
+        self._offsets[number], self.sizes[number] = self._file.tell(), size
+        self._lengths[number] = self._file.write(canonical_json(piece).encode())
+
+    def read(self, number: int) -> Piece:
+        """A piece that was written."""
+        self._file.seek(self._offsets[number])
+        return decode(Piece, json.loads(self._file.read(self._lengths[number])))
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +107,17 @@ class PackStage:
         """The shard's name and a hash of all that goes into it."""
         return f"{item.path}@{digest(item)[:16]}"
 
+    def reads(self, item: ShardPlan) -> Iterator[Span]:
+        """The clips."""
+        return (Span(piece.file, piece.offset, piece.size) for piece in item.pieces)
+
     def __call__(self, item: ShardPlan, work: Workspace) -> Iterator[Packed]:
         """Write the shard and its rows. Raises OSError or ValueError where a clip's bytes are not what was scanned."""
         name = self.key(item).replace("/", "-")
         with work.create(name) as (file, relative):
             written = write_shard(file, _samples(item.pieces, work))
         rows = (
-            Row(piece.info, piece.fingerprint, item.path, member.offset, member.size, member.sha256)
+            Row(_info(piece), piece.fingerprint, item.path, member.offset, member.size, member.sha256)
             for piece, member in zip(item.pieces, written.members, strict=True)
         )
         with work.create(name + ".rows") as (lines, rows_name):
@@ -83,42 +126,62 @@ class PackStage:
         yield Packed(shard, relative, rows_name)
 
 
+class Plans:
+    """The plans of all shards, in the order of their paths, made one at a time from a file: clips may be millions."""
+
+    def __init__(self, cuts: Sequence[Cut], pieces: Spill) -> None:
+        self._cuts, self._pieces = cuts, pieces
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pieces.close()
+
+    def __len__(self) -> int:
+        return len(self._cuts)
+
+    def __iter__(self) -> Iterator[ShardPlan]:
+        for cut in self._cuts:
+            yield ShardPlan(cut.path, cut.level, cut.split, tuple(map(self._pieces.read, cut.clips)))
+
+
 def plan_shards(
     chosen: Sequence[Chosen],
-    scans: Mapping[str, Scan],
-    videos: Mapping[str, Video],
+    seen: Iterable[tuple[Video, Scan]],
     sources: Mapping[str, Source],
     settings: PackSettings,
-) -> tuple[ShardPlan, ...]:
-    """The shards that hold `chosen`, in the order of their paths; scans, videos and sources by source id.
+) -> Plans:
+    """The shards that hold `chosen`. `seen`, read once, must hold the scan of every chosen clip; `sources` are by id.
 
     Within a level and split the clips keep the order of `Selection.chosen` (by hash of the key), cut into as few
     shards as `shard_bytes` allows, of sizes as equal as clips allow. A level and split without clips has no shard.
     """
+    pieces = Spill(len(chosen))
+    places = {one.candidate.key: place for place, one in enumerate(chosen)}
+    for video, scan in seen:
+        for clip in scan.clips:
+            if clip.key in places:
+                info = describe(chosen[places[clip.key]], clip, scan, video, sources[scan.source])
+                text = canonical_json(info)
+                piece = Piece(clip.key, text, clip.fingerprint, scan.file, clip.offset, clip.size, clip.sha256)
+                pieces.write(places[clip.key], piece, sample_bytes(clip.size, len(text)))
+    return Plans(sorted(_cuts(chosen, pieces.sizes, settings), key=lambda cut: cut.path), pieces)
+
+
+def _cuts(chosen: Sequence[Chosen], sizes: Sequence[int], settings: PackSettings) -> Iterator[Cut]:
     limit = settings.shard_bytes // RECORD * RECORD - 2 * BLOCK
-    plans: list[ShardPlan] = []
+    begin = 0
     for (level, split), cell in groupby(chosen, key=lambda c: (c.candidate.level.name, c.candidate.split)):
-        pieces = [_piece(c, scans, videos, sources) for c in cell]
-        counts = partition([sample_bytes(p.size, len(canonical_json(p.info))) for p in pieces], limit)
-        begin = 0
+        counts = partition(sizes[begin : begin + sum(1 for _ in cell)], limit)
         for index, count in enumerate(counts):
-            path = shard_path(level, split, index, len(counts))
-            plans.append(ShardPlan(path, level, split, tuple(pieces[begin : begin + count])))
+            yield Cut(shard_path(level, split, index, len(counts)), level, split, range(begin, begin + count))
             begin += count
-    return tuple(sorted(plans, key=lambda plan: plan.path))
 
 
-def _piece(
-    chosen: Chosen, scans: Mapping[str, Scan], videos: Mapping[str, Video], sources: Mapping[str, Source]
-) -> Piece:
-    clip = chosen.candidate.clip
-    info = describe(chosen, scans[clip.source], videos[clip.source], sources[clip.source])
-    return Piece(info, clip.fingerprint, chosen.candidate.file, clip.offset, clip.size, clip.sha256)
-
-
-def describe(chosen: Chosen, scan: Scan, video: Video, source: Source) -> ClipInfo:
+def describe(chosen: Chosen, clip: Clip, scan: Scan, video: Video, source: Source) -> ClipInfo:
     """The record that lies beside a clip's video."""
-    candidate, clip = chosen.candidate, chosen.candidate.clip
+    candidate = chosen.candidate
     shot = scan.shots[clip.shot]
     start = clip.start_pts * clip.time_base - video.origin
     end = clip.end_pts * clip.time_base - video.origin
@@ -164,7 +227,11 @@ def describe(chosen: Chosen, scan: Scan, video: Video, source: Source) -> ClipIn
 def _samples(pieces: Sequence[Piece], work: Workspace) -> Iterator[Sample]:
     for piece in pieces:
         mp4 = _bytes(work.path(piece.file), piece)
-        yield Sample(piece.info.key, mp4, canonical_json(piece.info).encode())
+        yield Sample(piece.key, mp4, piece.json.encode())
+
+
+def _info(piece: Piece) -> ClipInfo:
+    return decode(ClipInfo, json.loads(piece.json))
 
 
 def _bytes(path: Path, piece: Piece) -> bytes:
@@ -173,7 +240,7 @@ def _bytes(path: Path, piece: Piece) -> bytes:
         mp4 = file.read(piece.size)
     if hashlib.sha256(mp4).hexdigest() != piece.sha256:
         raise ValueError(
-            f"{path.name}: the {piece.size} bytes at {piece.offset} are not clip {piece.info.key} as scanned; "
+            f"{path.name}: the {piece.size} bytes at {piece.offset} are not clip {piece.key} as scanned; "
             "delete the file and build again"
         )
     return mp4

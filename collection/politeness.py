@@ -1,4 +1,5 @@
-"""One request budget and one circuit breaker per egress address, shared by all worker processes through a file.
+"""One request budget and one circuit breaker per egress address, shared by all worker processes through a file, and
+by those of other machines through the one that keeps the file (`collection.keeper`).
 
 The budget is a token bucket in its virtual-scheduling form (the generic cell rate algorithm of ITU-T I.371): the state
 is one time, so a worker reserves its moment under the lock and sleeps outside of it, and a worker that dies loses no
@@ -158,19 +159,24 @@ class Politeness:
         """
         if host in self.budget.exempt:
             return
+        wait = self.reserve(host, latest - self._clock())
+        if wait > 0:
+            self._sleep(wait)
+
+    def reserve(self, host: str, patience: float) -> float:
+        """Take the next turn to send one request to `host`: how many seconds from now it is, at most `patience`."""
         with self._locked() as state:
             now = self._clock()
-            held = state.holds.get(host, 0.0)
+            latest, held = now + patience, state.holds.get(host, 0.0)
             if latest < held < now + LONGEST_QUEUE:
                 raise Retry("blocked.rate", f"{host} asked to be left alone for another {held - now:.0f} s")
             turn = self._turn(state, now, held)
             if turn > latest:
-                raise Retry("network.deadline", f"the request budget gives no turn within {latest - now:.0f} s")
+                raise Retry("network.deadline", f"the request budget gives no turn within {patience:.0f} s")
             state.arrival = max(turn, state.arrival) + 60 / self.budget.requests_per_minute
             state.last = turn
             state.requests += 1
-        if turn > now:
-            self._sleep(turn - now)
+            return turn - now
 
     def hold(self, host: str, seconds: float) -> None:
         """Nobody asks `host` anything for so long: what its Retry-After asks for."""

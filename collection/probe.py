@@ -32,6 +32,15 @@ CODECS = (
 )
 """Decoders that may run: what video sites, cameras and the datasets of this field use."""
 
+GUARDS = {
+    "protocol_whitelist": "file",
+    "codec_whitelist": ",".join(CODECS),
+    "enable_drefs": "0",
+    "use_absolute_path": "0",
+}
+"""libav opens nothing but what it is given, whatever a hostile file asks for, and wakes no other decoder to find out
+what a stream is."""
+
 RATES = tuple(
     Fraction(n, d)
     for n, d in ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (48, 1), (50, 1), (60000, 1001), (60, 1))
@@ -101,16 +110,16 @@ def open_media(path: Path, container: str, limits: Limits) -> Iterator[tuple[Inp
 
     Raises `Rejected`: `corrupt` when libav cannot open it, `no_video`, `codec`, `too_large`.
     """
-    pixels = str(limits.pixels)
+    pixels = str(min(limits.pixels, 2**31 - 1))  # libav's option is an int
     options = {
-        "protocol_whitelist": "file",
         "format_whitelist": av.ContainerFormat(container, "r").name,
         "max_pixels": pixels,
-        "enable_drefs": "0",
-        "use_absolute_path": "0",
+        **GUARDS,
     }
     try:
-        media = av.open(f"file:{path}", "r", format=container, options=options)
+        media = av.open(f"file:{path}", "r", format=container, options=options, metadata_errors="replace")
+    except MemoryError:
+        raise
     except FFmpegError as why:
         raise Rejected("corrupt", f"the {container} demuxer cannot open it: {reason(why)}") from why
     with media:
@@ -149,6 +158,8 @@ def packets(media: InputContainer, stream: VideoStream) -> Iterator["Packet[Vide
     while True:
         try:
             packet = next(walk, None)
+        except MemoryError:
+            raise
         except FFmpegError:
             return
         if packet is None:

@@ -4,12 +4,15 @@ import contextlib
 import json
 import sys
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
@@ -17,6 +20,13 @@ from collection.stage import DONE, FAILED, REJECTED, Outcome
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages; standard output is for results."""
+
+
+def safe(text: str) -> str:
+    """Somebody else's text for the console: no markup, and no characters that move the cursor, change colours or turn
+    the direction of reading; lines stay lines."""
+    kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    return escape("".join(kept))
 
 
 class Bars:
@@ -35,9 +45,7 @@ class Bars:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = TaskID(0)
-        self._stage, self._known, self._began = "", 0, 0.0
-        self._tally: Counter[str] = Counter()
+        self._stages: dict[str, _Stage] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -50,22 +58,38 @@ class Bars:
 
     def begin(self, stage: str, total: int, known: int) -> None:
         """A stage starts with `total` items, `known` of which are finished already."""
-        self._stage, self._known, self._began = stage, known, time.monotonic()
-        self._tally = Counter()
-        self._task = self._bars.add_task(stage, total=total, completed=known, tally=_tally(self._tally), rate="")
+        task = self._bars.add_task(stage, total=total, completed=known, tally=_tally(Counter()), rate="")
+        self._stages[stage] = _Stage(task, total, known, time.monotonic(), Counter())
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, stage: str, outcome: Outcome) -> None:
         """One more item has ended."""
-        self._tally[outcome.status] += 1
-        seconds = max(time.monotonic() - self._began, 1e-3)
-        rate = f"{self._tally.total() / seconds:.2f}/s"
-        self._bars.update(self._task, advance=1, tally=_tally(self._tally), rate=rate)
+        now = self._stages[stage]
+        now.tally[outcome.status] += 1
+        rate = f"{now.tally.total() / max(time.monotonic() - now.began, 1e-3):.2f}/s"
+        self._bars.update(now.task, advance=1, tally=_tally(now.tally), rate=rate)
 
-    def end(self) -> None:
+    def fewer(self, stage: str) -> None:
+        """One item that was counted on will not come."""
+        self._stages[stage].total -= 1
+        self._bars.update(self._stages[stage].task, total=self._stages[stage].total)
+
+    def end(self, stage: str) -> None:
         """The stage is over."""
+        now = self._stages[stage]
         if not console.is_terminal:
-            seconds = time.monotonic() - self._began
-            console.print(f"{self._stage}: {_tally(self._tally)}, {self._known} known before, {seconds:.1f} s")
+            seconds = time.monotonic() - now.began
+            console.print(f"{stage}: {_tally(now.tally)}, {now.known} known before, {seconds:.1f} s")
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What is shown of a stage that is under way."""
+
+    task: TaskID
+    total: int
+    known: int
+    began: float
+    tally: Counter[str]
 
 
 @contextlib.contextmanager
@@ -93,13 +117,17 @@ class JsonLines:
         """A stage starts with `total` items, `known` of which are finished already."""
         self._say(event="begin", stage=stage, total=total, known=known)
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, stage: str, outcome: Outcome) -> None:
         """One more item has ended."""
-        self._say(event="outcome", key=outcome.key, status=outcome.status, kind=outcome.kind)
+        self._say(event="outcome", stage=stage, key=outcome.key, status=outcome.status, kind=outcome.kind)
 
-    def end(self) -> None:
+    def fewer(self, stage: str) -> None:
+        """One item that was counted on will not come."""
+        self._say(event="fewer", stage=stage)
+
+    def end(self, stage: str) -> None:
         """The stage is over."""
-        self._say(event="end")
+        self._say(event="end", stage=stage)
 
     @staticmethod
     def _say(**event: str | int) -> None:

@@ -124,6 +124,8 @@ class Recipe(Settings):
     """Manifest, relative to the recipe."""
     levels: str = "p910-240p-v1"
     """A thresholds file relative to the recipe, or the name of one that comes with `mlst`."""
+    exclusions: str = ""
+    """File relative to the recipe that names sources not to use, as salted hashes; "" for none."""
     fetch: FetchSettings = FetchSettings()
     scan: ScanSettings = ScanSettings()
     select: SelectSettings = SelectSettings()

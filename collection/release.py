@@ -18,13 +18,14 @@ from collection.manifest import ManifestError, write_manifest
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
-from collection.workspace import atomic
+from collection.workspace import Workspace, atomic
 from mlst.card import Measured, Release, card
 from mlst.croissant import CROISSANT, croissant
 from mlst.dataset import (
     ATTRIBUTION,
     CARD,
     DATASET,
+    EXCLUSIONS,
     INDEX,
     LEVELS,
     LOCK,
@@ -184,7 +185,7 @@ def _ids(
     source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
 ) -> tuple[File, ...]:
     """All but the pixels, and the list of sources; `dataset.json` is as built: what a rebuild must give."""
-    kept = (ATTRIBUTION, INDEX, LEVELS, LOCK, RECIPE)
+    kept = (ATTRIBUTION, EXCLUSIONS, INDEX, LEVELS, LOCK, RECIPE)
     made = [_link(source, out, file) for file in dataset.files if file.path in kept]
     recipe = _recipe(source)
     _inside(recipe.sources, "sources")
@@ -195,6 +196,8 @@ def _ids(
     made.append(listed(out, recipe.sources))
     if not _bundled(recipe.levels) and _inside(recipe.levels, "levels") != LEVELS:
         made.append(put(out, recipe.levels, [(source / LEVELS).read_bytes()]))
+    if recipe.exclusions and _inside(recipe.exclusions, "exclusions") != EXCLUSIONS:
+        made.append(put(out, recipe.exclusions, [(source / EXCLUSIONS).read_bytes()]))
     plain = tuple(made)
     made += _pictures(source, out, (SCATTER,))
     described = Release(False, recipe.sources, _captions(made), measured, plain)
@@ -237,9 +240,9 @@ def _card(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], de
 
 
 def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
-    rows = read_rows(source)
+    rows = read_rows(source / INDEX)
     make = {
-        SHEET: lambda: level_sheet(source, rows, per_level=1),
+        SHEET: lambda: level_sheet(Workspace(source, ""), rows, per_level=1),
         SCATTER: lambda: scatter(rows, read_levels(source / LEVELS)),
     }
     return [put(out, name, [png(make[name](), DOTS)]) for name in wanted]

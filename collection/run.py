@@ -1,31 +1,25 @@
 """Run a stage over its items: skip what is known, do the rest, record each outcome, give outputs in input order.
 
-State is one folder per stage and fingerprint of its settings with an append-only JSONL ledger, written by the driver
-alone. Deleting a folder redoes its stage; a line torn by a crash is dropped and its item done again.
+State is one folder per stage and fingerprint of its settings, with a ledger (`collection.ledger`) that the driver
+alone writes. Deleting a folder redoes its stage.
 """
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from itertools import compress
+from typing import Any, Protocol, Self
 
+from collection.ledger import PENDING, Ledger, Outcomes, Outputs
 from collection.stage import DONE, FAILED, REJECTED, Outcome, Stage
-from collection.workspace import Workspace, atomic, sweep
-from mlst.records import canonical_json, decode, digest, encode
+from collection.workspace import Workspace, sweep
+from mlst.records import digest
 
 ATTEMPTS = 3
 """An item that broke its worker this often is quarantined: it stays failed until `--retry`."""
 
-BLAMELESS = ("blocked", "network", "disk_full", "unknown")
-"""Failures that say nothing about the item; they never lead to quarantine."""
-
 ITEMS = "items.txt"
 """The keys of a stage's items, one per line: what the outcomes have to add up to while a build runs."""
-
-DETAIL = 4000
-"""Characters of a detail that are kept: the end of a traceback says most."""
 
 
 class Executor(Protocol):
@@ -36,88 +30,133 @@ class Executor(Protocol):
 
 
 class Watcher(Protocol):
-    """Who is told how a stage goes on."""
+    """Who is told how the stages go on; more than one may be under way."""
 
     def begin(self, stage: str, total: int, known: int) -> None:
         """A stage starts with `total` items, `known` of which are finished already."""
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, stage: str, outcome: Outcome) -> None:
         """One more item has ended."""
 
-    def end(self) -> None:
+    def fewer(self, stage: str) -> None:
+        """One item that was counted on will not come."""
+
+    def end(self, stage: str) -> None:
         """The stage is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What the ledger knows of an item: its last outcome, and how often it broke its worker."""
-
-    outcome: Outcome
-    breaks: int
-
-    @property
-    def quarantined(self) -> bool:
-        """Whether the item is not tried again unless asked for."""
-        return self.outcome.status == FAILED and self.breaks >= ATTEMPTS
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """`ledger.jsonl`: a line per attempt."""
-
-    path: Path
-    output: type
-
-    def read(self) -> dict[str, Entry]:
-        """Every item's entry. A torn last line (no newline) is cut off the file."""
-        entries: dict[str, Entry] = {}
-        if not self.path.exists():
-            return entries
-        with self.path.open("rb+") as file:
-            whole = 0
-            for line in file:
-                if not line.endswith(b"\n"):
-                    file.truncate(whole)
-                    break
-                whole += len(line)
-                outcome = self._decode(json.loads(line))
-                before = entries[outcome.key].breaks if outcome.key in entries else 0
-                entries[outcome.key] = Entry(outcome, before + breaks(outcome))
-        return entries
-
-    def append(self, outcomes: Iterable[Outcome]) -> None:
-        """Add one line per outcome and wait until the last is on disk."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            for outcome in outcomes:
-                file.write(canonical_json(encode(replace(outcome, detail=outcome.detail[-DETAIL:]))).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _decode(self, line: dict[str, Any]) -> Outcome:
-        outputs: tuple[Any, ...] = tuple(decode(self.output, output) for output in line.pop("outputs"))
-        return Outcome(outputs=outputs, **line)
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
-    """What a stage came to: one outcome per item, in the order of the items."""
+    """What a stage came to."""
 
     stage: str
     folder: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: Outcomes
+    """One per item, in the order of the items."""
     fresh: int
     """Items that this run worked on; 0 when everything was known."""
 
     @property
-    def outputs(self) -> tuple[Any, ...]:
+    def outputs(self) -> Outputs:
         """Outputs of the items that are done, in input order, whoever finished first."""
-        return tuple(output for outcome in self.outcomes for output in outcome.outputs)
+        return Outputs(self.outcomes)
 
 
-def breaks(outcome: Outcome) -> bool:
-    """Whether an outcome counts towards quarantine: the item failed, and it may be the item's fault."""
-    return outcome.status == FAILED and outcome.kind.split(".")[0] not in BLAMELESS
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """How stages are run: where results go, who does the work, who watches, and what is done besides."""
+
+    work: Workspace
+    executor: Executor
+    watcher: Watcher
+    retry: bool
+    """Try items again that are quarantined."""
+    wave: int
+    """Sources that are fetched and scanned at a time."""
+    keep_videos: bool
+    """Leave fetched videos in the workspace when they are scanned."""
+
+    def start(self, stage: Stage) -> "Run":
+        """Take up a stage where it was left."""
+        return Run(stage, self)
+
+    def __call__(self, stage: Stage, items: Iterable[Any]) -> Result:
+        """Every item's outcome; only what is not known yet is worked on. `items` is gone through twice."""
+        with self.start(stage) as run:
+            rows = run.expect(items)
+            todo = bytes(map(run.is_open, rows))
+            self.watcher.begin(stage.name, len(rows), len(rows) - sum(todo))
+            if any(todo):
+                run(compress(items, todo))
+            self.watcher.end(stage.name)
+            return run.result(rows)
+
+
+class Run:
+    """A stage under way. Its items have rows, see `Ledger`."""
+
+    def __init__(self, stage: Stage, driver: Driver) -> None:
+        self.stage, self.work = stage, replace(driver.work, folder=folder(stage))
+        self._driver = driver
+        self._ledger = Ledger(self.work, stage.output)
+        self._listed: dict[str, frozenset[str]] = {}
+        self._fresh = 0
+        sweep(self.work.path(self.work.folder))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ledger.__exit__(*error)
+
+    def expect(self, items: Iterable[Any]) -> Sequence[int]:
+        """The rows of all items there will be; `mlst status` counts by their keys."""
+        rows = array("Q")
+        with self.work.create(ITEMS) as (file, _):
+            for item in items:
+                key = self.stage.key(item)
+                file.write(f"{key}\n".encode())
+                rows.append(self._ledger.row(key))
+        return rows
+
+    def row(self, item: Any) -> int:
+        """The row of an item."""
+        return self._ledger.row(self.stage.key(item))
+
+    def outputs(self, row: int) -> tuple[Any, ...]:
+        """Outputs of an item; none unless it is done."""
+        return self._ledger.outputs(row)
+
+    def is_final(self, row: int) -> bool:
+        """Whether the item will not be worked on again, but on a lost output."""
+        return self._ledger.status(row) in (DONE, REJECTED)
+
+    def is_open(self, row: int) -> bool:
+        """Whether there is work to do on an item, as far as was known when this run began."""
+        status = self._ledger.status(row)
+        if status == DONE:
+            files = [output.file for output in self.outputs(row) if hasattr(output, "file")]
+            return not all(map(self.has, files))
+        return status == PENDING or (status == FAILED and (self._driver.retry or self._ledger.breaks(row) < ATTEMPTS))
+
+    def has(self, name: str) -> bool:
+        """Whether the workspace had the file when this run first asked for one of its folder."""
+        place = name.rpartition("/")[0]
+        if place not in self._listed:
+            self._listed[place] = frozenset(self.work.names(place))
+        return name in self._listed[place]
+
+    def __call__(self, items: Iterable[Any]) -> None:
+        """Work on the items and record each outcome; all are safe when this returns."""
+        for outcome in self._driver.executor(self.stage, items, self.work):
+            self._ledger.add(outcome)
+            self._fresh += 1
+            self._driver.watcher.outcome(self.stage.name, outcome)
+        self._ledger.sync()
+
+    def result(self, rows: Iterable[int]) -> Result:
+        """What became of the items `rows`."""
+        return Result(self.stage.name, self.work.folder, self._ledger.outcomes(rows), self._fresh)
 
 
 def fingerprint(stage: Stage) -> str:
@@ -128,39 +167,3 @@ def fingerprint(stage: Stage) -> str:
 def folder(stage: Stage) -> str:
     """Name of the stage's folder in the workspace."""
     return f"{stage.name}-{fingerprint(stage)}"
-
-
-def run(
-    stage: Stage,
-    items: Sequence[Any],
-    work: Workspace,
-    executor: Executor,
-    watcher: Watcher,
-    again: Callable[[Outcome], bool],
-) -> Result:
-    """Do every item that has no final outcome yet. `again` asks for one more try of an outcome that would be kept."""
-    work = replace(work, folder=folder(stage))
-    ledger = Ledger(work.path(work.folder) / "ledger.jsonl", stage.output)
-    entries = ledger.read()
-    keyed = {stage.key(item): item for item in items}
-    todo = [item for key, item in keyed.items() if key not in entries or _open(entries[key], work, again)]
-    known = {key: entries[key].outcome for key in keyed if key in entries}
-    if todo:
-        sweep(work.path(work.folder))
-        with atomic(work.path(work.folder) / ITEMS) as file:
-            file.writelines(f"{key}\n".encode() for key in keyed)
-    watcher.begin(stage.name, len(keyed), len(keyed) - len(todo))
-    for outcome in executor(stage, todo, work):
-        ledger.append([outcome])
-        known[outcome.key] = outcome
-        watcher.outcome(outcome)
-    watcher.end()
-    return Result(stage.name, work.folder, tuple(known[key] for key in keyed), len(todo))
-
-
-def _open(entry: Entry, work: Workspace, again: Callable[[Outcome], bool]) -> bool:
-    if again(entry.outcome):
-        return True
-    if entry.outcome.status == DONE:
-        return any(not work.exists(output.file) for output in entry.outcome.outputs if hasattr(output, "file"))
-    return entry.outcome.status != REJECTED and not entry.quarantined

@@ -29,7 +29,7 @@ from collection.detectors import make_detector, thumb
 from collection.encode import Bytes, Coding, encode, fitted
 from collection.recipe import ScanSettings
 from collection.stage import Needs
-from collection.workspace import Workspace
+from collection.workspace import Span, Workspace
 from mlst.fingerprints import fingerprint
 from mlst.frames import GRID_STEP, Picture, PictureFormat, Reduced, canonical, reduce
 from mlst.records import Box, Clip, Scan, Shot, Statistics, Transition, Video, digest
@@ -53,9 +53,14 @@ class ScanStage:
         """The recipe's table, JSON-ready."""
         return self.recipe.model_dump(mode="json")
 
-    def key(self, item: Video) -> str:
+    @staticmethod
+    def key(item: Video) -> str:
         """The source and a digest of the file and the span wanted from it."""
         return f"{item.source}@{_span_digest(item)}"
+
+    def reads(self, item: Video) -> Iterable[Span]:
+        """The video."""
+        return (Span(item.file, 0, item.size),)
 
     def __call__(self, item: Video, work: Workspace) -> Iterable[Scan]:
         """The scan of one video. Raises `Rejected` (see `decode.open_video`)."""

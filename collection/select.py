@@ -1,19 +1,23 @@
 """Candidates -> the clips of the dataset: flags, near-duplicates, quotas per level and split, ranked reserves. Pure.
 
 Every decision is a function of names, content and settings, never of the order of the input, and every candidate ends
-either chosen or dropped for exactly one reason.
+either chosen or dropped for exactly one reason. Cost is linear in the candidates: docs/scale.md.
 """
 
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from collection.recipe import SelectSettings
 from mlst.dataset import Share, SplitRule
-from mlst.fingerprints import link
+from mlst.fingerprints import Fingerprints
 from mlst.flags import flags
-from mlst.levels import Level, Levels, classify, margins
+from mlst.levels import LEVELS, Level, Levels, classify, margins
 from mlst.records import SPLITS, Clip, Scan, Source, Upstream
 from mlst.splits import group_of, order_of, quotas, split_of
 
@@ -26,11 +30,11 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A clip with everything that is decided about it alone."""
+    """What is decided about a clip alone. There may be millions: what else is known of the clip stays in its scan."""
 
-    clip: Clip
-    file: str
-    """`Scan.file`, where its bytes lie."""
+    key: str
+    source: str
+    shot: int
     level: Level
     margin_s: float
     margin_t: float
@@ -79,8 +83,33 @@ Rule = Callable[[Sequence[Candidate]], Iterator[Dropped]]
 """Gives those of the candidates, best first, that go."""
 
 ShotId = tuple[str, int]
-Links = frozenset[tuple[ShotId, ShotId]]
-"""Pairs of shots, of different sources or not, that show the same footage."""
+Parents = dict[ShotId, ShotId]
+"""Shots that show the same footage, of different sources or not, as a union-find forest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """All candidates, in the order of the index, and what they look like."""
+
+    candidates: tuple[Candidate, ...]
+    prints: Fingerprints
+    numbers: NDArray[np.int64]
+    """Of each candidate's fingerprint in `prints`."""
+
+    def links(self, among: Iterable[Candidate]) -> Iterator[tuple[ShotId, ShotId]]:
+        """Pairs of shots that show the same footage, as far as these candidates tell.
+
+        Pairs are left out where very many clips look alike, which ones depends on what else is there: `select` asks
+        again for the chosen, until it is told nothing new. `verify` asks in just that way.
+        """
+        places = self._places({c.key for c in among})
+        for i, j in self.prints.links(self.numbers[places]):
+            one, other = _shot(self.candidates[places[i]]), _shot(self.candidates[places[j]])
+            if one != other:
+                yield one, other
+
+    def _places(self, keys: Collection[str]) -> NDArray[np.int64]:
+        return np.fromiter((place for place, c in enumerate(self.candidates) if c.key in keys), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +121,13 @@ class _Step:
 
 
 def select(
-    scans: Sequence[Scan],
+    scans: Iterable[Scan],
     sources: Mapping[str, Source],
     levels: Levels,
     settings: SelectSettings,
     kept: Collection[str] = frozenset(),
 ) -> Selection:
-    """Choose among the clips of `scans`; `sources` by id must hold every scanned source.
+    """Choose among the clips of `scans`, read once; `sources` by id must hold every scanned source.
 
     `kept` are the keys of an earlier release: they are preferred wherever there is a choice. With them, every clip of
     that release whose source still exists and whose settings still hold stays, whatever was lost or added in train.
@@ -106,67 +135,76 @@ def select(
     copy is gone may rank before a clip that was chosen.
     Raises ValueError for a key that two scans share.
     """
-    ranked = sorted(
-        (candidate for scan in scans for candidate in _candidates(scan, sources[scan.source], levels, settings)),
-        key=lambda c: (c.clip.key not in kept, order_of(c.clip.key)),
-    )
-    if len({c.clip.key for c in ranked}) != len(ranked):
-        twice = sorted(key for key, n in Counter(c.clip.key for c in ranked).items() if n > 1)
+    with tempfile.TemporaryFile() as file:
+        prints = Fingerprints(file)
+        found: list[Candidate] = []
+        for clip, candidate in _candidates(scans, sources, levels, settings):
+            found.append(candidate)
+            prints.add(clip.fingerprint)
+        numbers = _by_hash(found)
+        by_hash = [found[n] for n in numbers]
+        index = np.array(sorted(range(len(by_hash)), key=lambda n: _cell(by_hash[n])), np.int64)
+        pool = _Pool(tuple(by_hash[n] for n in index), prints, numbers[index])
+        ranked = sorted(by_hash, key=lambda c: c.key not in kept)
+        return _settled(pool, _split_off(ranked, _unflagged(settings.reject)), settings, kept)
+
+
+def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
+    """Their places in the order of the hashes of their keys. Raises ValueError for a key that comes twice."""
+    hashes = np.fromiter((order_of(c.key) for c in candidates), "S64", len(candidates))
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    if len(same):
+        twice = sorted({candidates[n].key for n in order[same]})
         raise ValueError(f"clip keys come twice: {', '.join(twice[:5])}; scan every source once")
-    unflagged = _split_off(ranked, _unflagged(settings.reject))
-    links = _links(sorted(unflagged.left, key=_place))
+    return order
+
+
+def _settled(pool: _Pool, unflagged: _Step, settings: SelectSettings, kept: Collection[str]) -> Selection:
+    """The selection whose own clips tell of no link that it does not respect."""
+    parents: Parents = {}
+    _join(parents, pool.links(unflagged.left))
     while True:
-        selection = _select(unflagged, links, settings, kept)
-        missed = _links([c.candidate for c in selection.chosen]) - links
-        if not missed:
-            return selection
-        links |= missed
+        steps = [unflagged]
+        for rule in (_unlinked(parents, kept), _per_source(settings.per_source), _quota(settings)):
+            steps.append(_split_off(steps[-1].left, rule))
+        if not _join(parents, pool.links(steps[-1].left)):
+            return _selection(pool, steps)
 
 
-def _select(unflagged: _Step, links: Links, settings: SelectSettings, kept: Collection[str]) -> Selection:
-    steps = [unflagged]
-    for rule in (_unlinked(links, kept), _per_source(settings.per_source), _quota(settings)):
-        steps.append(_split_off(steps[-1].left, rule))
-    chosen = [Chosen(c, rank) for cell in _by(steps[-1].left, _cell).values() for rank, c in enumerate(cell)]
-    chosen.sort(key=lambda c: _place(c.candidate))
-    dropped = sorted((drop for step in steps for drop in step.dropped), key=lambda drop: drop.candidate.clip.key)
-    return Selection(tuple(chosen), tuple(dropped))
+def _selection(pool: _Pool, steps: Sequence[_Step]) -> Selection:
+    ranks = {c.key: rank for cell in _by(steps[-1].left, _cell).values() for rank, c in enumerate(cell)}
+    chosen = tuple(Chosen(c, ranks[c.key]) for c in pool.candidates if c.key in ranks)
+    dropped = sorted((drop for step in steps for drop in step.dropped), key=lambda drop: drop.candidate.key)
+    return Selection(chosen, tuple(dropped))
 
 
 def _split_off(ranked: Sequence[Candidate], rule: Rule) -> _Step:
     dropped = tuple(rule(ranked))
-    gone = {drop.candidate.clip.key for drop in dropped}
-    return _Step(tuple(c for c in ranked if c.clip.key not in gone), dropped)
-
-
-def _links(candidates: Sequence[Candidate]) -> Links:
-    """Links between shots of different sources or the same.
-
-    `link` leaves pairs out where very many clips look alike, which ones depends on what else is there: `select` asks
-    again for the chosen, in the order of the index, until it is told nothing new. `verify` asks in just that way.
-    """
-    shots = [_shot(c) for c in candidates]
-    pairs = link([c.clip.fingerprint for c in candidates])
-    return frozenset((shots[i], shots[j]) for i, j in pairs if shots[i] != shots[j])
+    gone = {drop.candidate.key for drop in dropped}
+    return _Step(tuple(c for c in ranked if c.key not in gone), dropped)
 
 
 def _shot(candidate: Candidate) -> ShotId:
-    return candidate.clip.source, candidate.clip.shot
+    return candidate.source, candidate.shot
 
 
-def _place(candidate: Candidate) -> tuple[str, str, str]:
-    """Where a clip comes in the index."""
-    return candidate.level.name, candidate.split, order_of(candidate.clip.key)
-
-
-def _candidates(scan: Scan, source: Source, levels: Levels, settings: SelectSettings) -> Iterator[Candidate]:
-    group = group_of(source, settings.group)
+def _candidates(
+    scans: Iterable[Scan], sources: Mapping[str, Source], levels: Levels, settings: SelectSettings
+) -> Iterator[tuple[Clip, Candidate]]:
+    """Clips, and what is decided about each; what is equal in many is one object in memory."""
     rule = split_rule(settings)
-    split = split_of(group, rule.mapping(), rule.salt)
-    for clip in scan.clips:
-        level, (margin_s, margin_t) = classify(clip.statistics, levels), margins(clip.statistics, levels)
-        carried = flags(clip.statistics, levels)
-        yield Candidate(clip, scan.file, level, margin_s, margin_t, carried, group, split)
+    carried: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for scan in scans:
+        source = sources[scan.source]
+        group = group_of(source, settings.group)
+        split = split_of(group, rule.mapping(), rule.salt)
+        for clip in scan.clips:
+            level = LEVELS[classify(clip.statistics, levels).number - 1]
+            found = flags(clip.statistics, levels)
+            found = carried.setdefault(found, found)
+            margin_s, margin_t = margins(clip.statistics, levels)
+            yield clip, Candidate(clip.key, source.id, clip.shot, level, margin_s, margin_t, found, group, split)
 
 
 def _unflagged(reject: Sequence[str]) -> Rule:
@@ -180,47 +218,53 @@ def _unflagged(reject: Sequence[str]) -> Rule:
     return rule
 
 
-def _unlinked(links: Links, kept: Collection[str]) -> Rule:
+def _unlinked(parents: Parents, kept: Collection[str]) -> Rule:
     """Near-duplicates: of all shots that are linked, directly or through others, one source's in one split stay.
 
     Whole components are judged, because then losing a source can only bring clips back, never take others away.
     """
 
     def rule(ranked: Sequence[Candidate]) -> Iterator[Dropped]:
-        root = _roots(links)
-        for component in _by(ranked, lambda c: root.get(_shot(c), _shot(c))).values():
+        linked = [c for c in ranked if _shot(c) in parents]
+        for component in _by(linked, lambda c: _root(parents, _shot(c))).values():
             top = min((c.split for c in component), key=PRIORITY.index)
             inside = [c for c in component if c.split == top]
-            best = min(inside, key=lambda c: (c.clip.key not in kept, order_of(c.clip.source)))
-            first = next(c.clip.key for c in inside if c.clip.source == best.clip.source)
+            best = min(inside, key=lambda c: (c.key not in kept, order_of(c.source)))
+            first = next(c.key for c in inside if c.source == best.source)
             for candidate in component:
                 if candidate.split != top:
                     yield Dropped(candidate, "leak", first)
-                elif candidate.clip.source != best.clip.source:
+                elif candidate.source != best.source:
                     yield Dropped(candidate, "duplicate", first)
 
     return rule
 
 
-def _roots(links: Links) -> dict[ShotId, ShotId]:
-    """For every linked shot, one that stands for all that are linked with it (union-find)."""
-    parent: dict[ShotId, ShotId] = {}
-
-    def root(shot: ShotId) -> ShotId:
-        while parent.setdefault(shot, shot) != shot:
-            parent[shot] = parent[parent[shot]]
-            shot = parent[shot]
-        return shot
-
+def _join(parents: Parents, links: Iterable[tuple[ShotId, ShotId]]) -> bool:
+    """Add links to what is known; whether they connect any shots that were not connected before."""
+    news = False
     for one, other in links:
-        parent[root(one)] = root(other)
-    return {shot: root(shot) for shot in list(parent)}
+        root, goal = _root(parents, one), _root(parents, other)
+        parents[root] = goal
+        news = news or root != goal
+    return news
+
+
+def _root(parents: Parents, shot: ShotId) -> ShotId:
+    """The shot that stands for all that are connected with this one."""
+    while parents.setdefault(shot, shot) != shot:
+        parents[shot] = parents[parents[shot]]
+        shot = parents[shot]
+    return shot
 
 
 def _per_source(limit: int) -> Rule:
     def rule(ranked: Sequence[Candidate]) -> Iterator[Dropped]:
-        for candidates in _by(ranked, lambda c: (c.clip.source, c.level.name)).values():
-            for candidate in candidates[limit:] if limit else ():
+        count: Counter[tuple[str, int]] = Counter()
+        for candidate in ranked if limit else ():
+            holder = candidate.source, candidate.level.number
+            count[holder] += 1
+            if count[holder] > limit:
                 yield Dropped(candidate, "per_source", str(limit))
 
     return rule
@@ -261,13 +305,14 @@ def complete(source: Source, upstream: Upstream) -> Source:
     Lone surrogates, which no file can hold, become question marks.
     """
     named = source.licence not in ("", "unknown")
-    return replace(
+    completed = replace(
         source,
         title=_encodable(source.title or upstream.title),
         channel=_encodable(source.channel or upstream.channel),
         licence=source.licence if named else _encodable(upstream.licence) or "unknown",
     )
+    return source if completed == source else completed  # one object for both, of which there may be millions
 
 
 def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from collection.probe import GUARDS
 from collection.stage import Rejected, Retry
 from mlst.records import OPEN_END
 
@@ -32,10 +33,6 @@ MUXERS = {"mov": "mp4", "matroska": "matroska"}
 BLOCK = 64 << 10
 KEPT = 256
 """Blocks held at once: 16 MiB."""
-
-
-GUARDS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
-"""The demuxer opens nothing but what it is given, whatever a hostile file asks for."""
 
 
 class Whole(Exception):
@@ -126,7 +123,7 @@ def copy_span(file: RangeFile | str, container: str, start: Fraction, end: Fract
     if container not in MUXERS:
         raise Whole(f"spans of {container} files are not copied")
     try:
-        with av.open(file, "r", format=container, options=GUARDS) as source:
+        with av.open(file, "r", format=container, options=GUARDS, metadata_errors="replace") as source:
             stream = _video(source)
             zero = _first_pts(source, stream)
             if isinstance(file, RangeFile):
@@ -248,7 +245,8 @@ def _from_key(
 
 def _verified(target: Path, container: str, base: Fraction, copied: list[_Copied]) -> int:
     """Read the copy back; returns its first packet's pts. Raises `Whole` unless it is what was written."""
-    with av.open(str(target), format="mov" if container == "mp4" else container) as back:
+    demuxer = "mov" if container == "mp4" else container
+    with av.open(f"file:{target}", "r", format=demuxer, options=GUARDS, metadata_errors="replace") as back:
         stream = back.streams.video[0]
         found = [_Copied(p.pts or 0, p.size, p.is_keyframe) for p in _packets(back, stream)]
         first = found[0].pts if found else 0

@@ -6,15 +6,15 @@ Executors move work about; only `attempt` runs it, so every item of every stage 
 
 import errno
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from collection.workspace import Workspace
+from collection.workspace import Span, Workspace
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Error numbers of a disk, quota or file size limit that is reached."""
+FULL = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "file_size"}
+"""Kinds by error number: a disk or quota is full, a file has reached its limit (`SIGXFSZ`, which Python ignores)."""
 
 
 class Rejected(Exception):
@@ -72,24 +72,31 @@ class Stage(Protocol):
     def key(self, item: Any, /) -> str:
         """Names the item in the ledger; changes when anything changes that the outputs depend on."""
 
+    def reads(self, item: Any, /) -> Iterable[Span]:
+        """What the item needs of the workspace. A worker sees no more where the workspace is an object store."""
+
     def __call__(self, item: Any, work: Workspace, /) -> Iterable[Any]:
         """The outputs of one item. Raises `Rejected` or `Retry`; anything else is a bug and keeps its traceback."""
 
 
 def attempt(stage: Stage, item: Any, work: Workspace) -> Outcome:
     """Do one item and never raise."""
-    key = stage.key(item)
+    return ended(stage.key(item), stage.needs, lambda: stage(item, work))
+
+
+def ended(key: str, needs: Needs, call: Callable[[], Iterable[Any]]) -> Outcome:
+    """The outcome that `call`, which gives the outputs of the item `key`, amounts to."""
     try:
-        return Outcome(key, DONE, "", "", tuple(stage(item, work)))
+        return Outcome(key, DONE, "", "", tuple(call()))
     except Rejected as why:
         return Outcome(key, REJECTED, why.kind, why.detail, ())
     except Retry as why:
         return Outcome(key, FAILED, why.kind, why.detail, ())
     except MemoryError:
-        return Outcome(key, FAILED, "memory", f"more than {stage.needs.memory} bytes of address space", ())
+        return Outcome(key, FAILED, "memory", f"more than {needs.memory} bytes of address space", ())
     except OSError as why:
         if why.errno in FULL:
-            return Outcome(key, FAILED, "disk_full", str(why), ())
+            return Outcome(key, FAILED, FULL[why.errno], str(why), ())
         return Outcome(key, FAILED, "error", traceback.format_exc(), ())
     except Exception:
         return Outcome(key, FAILED, "error", traceback.format_exc(), ())

@@ -1,15 +1,16 @@
 """What a build has come to so far, read from its ledgers; works while it runs and after it was killed."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from collection.run import ITEMS, Ledger, folder
-from collection.stage import DONE, Outcome, Stage
-from collection.workspace import atomic
-from mlst.records import canonical_json, decode
+from collection.ledger import Ledger, Outcomes, Outputs
+from collection.pack import Packed
+from collection.run import ITEMS, folder
+from collection.scan import ScanStage
+from collection.stage import DONE, Stage
+from collection.workspace import Workspace
+from mlst.records import Scan, Video, canonical_json, decode
 
 NOTE = "build.json"
 
@@ -37,40 +38,48 @@ class NoBuildError(ValueError):
     """A folder that no build has worked in."""
 
 
-def remember(work: Path, recipe: str, version: str, stages: Sequence[Stage]) -> None:
+def remember(work: Workspace, recipe: str, version: str, stages: Sequence[Stage]) -> None:
     """Write the note for `status`."""
-    with atomic(work / NOTE) as file:
-        file.write(canonical_json(Note(recipe, version, tuple(folder(stage) for stage in stages))).encode())
+    note = Note(recipe, version, tuple(folder(stage) for stage in stages))
+    with replace(work, folder="").create(NOTE) as (file, _):
+        file.write(canonical_json(note).encode())
 
 
-def read_note(work: Path) -> Note:
+def read_note(work: Workspace) -> Note:
     """The note of the last build in `work`. Raises `NoBuildError`."""
-    try:
-        return decode(Note, json.loads((work / NOTE).read_text()))
-    except FileNotFoundError:
-        raise NoBuildError(f"{work} has no {NOTE}: no build has run there; give the folder of --work") from None
+    if not work.exists(NOTE):
+        raise NoBuildError(f"{work.path('')} has no {NOTE}: no build has run there; give the folder of --work")
+    return decode(Note, json.loads(work.path(NOTE).read_text()))
 
 
-def status(work: Path, stages: Sequence[type[Stage]]) -> list[Line]:
-    """Outcomes by stage and reason; `stages` are the types of the stages in the order of the build.
+def status(work: Workspace) -> list[Line]:
+    """Outcomes of the last build in `work` by stage and reason. Raises `NoBuildError`.
 
-    The counts of a stage add up to its items, whenever this is asked.
+    Those of `fetch` add up to the rows of the manifest and those of `scan` to the fetched videos, whenever this is
+    asked; shards are listed once they are planned.
     """
-    lines: list[Line] = []
-    for stage, name in zip(stages, read_note(work).folders, strict=True):
-        items = work / name / ITEMS
-        if not items.exists():
-            continue
-        entries = Ledger(work / name / "ledger.jsonl", stage.output).read()
-        keys = items.read_text().splitlines()
-        outcomes = [entries[key].outcome for key in keys if key in entries]
-        lines += tally(stage.name, outcomes, len(keys) - len(outcomes))
-    return lines
+    fetch, scan, pack = (replace(work, folder=name) for name in read_note(work).folders)
+    fetched = _outcomes(fetch, Video, _items(fetch))
+    scanned = _outcomes(scan, Scan, (ScanStage.key(video) for video in Outputs(fetched)))
+    packed = _outcomes(pack, Packed, _items(pack))
+    found = (("fetch", fetched), ("scan", scanned), ("pack", packed))
+    return [line for stage, outcomes in found for line in tally(stage, outcomes.counts)]
 
 
-def tally(stage: str, outcomes: Iterable[Outcome], pending: int) -> list[Line]:
+def _items(work: Workspace) -> Iterator[str]:
+    """Keys of the items of a stage that has begun."""
+    name = f"{work.folder}/{ITEMS}"
+    if work.exists(name):
+        with work.path(name).open(encoding="utf-8") as file:
+            yield from map(str.strip, file)
+
+
+def _outcomes(work: Workspace, output: type, keys: Iterable[str]) -> Outcomes:
+    with Ledger(work, output) as ledger:
+        return ledger.outcomes(map(ledger.row, keys))
+
+
+def tally(stage: str, counts: Mapping[tuple[str, str], int]) -> list[Line]:
     """Outcomes of a stage by status and kind: what is done first, then the commonest."""
-    counted = Counter((outcome.status, outcome.kind) for outcome in outcomes)
-    counted["pending", ""] = pending
-    order = sorted(counted.items(), key=lambda item: (item[0][0] != DONE, -item[1], item[0]))
+    order = sorted(counts.items(), key=lambda item: (item[0][0] != DONE, -item[1], item[0]))
     return [Line(stage, state, kind, count) for (state, kind), count in order if count]

@@ -53,7 +53,8 @@ class Transfer:
     """Whether the server answers range requests."""
     head: bytes = b""
     """The file's first bytes, `HEAD` at most."""
-    _tag: str = ""
+    tag: str = ""
+    """The server's name for this version of the file: its ETag, or its Last-Modified."""
 
     def begin(self) -> None:
         """Ask for the first bytes. Raises `Rejected` or `Retry`."""
@@ -107,13 +108,13 @@ class Transfer:
             self._check_size(self.size)
             out = bytearray()
             self._receive(answer, min(HEAD, self.size) if self.ranges else HEAD, out)
-            self.head, self._tag = bytes(out), _validator(answer)
+            self.head, self.tag = bytes(out), _validator(answer)
 
     def _part(self, start: int, end: int, out: Any) -> None:
         """Append `[start, end)` to `out`, which may hold some of it from an attempt that broke off."""
         have = len(out) if isinstance(out, bytearray) else 0
         with self._ask(start + have, end - start - have) as answer:
-            if answer.status != 206 or _total(answer, start + have) != self.size or _validator(answer) != self._tag:
+            if answer.status != 206 or _total(answer, start + have) != self.size or _validator(answer) != self.tag:
                 raise Retry(
                     "network.changed", "the file changed, or its server stopped answering ranges, while it was read"
                 )

@@ -5,13 +5,22 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 PART = ".part"
 """Ending of files and folders that are not finished; their names begin with a dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Part of a file of the workspace: `size` bytes from `offset`."""
+
+    file: str
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,16 @@ class Workspace:
     def exists(self, name: str) -> bool:
         """Whether the workspace has the file `name`."""
         return (self.root / name).exists()
+
+    def size(self, name: str) -> int:
+        """Bytes of the file `name`; -1 where there is none."""
+        path = self.root / name
+        return path.stat().st_size if path.is_file() else -1
+
+    def spans(self, spans: Iterable[Span]) -> Path:
+        """The folder where these parts of files can be read on this machine, each file under its name."""
+        del spans
+        return self.root
 
     def keep(self, path: Path, name: str) -> None:
         """Move the finished file `path`, on this machine, to its place as `name`."""
@@ -57,9 +76,35 @@ class Workspace:
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[tuple[BinaryIO, str]]:
         """Write `<folder>/<name>` atomically: an open file and the name to record; after an error nothing remains."""
-        relative = f"{self.folder}/{name}"
+        relative = f"{self.folder}/{name}" if self.folder else name
         with atomic(self.root / relative) as file:
             yield file, relative
+
+    def shared(self, name: str) -> Path:
+        """The folder `name` that all workers on this machine share, for what is no part of the build: caches."""
+        return self.root / name
+
+    def budget(self) -> str:
+        """Where the request budget is kept that all workers share; see `politeness.politeness`."""
+        return str(self.shared("politeness"))
+
+
+@dataclass(frozen=True, slots=True)
+class Desk(Workspace):
+    """What one worker sees of a workspace that is elsewhere, or that other machines use too: files below `root`."""
+
+    machine: Path
+    """What the workers of this machine share."""
+    keeper: str
+    """Who keeps the request budget of all machines; "" where this machine is alone."""
+
+    def shared(self, name: str) -> Path:
+        """See `Workspace.shared`."""
+        return self.machine / name
+
+    def budget(self) -> str:
+        """See `Workspace.budget`."""
+        return self.keeper or str(self.shared("politeness"))
 
 
 class WorkspaceBusyError(RuntimeError):

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import yt_dlp
 import yt_dlp.globals
+import yt_dlp.version
 from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, UnsupportedError, YoutubeDLError
@@ -29,6 +30,8 @@ from collection.politeness import Budget, Patience, Politeness
 from collection.reasons import Reason, classify, redact, retry_after, typed
 from collection.stage import REJECTED, Rejected, Retry
 from mlst.records import Upstream
+
+TOOL = f"yt-dlp {yt_dlp.version.__version__}"
 
 RUNTIMES = ("deno", "node")
 """JavaScript runtimes that may solve YouTube's player challenges, best first. yt-dlp starts both without access to
@@ -379,8 +382,18 @@ def _rendition(info: Mapping[str, Any]) -> Rendition:
             availability=_text(info, "availability"),
             live_status=_text(info, "live_status"),
             age_limit=int(info.get("age_limit") or 0),
+            duration=float(info.get("duration") or 0),
+            size=int(info.get("filesize") or 0),
+            revision=_modified(info["url"]),
+            tool=TOOL,
         ),
     )
+
+
+def _modified(url: str) -> str:
+    """When YouTube made a rendition, in its own count; of a media URL that is dropped then. "" elsewhere."""
+    found = re.search(r"[?&]lmt=(\d{1,20})(&|$)", url)
+    return found[1] if found else ""
 
 
 def _text(info: Mapping[str, Any], name: str) -> str:

@@ -6,7 +6,7 @@ Titles and channels are text from strangers: they reach Markdown through `plain`
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -92,9 +92,14 @@ def card(
     )
 
 
-def attribution(sources: Sequence[Source], clips: Mapping[str, int]) -> str:
+def attribution(sources: Iterable[Source], clips: Mapping[str, int]) -> str:
     """`ATTRIBUTION.md`: title, channel, address, licence and changes for every source with clips."""
-    return _render("attribution.md.j2", sources=sources, clips=clips)
+    return "".join(attribution_parts(sources, clips))
+
+
+def attribution_parts(sources: Iterable[Source], clips: Mapping[str, int]) -> Iterator[str]:
+    """`attribution`, piece by piece."""
+    return environment().get_template("attribution.md.j2").generate(sources=sources, clips=clips)
 
 
 def front_matter(dataset: Dataset) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Columns and types follow from the record types alone, so that JSON, Parquet and 
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -43,6 +44,8 @@ LEVELS = "levels.toml"
 RECIPE = "recipe.toml"
 CARD = "README.md"
 ATTRIBUTION = "ATTRIBUTION.md"
+EXCLUSIONS = "exclusions.txt"
+"""Only where something is excluded."""
 DATASET = "dataset.json"
 
 FRACTION = re.compile(r"-?\d{1,40}/[1-9]\d{0,39}")
@@ -134,8 +137,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class LockRow:
-    """What was really fetched of a source. Identity is `probe.packets_sha256`, which a new container does not change;
-    the file's own hash is left out, because a site's headers differ from download to download."""
+    """What was really fetched of a source. Its identity is `probe.packets_sha256`, which a new container does not
+    change: a site's headers, and with them `size` and `sha256`, differ from download to download."""
 
     source: Source
     upstream: Upstream
@@ -143,7 +146,9 @@ class LockRow:
     stream: Stream
     origin: Fraction
     size: int
-    """Bytes of the file."""
+    """Bytes of the file; of a span, of the part that was fetched."""
+    sha256: str
+    """Of the same."""
     candidates: int
     chosen: int
 
@@ -213,7 +218,9 @@ class Dataset:
     licence: str
     contact: str
     fingerprint: str
-    """Over format, recipe, levels, lock, index and shards: equal for equal datasets."""
+    """Over format, recipe, levels, footage, index and shards: equal for equal datasets."""
+    footage: str
+    """`footage_of` the lock."""
     side: int
     """Width and height of every clip, pixels."""
     frames: int
@@ -324,8 +331,8 @@ def parse_json(text: bytes, name: str) -> Dataset:
 
 
 def write_lock(rows: Iterable[LockRow]) -> Iterator[bytes]:
-    """The lines of the lock: canonical JSON, by source id."""
-    for row in sorted(rows, key=lambda row: row.source.id):
+    """The lines of the lock: canonical JSON. `rows` come by source id."""
+    for row in rows:
         yield (canonical_json(row) + "\n").encode()
 
 
@@ -336,12 +343,34 @@ def read_lock(path: Path) -> Iterator[LockRow]:
             yield _decode(LockRow, _loads(line, f"{path.name}:{number}"), f"{path.name}:{number}")
 
 
-def fingerprint_of(files: Iterable[File]) -> str:
-    """`Dataset.fingerprint`: over the format and those files that make the dataset what it is; the card does not."""
-    kept = sorted(
-        (f.path, f.sha256) for f in files if f.path in (RECIPE, LEVELS, LOCK, INDEX) or f.path[:5] == "data/"
-    )
-    return digest([FORMAT, kept])
+class Footage:
+    """sha256 over what identifies the footage of every source: not what a site says of it, nor how it was wrapped."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, row: LockRow) -> None:
+        """The next row of the lock; rows come by source id."""
+        self._sha256.update(f"{row.source.id} {row.probe.packets_sha256}\n".encode())
+
+    def hexdigest(self) -> str:
+        """Of the rows so far."""
+        return self._sha256.hexdigest()
+
+
+def footage_of(lock: Iterable[LockRow]) -> str:
+    """`Footage` of the rows of a lock, which come by source id."""
+    footage = Footage()
+    for row in lock:
+        footage.add(row)
+    return footage.hexdigest()
+
+
+def fingerprint_of(files: Iterable[File], footage: str) -> str:
+    """`Dataset.fingerprint`: over the format, the footage, and those files that make the dataset what it is; the card
+    does not, nor the lock beyond the footage."""
+    kept = sorted((f.path, f.sha256) for f in files if f.path in (RECIPE, LEVELS, INDEX) or f.path[:5] == "data/")
+    return digest([FORMAT, footage, kept])
 
 
 def _loads(text: bytes, place: str) -> Any:

@@ -198,7 +198,7 @@ def unplayable(mp4: bytes) -> str:
     try:
         with av.open(io.BytesIO(mp4), "r", format="mp4") as video:
             context = video.streams.video[0].codec_context
-            codec, pixels = context.name, context.pix_fmt
+            codec, pixels = (context.name, context.pix_fmt) if context else ("an unknown codec", "")
     except (av.error.FFmpegError, ValueError, IndexError) as why:
         return f"is no video: {why}"
     if codec != "h264" or pixels != "yuv420p":

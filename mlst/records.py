@@ -8,11 +8,10 @@ import dataclasses
 import hashlib
 import json
 import re
-import types
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 R = TypeVar("R")
@@ -65,6 +64,14 @@ class Upstream:
     availability: str
     live_status: str
     age_limit: int
+    duration: float
+    """Seconds, as announced."""
+    size: int
+    """Bytes of the whole file, as announced."""
+    revision: str
+    """Names this version of the file: YouTube's `lmt` of a rendition, the ETag or Last-Modified of a plain URL."""
+    tool: str
+    """Name and version of the program that asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,37 +304,79 @@ class Shard:
 
 def encode(value: Any) -> Any:
     """A record as JSON-ready dicts and lists; fractions as "n/d" strings."""
-    if isinstance(value, Fraction):
-        return f"{value.numerator}/{value.denominator}"
-    if dataclasses.is_dataclass(value):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [encode(v) for v in value]
-    return value
+    return _encoder(type(value))(value)  # type: ignore[arg-type]  # a type is hashable
 
 
 def decode(kind: type[R], value: Any) -> R:
     """The record of type `kind` that `encode` gave `value` for; a missing or unknown field is a ValueError."""
-    if get_origin(kind) is tuple:
-        return tuple(decode(get_args(kind)[0], v) for v in value)  # type: ignore[return-value]
-    if kind is Fraction:
-        return Fraction(value)  # type: ignore[return-value]
-    if not dataclasses.is_dataclass(kind):
-        return value  # type: ignore[no-any-return]
-    hints = _hints(kind)
-    if value.keys() != hints.keys():
-        raise ValueError(f"{kind.__name__}: fields differ: {sorted(value.keys() ^ hints.keys())}")
-    return kind(**{name: decode(hint, value[name]) for name, hint in hints.items()})
+    found: R = _decoder(kind)(value)  # type: ignore[arg-type]  # a type is hashable
+    return found
+
+
+PLAIN = (str, int, float, bool)
+"""Types of fields that are in JSON what they are here."""
 
 
 @cache
-def _hints(kind: type) -> Mapping[str, Any]:
-    return types.MappingProxyType(get_type_hints(kind))
+def _encoder(kind: Any) -> Callable[[Any], Any]:
+    """What encodes values of type `kind`; made once, so that a field is looked at only where there is work to do."""
+    if issubclass(kind, Fraction):
+        return lambda value: f"{value.numerator}/{value.denominator}"
+    if issubclass(kind, tuple | list):
+        return lambda value: [encode(item) for item in value]
+    if not dataclasses.is_dataclass(kind):
+        return lambda value: value
+    names = [field.name for field in dataclasses.fields(kind)]
+    deep = [field.name for field in dataclasses.fields(kind) if field.type not in PLAIN]
+
+    def fields(value: Any) -> dict[str, Any]:
+        found = {name: getattr(value, name) for name in names}
+        for name in deep:
+            found[name] = encode(found[name])
+        return found
+
+    return fields
+
+
+@cache
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    """What decodes values to type `kind`; made once."""
+    make: Any = kind
+    if get_origin(kind) is tuple:
+        inner = _decoder(get_args(kind)[0])
+        return lambda value: tuple(inner(item) for item in value)
+    if kind is Fraction:
+        return _fraction
+    if not dataclasses.is_dataclass(kind):
+        return lambda value: value
+    hints = get_type_hints(kind)
+    names = hints.keys()
+    deep = [(name, _decoder(hint)) for name, hint in hints.items() if hint not in PLAIN]
+
+    def record(value: Any) -> Any:
+        if value.keys() != names:
+            raise ValueError(f"{make.__name__}: fields differ: {sorted(value.keys() ^ names)}")
+        if not deep:
+            return make(**value)
+        found = dict(value)
+        for name, inner in deep:
+            found[name] = inner(found[name])
+        return make(**found)
+
+    return record
+
+
+@lru_cache(maxsize=1 << 12)
+def _fraction(text: str) -> Fraction:
+    return Fraction(text)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical_json(value: Any) -> str:
     """One text for equal values: sorted keys, no white space, ASCII; NaN and infinity are refused."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(encode(value))
 
 
 def digest(value: Any) -> str:

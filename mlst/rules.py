@@ -1,7 +1,7 @@
 """The rules that rows of the index must keep, as pure functions of records; see `mlst.verify.RULES`."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby, pairwise
 
@@ -131,14 +131,42 @@ def _leaks(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
             yield "leak", two.key, f"the same footage as {one.key}, {two.split} and {one.split}"
 
 
-def cells_of(rows: Sequence[Row], sizes: Mapping[str, int]) -> tuple[Cell, ...]:
+class Cells:
+    """Counts what every level and split has, row by row."""
+
+    def __init__(self) -> None:
+        self._clips: Counter[tuple[str, str]] = Counter()
+        self._frames: Counter[tuple[str, str]] = Counter()
+        self._seconds: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
+        self._shards: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        cell = row.info.level, row.info.split
+        self._clips[cell] += 1
+        self._frames[cell] += row.info.frames
+        self._seconds[cell] += row.info.end - row.info.start
+        self._shards[cell].add(row.shard)
+
+    def counted(self, sizes: Mapping[str, int]) -> tuple[Cell, ...]:
+        """The cells that have clips, in the order of their first rows, given the bytes of each shard."""
+        return tuple(
+            Cell(
+                level=level,
+                split=split,
+                clips=clips,
+                frames=self._frames[level, split],
+                seconds=float(self._seconds[level, split]),
+                size=sum(sizes.get(shard, 0) for shard in self._shards[level, split]),
+                shards=len(self._shards[level, split]),
+            )
+            for (level, split), clips in self._clips.items()
+        )
+
+
+def cells_of(rows: Iterable[Row], sizes: Mapping[str, int]) -> tuple[Cell, ...]:
     """The counts of every level and split that has clips, given the rows of the index and the bytes of each shard."""
-    cells = []
-    for (level, split), group in groupby(rows, key=lambda row: (row.info.level, row.info.split)):
-        inside = list(group)
-        shards = sorted({row.shard for row in inside})
-        seconds = sum((row.info.end - row.info.start for row in inside), Fraction(0))
-        frames = sum(row.info.frames for row in inside)
-        size = sum(sizes.get(shard, 0) for shard in shards)
-        cells.append(Cell(level, split, len(inside), frames, float(seconds), size, len(shards)))
-    return tuple(cells)
+    cells = Cells()
+    for row in rows:
+        cells.add(row)
+    return cells.counted(sizes)

@@ -24,6 +24,8 @@ PATH = re.compile(rf"data/(s[012]t[012])/({'|'.join(SPLITS)})-(\d{{5}})-of-(\d{{
 """Level, split, index and count of a shard, from its path in the dataset."""
 LARGEST = 1 << 30
 """Bytes of a member at most when reading: a clip is a few seconds of small video."""
+PIECE = 1 << 20
+"""Bytes asked for at a time, so that a header that lies about a size costs no memory."""
 
 
 class ShardError(ValueError):
@@ -181,13 +183,14 @@ class _Reader:
         self.file, self.position, self.key = file, 0, ""
 
     def take(self, size: int) -> bytes:
-        data = self.file.read(size)
-        while len(data) < size and (more := self.file.read(size - len(data))):
-            data += more
-        if len(data) != size:
-            raise ShardError(f"cut off: {size} bytes wanted at {self.position}, {len(data)} are there", self.key)
+        parts, missing = list[bytes](), size
+        while missing and (part := self.file.read(min(missing, PIECE))):
+            parts.append(part)
+            missing -= len(part)
+        if missing:
+            raise ShardError(f"cut off: {size} bytes wanted at {self.position}, {size - missing} are there", self.key)
         self.position += size
-        return data
+        return b"".join(parts)
 
     def member(self) -> tuple[str, str, int, bytes] | None:
         """Key, suffix, offset and bytes of the next member; None at the first zero block."""

@@ -4,8 +4,11 @@ Both are pure functions of names, so adding or losing videos moves no other one.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cache
+from itertools import accumulate
 
 from mlst.records import Source
 
@@ -20,17 +23,9 @@ def split_of(group: str, shares: Mapping[str, float], salt: str) -> str:
     intervals, as long as the shares, in the order of `INTERVALS`. Shares are taken as the decimals they print as, so
     that 0.1 is a tenth; the last interval ends at 1. Raises ValueError for an unknown split or no split at all.
     """
-    unknown = sorted(shares.keys() - set(INTERVALS))
-    if unknown or not shares:
-        raise ValueError(f"unknown splits {unknown} or none; choices are {', '.join(INTERVALS)}")
-    place = _fraction(f"{salt}\0{group}")
-    present = [name for name in INTERVALS if name in shares]
-    end = Fraction(0)
-    for name in present:
-        end += Fraction(str(shares[name]))
-        if place < end:
-            return name
-    return present[-1]
+    place = int.from_bytes(hashlib.sha256(f"{salt}\0{group}".encode()).digest()[:8], "big")
+    ends = _ends(tuple(shares.items()))
+    return next((name for name, end in ends if place < end), ends[-1][0])
 
 
 def group_of(source: Source, setting: str) -> str:
@@ -58,5 +53,13 @@ def quotas(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     return parts
 
 
-def _fraction(text: str) -> Fraction:
-    return Fraction(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"), 1 << 64)
+@cache
+def _ends(shares: tuple[tuple[str, float], ...]) -> tuple[tuple[str, int], ...]:
+    """The least number of 64 bits behind each split's interval."""
+    given = dict(shares)
+    unknown = sorted(given.keys() - set(INTERVALS))
+    if unknown or not given:
+        raise ValueError(f"unknown splits {unknown} or none; choices are {', '.join(INTERVALS)}")
+    present = [name for name in INTERVALS if name in given]
+    ends = accumulate(Fraction(str(given[name])) for name in present)
+    return tuple((name, math.ceil(end * 2**64)) for name, end in zip(present, ends, strict=True))

@@ -25,6 +25,7 @@ from mlst.dataset import (
     ATTRIBUTION,
     CARD,
     DATASET,
+    EXCLUSIONS,
     INDEX,
     LEVELS,
     LOCK,
@@ -33,13 +34,16 @@ from mlst.dataset import (
     LockRow,
     Row,
     fingerprint_of,
+    footage_of,
     misfit,
     read_index,
     read_json,
     read_lock,
 )
+from mlst.exclusions import ExclusionsError, parse_exclusions
 from mlst.levels import read_levels
 from mlst.records import Shard, canonical_json
+from mlst.remote import is_url, mirrored, streamed
 from mlst.rules import cells_of, index_rules, row_rules
 from mlst.shards import PATH, Sample, ShardError, read_shard, shard_path
 
@@ -49,7 +53,7 @@ RULES = {
     "hash": "every file has the size and sha256 that dataset.json lists",
     "stray": "there is no file that dataset.json does not list",
     "index": "metadata/clips.parquet is readable and has the columns of the format",
-    "lock": "sources.lock.jsonl is readable, sorted, and has a row for every source of the index",
+    "lock": "sources.lock.jsonl is readable, sorted, has a row for every source of the index and the stated footage",
     "levels": "levels.toml is a thresholds file",
     "key": "keys match the pattern, name source and start of their clip, and occur once in the dataset",
     "order": "the index is sorted by shard and offset, the clips of a level and split by the hash of their key",
@@ -64,6 +68,7 @@ RULES = {
     "count": "the counts of dataset.json, the lock and the shards' names are right",
     "card": "README.md pins `default` and a configuration per level, with globs that match the shards, and features",
     "attribution": "ATTRIBUTION.md names every source that has clips",
+    "exclusions": "exclusions.txt, where there is one, is readable and names no source of the lock",
     "decode": "every video decodes without error to the declared number of frames of the declared size",
 }
 
@@ -107,7 +112,8 @@ class Report:
 class ShardTask:
     """What checking one shard needs."""
 
-    path: Path
+    place: str
+    """Path or URL."""
     shard: Shard
     side: int
     frames: int
@@ -131,19 +137,31 @@ def _unwatched(done: int, total: int) -> None:
     """Nobody looks."""
 
 
-def verify(folder: Path, workers: int, watch: Watch = _unwatched) -> Report:
-    """Check the dataset in `folder` against every rule of `RULES`.
+def verify(place: Path | str, workers: int, watch: Watch = _unwatched) -> Report:
+    """Check the dataset at `place`, a folder or an fsspec URL, against every rule of `RULES`.
 
     Shards are read and decoded in `workers` processes of their own, so that hostile media cannot take this one down;
-    0 does it here. `watch` is told how many of the shards are done.
+    0 does it here. `watch` is told how many of the shards are done. Shards behind a URL are never all on this machine.
+    Raises OSError and ImportError where a store cannot be read.
     """
+    if not is_url(place):
+        return _verify(Path(place), str(place), workers, watch)
+    try:
+        with mirrored(str(place)) as folder:
+            return _verify(folder, str(place).rstrip("/"), workers, watch)
+    except ValueError as why:
+        return Report((Finding("dataset", DATASET, "", str(why)),), 0, 0, 0, 0)
+
+
+def _verify(folder: Path, place: str, workers: int, watch: Watch) -> Report:
+    """`place` has the shards, `folder` everything else."""
     try:
         dataset = read_json(folder / DATASET)
     except (OSError, ValueError) as why:
         return Report((Finding("dataset", DATASET, "", str(why)),), 0, 0, 0, 0)
     findings = [*_files(folder, dataset), *_names(dataset)]
     rows, lock = _rows(folder, findings), _lock(folder, findings)
-    tasks = _tasks(folder, dataset, rows)
+    tasks = _tasks(folder, place, dataset, rows)
     results: list[ShardResult] = []
     watch(0, len(tasks))
     for result in map(_check_shard, tasks) if workers == 0 else _in_processes(tasks, workers):
@@ -152,6 +170,7 @@ def verify(folder: Path, workers: int, watch: Watch = _unwatched) -> Report:
         watch(len(results), len(tasks))
     findings += _tables(folder, dataset, rows, lock)
     findings += _documents(folder, dataset, lock)
+    findings += _locked(folder, dataset, lock)
     clips, frames = sum(r.clips for r in results), sum(r.frames for r in results)
     return Report(tuple(sorted(set(findings))), len(dataset.files), len(tasks), clips, frames)
 
@@ -171,7 +190,7 @@ def _files(folder: Path, dataset: Dataset) -> Iterator[Finding]:
             yield from _hash(file.path, sha256, (folder / file.path).stat().st_size, file.sha256, file.size)
     if len(listed) != len(dataset.files) or [f.path for f in dataset.files] != sorted(listed):
         yield Finding("dataset", DATASET, "", "files are listed twice or not by path")
-    if fingerprint_of(dataset.files) != dataset.fingerprint:
+    if fingerprint_of(dataset.files, dataset.footage) != dataset.fingerprint:
         yield Finding("dataset", DATASET, "", f"fingerprint {dataset.fingerprint} is not that of the listed files")
 
 
@@ -231,6 +250,22 @@ def _lock(folder: Path, findings: list[Finding]) -> dict[str, LockRow]:
     if ids != sorted(set(ids)):
         findings.append(Finding("lock", LOCK, "", "sources come twice or not by id"))
     return {row.source.id: row for row in rows}
+
+
+def _locked(folder: Path, dataset: Dataset, lock: Mapping[str, LockRow]) -> Iterator[Finding]:
+    """What the lock says of the footage, and whether any of it is excluded."""
+    if lock and footage_of(lock.values()) != dataset.footage:
+        yield Finding("lock", LOCK, "", f"footage {footage_of(lock.values())}, {dataset.footage} in {DATASET}")
+    if EXCLUSIONS not in {file.path for file in dataset.files}:
+        return
+    try:
+        exclusions = parse_exclusions((folder / EXCLUSIONS).read_bytes(), EXCLUSIONS)
+    except (OSError, ExclusionsError) as why:
+        yield Finding("exclusions", EXCLUSIONS, "", str(why))
+        return
+    for row in lock.values():
+        if exclusions.excludes(row.source):
+            yield Finding("exclusions", LOCK, "", f"{row.source.id} is excluded")
 
 
 def _tables(folder: Path, dataset: Dataset, rows: Sequence[Row], lock: Mapping[str, LockRow]) -> Iterator[Finding]:
@@ -307,12 +342,12 @@ def _first_odd(found: Any, wanted: Any) -> str:
     return f"missing or different {missing}, unexpected {unknown}" if missing or unknown else "their order"
 
 
-def _tasks(folder: Path, dataset: Dataset, rows: Sequence[Row]) -> list[ShardTask]:
+def _tasks(folder: Path, place: str, dataset: Dataset, rows: Sequence[Row]) -> list[ShardTask]:
     by_shard: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_shard[row.shard].append(row)
     return [
-        ShardTask(folder / shard.path, shard, dataset.side, dataset.frames, tuple(by_shard[shard.path]))
+        ShardTask(f"{place}/{shard.path}", shard, dataset.side, dataset.frames, tuple(by_shard[shard.path]))
         for shard in dataset.shards
         if PATH.fullmatch(shard.path) and (folder / shard.path).is_file() and not (folder / shard.path).is_symlink()
     ]
@@ -353,7 +388,7 @@ def _check_shard(task: ShardTask) -> ShardResult:
     path, clips, frames = task.shard.path, 0, 0
     findings: list[Finding] = []
     rows = {row.info.key: row for row in task.rows}
-    with task.path.open("rb") as file:
+    with streamed(task.place) as file:
         hashed = _Hashed(file)
         try:
             for sample, offset in read_shard(hashed):
@@ -408,10 +443,14 @@ def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
     """Decode a clip: how many frames came, and what is wrong with it, "" if nothing."""
     count = 0
     try:
-        with av.open(io.BytesIO(mp4), "r", format="mp4") as video:
+        file, options = io.BytesIO(mp4), {"protocol_whitelist": "file"}
+        with av.open(file, "r", format="mp4", options=options, metadata_errors="replace") as video:
             streams = [stream.type for stream in video.streams]
             if streams != ["video"]:
                 return 0, f"streams {streams}, not one video stream"
+            codec = video.streams.video[0].codec_context
+            if codec is None or codec.name != "h264":
+                return 0, f"{codec.name if codec else 'an unknown codec'}, not h264"
             size = (video.streams.video[0].width, video.streams.video[0].height)
             if size != (side, side):
                 return 0, f"{size[0]}x{size[1]} pixels, {side}x{side} declared"

@@ -141,7 +141,10 @@ def video(name: str, scanned: Scan) -> Video:
         "mov", "h264", 320, 240, stream.time_base, stream.first_pts, stream.last_pts,
         Fraction(stream.frames, RATE), stream.rate, stream.frames, sha256,
     )  # fmt: skip
-    upstream = Upstream("youtube", "134", "https", "", "", "", "", "20200101", "public", "not_live", 0)
+    upstream = Upstream(
+        "youtube", "134", "https", "", "", "", "", "20200101", "public", "not_live", 0,
+        float(probe.duration), 1000, "1577836800000000", "yt-dlp 2026.01.01",
+    )  # fmt: skip
     return Video(name, Fraction(0), OPEN_END, f"fetch-0000/{name}.mp4", 1000, sha256, Fraction(0), probe, upstream)
 
 
@@ -159,20 +162,23 @@ def material(root: Path, count: int = 18) -> Material:
     return Material(sources, {name: video(name, scans[name]) for name in names}, scans)
 
 
+def seen(made: Material) -> list[tuple[Video, Scan]]:
+    """Videos and their scans by source id."""
+    return [(made.videos[name], made.scans[name]) for name in sorted(made.scans)]
+
+
 def build(root: Path, out: Path, made: Material, recipe_toml: str = RECIPE, shard_bytes: int = 10240) -> Dataset:
     """Select, pack and assemble."""
     recipe = recipe_of(recipe_toml)
     work = Workspace(root, "pack-0000")
     selection = select(list(made.scans.values()), made.sources, LEVELS, recipe.select)
     settings = recipe.pack.model_copy(update={"shard_bytes": shard_bytes})
-    outcomes = [
-        attempt(PackStage(), plan, work)
-        for plan in plan_shards(selection.chosen, made.scans, made.videos, made.sources, settings)
-    ]
+    with plan_shards(selection.chosen, seen(made), made.sources, settings) as plans:
+        outcomes = [attempt(PackStage(), plan, work) for plan in plans]
     assert [o.detail for o in outcomes if o.status != DONE] == []
     packed = [output for outcome in outcomes for output in outcome.outputs]
     levels_toml = find_levels("p910-240p-v1", Path()).read_bytes()
-    inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, made.sources, made.videos, made.scans)
+    inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, made.sources, seen(made))
     return write_dataset(out, work, packed, inputs)
 
 

@@ -7,6 +7,7 @@ sampling, Bengio et al. 2015, https://arxiv.org/abs/1506.03099), and every outpu
 past included.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -130,18 +131,23 @@ class Recurrent(Predictor):
         """`step`, kept for the backward pass or, with `checkpoint`, recomputed there from x and the state."""
         if not (self.checkpoint and torch.is_grad_enabled()):
             return self.step(x, state)
-        tensors, shape = flatten(state)
-        shapes = []
+        return recomputed(self.step, x, state)
 
-        def run(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-            x, state = self.step(x, unflatten(tensors, shape))
-            flat, after = flatten(state)
-            shapes.append(after)
-            return (x, *flat)
 
-        # Tensors go in as plain arguments: autograd then owns them, and saved-tensor hooks see them.
-        x, *tensors = checkpoint(run, x, *tensors, use_reentrant=False, preserve_rng_state=False)
-        return x, unflatten(tensors, shapes[0])
+def recomputed(step: Callable[[Tensor, State], tuple[Tensor, State]], x: Tensor, state: State) -> tuple[Tensor, State]:
+    """`step(x, state)`, of which nothing but x and the state is kept for the backward pass."""
+    tensors, shape = flatten(state)
+    shapes = []
+
+    def run(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        x, state = step(x, unflatten(tensors, shape))
+        flat, after = flatten(state)
+        shapes.append(after)
+        return (x, *flat)
+
+    # Tensors go in as plain arguments: autograd then owns them, and saved-tensor hooks see them.
+    x, *tensors = checkpoint(run, x, *tensors, use_reentrant=False, preserve_rng_state=False)
+    return x, unflatten(tensors, shapes[0])
 
 
 def sampled_truth(step: int, seed: int, shape: tuple[int, int], decay: int) -> NDArray[np.bool_]:

@@ -5,23 +5,28 @@ crash breaks every pending item. Starting a process from the preloaded server ta
 """
 
 import contextlib
-import json
 import multiprocessing
 import os
-import resource
+import shutil
 import signal
-import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
+from collection.executors.sandbox import LONGEST, confine, epitaph, received
+from collection.executors.staging import staged
 from collection.stage import FAILED, Outcome, Stage, attempt
 from collection.workspace import Workspace
-from mlst.records import canonical_json, decode
+from mlst.records import canonical_json
 
 PRELOAD = ["collection.pipeline"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -38,25 +43,37 @@ class Local:
 
     def __call__(self, stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome]:
         """One outcome per item, as they finish. Workers die with this process, even when it is killed."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
-        with _environment(ONE_THREAD):
-            forkserver.ensure_running()
-        waiting, running = iter(items), list[_Job]()
-        try:
+        ready()
+        waiting, running = iter(items), set[Future[Outcome]]()
+        halt, stop = multiprocessing.Pipe()
+        with halt, ThreadPoolExecutor(self.workers) as pool, stop:
+            alone = partial(confined, halt=(halt,))
             while True:
                 while len(running) < self.workers and (item := next(waiting, _END)) is not _END:
-                    running.append(_start(context, stage, item, work))
+                    running.add(pool.submit(staged, stage, item, work, "", alone))
                 if not running:
                     return
-                patience = max(0.0, min(job.deadline for job in running) - time.monotonic())
-                wait([end for job in running for end in (job.pipe, job.process.sentinel)], patience)
-                for job in [job for job in running if _over(job)]:
-                    running.remove(job)
-                    yield _collect(job, stage)
-        finally:
-            for job in running:
-                _kill(job)
+                over, running = futures.wait(running, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in over)
+
+
+def ready() -> None:
+    """Start the fork server, if there is none."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    with _environment(ONE_THREAD):
+        forkserver.ensure_running()
+
+
+def confined(stage: Stage, item: Any, work: Workspace, halt: Sequence[Connection] = ()) -> Outcome:
+    """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
+    job = _start(stage, item, work)
+    try:
+        over = wait([job.pipe, job.process.sentinel, *halt], stage.needs.seconds)
+        if any(end in over for end in halt):
+            raise InterruptedError(job.key)
+        return _collect(job, stage)
+    finally:
+        _kill(job)
 
 
 @contextlib.contextmanager
@@ -81,60 +98,56 @@ class _Job:
     process: Any
     pipe: Connection
     deadline: float
+    scratch: str
+    """Folder for the worker's temporary files; removed with the worker."""
 
 
-def _start(context: Any, stage: Stage, item: Any, work: Workspace) -> _Job:
+_PROCESSES = threading.Lock()
+"""Starting a process looks after all others, and two threads must not read how one of them ended."""
+
+
+def _start(stage: Stage, item: Any, work: Workspace) -> _Job:
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_worker, args=(stage, item, work, theirs))
-    process.start()
-    theirs.close()
-    return _Job(stage.key(item), process, ours, time.monotonic() + stage.needs.seconds)
-
-
-def _over(job: _Job) -> bool:
-    return job.pipe.poll() or not job.process.is_alive() or time.monotonic() >= job.deadline
+    scratch = tempfile.mkdtemp(prefix="mlst-")
+    process = context.Process(target=_worker, args=(stage, item, work, theirs, scratch))
+    with theirs, _PROCESSES:
+        process.start()
+    return _Job(stage.key(item), process, ours, time.monotonic() + stage.needs.seconds, scratch)
 
 
 def _collect(job: _Job, stage: Stage) -> Outcome:
     """The outcome a worker sent, or the one that its end amounts to."""
-    try:
-        with contextlib.suppress(EOFError, ConnectionError):
-            if job.pipe.poll():
-                # JSON and not pickle: a worker that hostile media has taken over must not run code here.
-                message = json.loads(job.pipe.recv_bytes())
-                outputs: tuple[Any, ...] = tuple(decode(stage.output, output) for output in message.pop("outputs"))
-                job.process.join(GRACE)
-                return Outcome(outputs=outputs, **message)
-        if time.monotonic() >= job.deadline:
-            return Outcome(job.key, FAILED, "timeout", f"no outcome within {stage.needs.seconds:g} s", ())
-        job.process.join(GRACE)
-        return Outcome(job.key, FAILED, "crashed", _epitaph(job.process.exitcode), ())
-    finally:
-        _kill(job)
-
-
-def _epitaph(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"worker killed by {signal.Signals(-code).name}"
-    return f"worker ended with status {code} and no outcome"
+    with contextlib.suppress(EOFError, OSError):
+        if job.pipe.poll():
+            outcome = received(job.pipe.recv_bytes(LONGEST), stage.output, job.key)
+            wait([job.process.sentinel], GRACE)
+            return outcome
+    if time.monotonic() >= job.deadline:
+        return Outcome(job.key, FAILED, "timeout", f"no outcome within {stage.needs.seconds:g} s", ())
+    wait([job.process.sentinel], GRACE)
+    with _PROCESSES:
+        job.process.join(0)
+    return epitaph(job.process.exitcode, stage.needs, job.key)
 
 
 def _kill(job: _Job) -> None:
     """End a worker with everything it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(job.process.pid, signal.SIGKILL)
-    job.process.kill()
-    job.process.join()
+    with _PROCESSES:
+        job.process.kill()
+        job.process.join()
     job.pipe.close()
+    shutil.rmtree(job.scratch, ignore_errors=True)
 
 
-def _worker(stage: Stage, item: Any, work: Workspace, pipe: Connection) -> None:
+def _worker(stage: Stage, item: Any, work: Workspace, pipe: Connection, scratch: str) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    tempfile.tempdir = scratch
+    confine(stage.needs, [work.root, Path(scratch)])
     threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if stage.needs.memory and sys.platform == "linux":  # macOS knows the limit and does not keep it
-        resource.setrlimit(resource.RLIMIT_AS, (stage.needs.memory, stage.needs.memory))
     pipe.send_bytes(canonical_json(attempt(stage, item, work)).encode())
 
 

@@ -2,8 +2,9 @@
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,7 +14,9 @@ from collection.report.rows import read_rows
 from collection.run import Result
 from collection.stage import DONE
 from collection.status import tally
-from collection.workspace import atomic
+from collection.workspace import Workspace, atomic
+from mlst.card import plain_text
+from mlst.dataset import INDEX
 from mlst.levels import Levels
 from mlst.records import SPLITS
 
@@ -41,32 +44,30 @@ class Problem:
     detail: str
 
 
-def problems(results: Sequence[Result]) -> list[Problem]:
+def problems(results: Sequence[Result]) -> Iterator[Problem]:
     """Every item that is not done, with the last line of what was said."""
-    return [
-        Problem(result.stage, outcome.key, outcome.kind, (outcome.detail.strip().splitlines() or [""])[-1])
-        for result in results
-        for outcome in result.outcomes
-        if outcome.status != DONE
-    ]
+    for result in results:
+        for outcome in result.outcomes.undone:
+            said = plain_text((outcome.detail.strip().splitlines() or [""])[-1])
+            yield Problem(result.stage, outcome.key, outcome.kind, said)
 
 
 def write_report(
-    path: Path, dataset: Path, title: str, levels: Levels, results: Sequence[Result], dropped: Counter[str]
+    path: Path, dataset: Workspace, title: str, levels: Levels, results: Sequence[Result], dropped: Counter[str]
 ) -> None:
-    """Write the page `path` about the dataset in the folder `dataset` and the stages that made it.
+    """Write the page `path` about the dataset `dataset` and the stages that made it.
 
     `dropped` counts, by reason, the candidates that were not chosen. Titles and details are somebody else's text: they
     are escaped, and the page loads nothing from anywhere.
     """
-    rows = read_rows(dataset)
+    rows = read_rows(dataset.path(INDEX))
     cells = []
     for t in range(3):
         for s in range(3):
             here = [row for row in rows if (row.s, row.t) == (s, t)]
             counts = tuple((split, sum(row.split == split for row in here)) for split in SPLITS)
             cells.append(Cell(f"S{s}T{t}", len(here), sum(row.size for row in here) / 1e6, counts))
-    found = problems(results)
+    lines = [line for result in results for line in tally(result.stage, result.outcomes.counts)]
     environment = Environment(
         loader=PackageLoader("collection.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -78,9 +79,9 @@ def write_report(
         shards=len({row.shard for row in rows}),
         megabytes=sum(row.size for row in rows) / 1e6,
         levels=levels,
-        tally=[line for result in results for line in tally(result.stage, result.outcomes, pending=0)],
-        problems=found[:WORST],
-        more=max(0, len(found) - WORST),
+        tally=lines,
+        problems=list(islice(problems(results), WORST)),
+        more=max(0, sum(line.count for line in lines if line.status != DONE) - WORST),
         dropped=sorted(dropped.items(), key=lambda item: (-item[1], item[0])),
         sheet=_embedded(png(level_sheet(dataset, rows))),
         scatter=_embedded(png(scatter(rows, levels))),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from collection.report.rows import Row
+from collection.workspace import Span, Workspace
 from mlst.levels import Levels
 
 RGB = NDArray[np.uint8]
@@ -22,17 +23,19 @@ def decode_frames(shard: Path, offset: int, size: int) -> list[RGB]:
     with shard.open("rb") as file:
         file.seek(offset)
         data = file.read(size)
-    with av.open(io.BytesIO(data), "r", format="mov") as container:
+    clip, options = io.BytesIO(data), {"protocol_whitelist": "file"}
+    with av.open(clip, "r", format="mov", options=options, metadata_errors="replace") as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
-def strip(dataset: Path, row: Row, count: int = 5) -> RGB:
+def strip(dataset: Workspace, row: Row, count: int = 5) -> RGB:
     """`count` frames of a clip side by side, evenly spread over its time."""
-    frames = decode_frames(dataset / row.shard, row.offset, row.size)
+    folder = dataset.spans([Span(row.shard, row.offset, row.size)])
+    frames = decode_frames(folder / row.shard, row.offset, row.size)
     return np.concatenate([frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)], axis=1)
 
 
-def level_sheet(dataset: Path, rows: Sequence[Row], per_level: int = 2) -> Figure:
+def level_sheet(dataset: Workspace, rows: Sequence[Row], per_level: int = 2) -> Figure:
     """The 3 x 3 grid of levels, texture rightwards and motion downwards, with `per_level` clips in each cell."""
     figure = Figure(figsize=(11, 1.2 + 3.7 * per_level), layout="constrained")
     figure.suptitle("Spatial level: texture (mean SI)  \N{RIGHTWARDS ARROW}", fontsize=12)

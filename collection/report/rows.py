@@ -24,7 +24,7 @@ class Row:
     size: int
 
 
-def read_rows(dataset: Path) -> list[Row]:
-    """All clips of the dataset in the folder `dataset`, in the order of its index."""
-    table = pq.read_table(dataset / "metadata" / "clips.parquet", columns=[field.name for field in fields(Row)])
+def read_rows(index: Path) -> list[Row]:
+    """All clips in the file `index`, in its order."""
+    table = pq.read_table(index, columns=[field.name for field in fields(Row)])
     return [Row(**values) for values in table.to_pylist()]

@@ -244,7 +244,7 @@ def _dataset(store: Store) -> Dataset:
         dataset = parse_json(store.whole(DATASET, MANY), DATASET)
     except ValueError as why:
         raise LoadError(f"{store.name}: {why}") from None
-    if fingerprint_of(dataset.files) != dataset.fingerprint:
+    if fingerprint_of(dataset.files, dataset.footage) != dataset.fingerprint:
         raise LoadError(f"{store.name}: {DATASET} does not match its own fingerprint; run `mlst verify` on a copy")
     return dataset
 

@@ -47,7 +47,8 @@ def decode_into(out: NDArray[np.uint8], video: bytes, form: Form) -> None:
     """
     count, to_rgb = 0, VideoReformatter()
     try:
-        with av.open(io.BytesIO(video), format="mov", options={"protocol_whitelist": "file"}) as container:
+        file, options = io.BytesIO(video), {"protocol_whitelist": "file"}
+        with av.open(file, format="mov", options=options, metadata_errors="replace") as container:
             for frame in _frames(container, form.stored):
                 rgb: Any = to_rgb.reformat(frame, format="rgb24").to_ndarray()
                 _put(out[count], rgb, form)
@@ -64,6 +65,8 @@ def _frames(container: Any, side: int) -> Any:
         raise Undecodable("has no video stream")
     stream = container.streams.video[0]
     codec = stream.codec_context
+    if codec is None:
+        raise Undecodable("is of no known codec")
     if codec.name != "h264" or (codec.width, codec.height) != (side, side):
         raise Undecodable(f"is {codec.name} of {codec.width}x{codec.height}, not h264 of {side}x{side}")
     stream.thread_type, codec.thread_count = "NONE", 1

@@ -88,8 +88,12 @@ def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
 
 def test_evaluate_and_table(trained, root, tmp_path):
     out, _ = trained
-    ran = run("evaluate", out, "copy_last", "--out", tmp_path, "--count", 5, "--keep", 1, "--json", "--device", "cpu")
+    ran = run(
+        *("evaluate", out, "copy_last", "--out", tmp_path, "--count", 5, "--keep", 1, "--samples", 2),
+        *("--json", "--device", "cpu"),
+    )
     assert ran.exit_code == 0, ran.output
+    assert '"mse_sum_best_of_2"' in ran.stdout
     results = json.loads(ran.stdout)
     assert [r["label"] for r in results] == ["small", "copy_last"]
     assert {r["clips"] for r in results} == {5}
@@ -165,7 +169,7 @@ def test_models_and_bench():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "vpn"), "unknown model 'vpn'; choices are astm"),
+        (("train", "svg"), "unknown model 'svg'; choices are astm"),
         (("train", "astm", "--preset", "huge"), "unknown preset 'huge' of moving_mnist; choices are paper"),
         (("train", "astm", "--data", "mnist"), "unknown dataset 'mnist'; choices are folder"),
         (("train", "astm", "train.stpes=1"), "train.stpes: unknown setting; choices are seed, steps"),

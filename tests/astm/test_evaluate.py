@@ -10,9 +10,20 @@ from astm import figures, tables
 from astm.data.clips import ordered_batches
 from astm.data.mlst import Mlst, MlstSettings
 from astm.data.moving_mnist import MovingMnist
-from astm.evaluate import EvaluationError, Tally, bootstrap, evaluate, markdown, read_results, write_results
+from astm.evaluate import (
+    EvaluationError,
+    Tally,
+    base_and_ending,
+    bootstrap,
+    evaluate,
+    markdown,
+    read_results,
+    sampled_names,
+    write_results,
+)
 from astm.metrics import metric
 from astm.models import create
+from astm.predictor import Predictor, model
 from tests.astm.media import experiment, mlst_dataset, mnist
 
 CPU = torch.device("cpu")
@@ -80,6 +91,80 @@ def test_tally_keeps_no_pictures():
         ("a", 1, 1.5),
         ("b", 2, 4.5),
     ]
+
+
+class Guesses(Predictor):
+    """The last frame, and samples that are brighter by up to a half."""
+
+    def forward(self, past, horizon):
+        return past[:, -1:].repeat(1, horizon, 1, 1, 1)
+
+    def samples(self, past, horizon, count, seeds):
+        for k in range(count):
+            light = [np.random.default_rng([seed, k]).random((horizon, 1, 1, 1)) / 2 for seed in seeds]
+            yield self(past, horizon) + torch.from_numpy(np.stack(light)).to(past)
+
+
+@pytest.fixture
+def guesses(monkeypatch):
+    """A model that samples, registered for one test."""
+    monkeypatch.setitem(model._entries, "guesses", Guesses)
+    return Guesses()
+
+
+@pytest.mark.parametrize("batch_size", [2, 7])
+def test_samples_are_scored_apart(clips, guesses, batch_size):
+    """Best by clip and by metric, mean of scores, the first sample: as from all at once, whatever the batches."""
+    result, _ = evaluate(guesses, clips, "moving_mnist", "x", CPU, NAMES, batch_size=batch_size, keep=0, samples=4)
+    plain, _ = evaluate(guesses, clips, "moving_mnist", "x", CPU, NAMES, keep=0)
+    (batch,) = ordered_batches(clips, 0, 100, 0, CPU)
+    drawn = list(guesses.samples(batch.past, 2, 4, range(7)))
+    for name in NAMES:
+        scores = np.stack([metric[name](sample, batch.future).numpy() for sample in drawn])  # (4, 7, 2)
+        by_clip = scores.mean(axis=2)
+        winners = by_clip.argmin(axis=0) if name == "mse_sum" else by_clip.argmax(axis=0)
+        expected = {"best_of_4": scores[winners, np.arange(7)], "mean_of_4": scores.mean(0), "one_sample": scores[0]}
+        for ending, values in expected.items():
+            found = result.score(f"{name}_{ending}")
+            assert found.mean == pytest.approx(values.mean(), rel=1e-9)
+            assert found.per_frame == pytest.approx(values.mean(axis=0), rel=1e-9)
+        assert len(set(winners)) > 1
+        assert result.score(name) == plain.score(name), "the model's own prediction is scored as ever"
+    assert [s.metric for s in plain.groups[0].scores] == list(NAMES)
+    assert "4 samples of each clip" in result.policy
+    assert "samples" not in plain.policy
+
+
+def test_samples_in_markdown_and_json(clips, guesses, tmp_path):
+    options = {"keep": 1, "samples": 3}
+    made = [
+        evaluate(one, clips, "moving_mnist", label, CPU, NAMES, **options)
+        for label, one in (("guesses", guesses), ("copy", create("copy_last")))
+    ]
+    results = [result for result, _ in made]
+    write_results(tmp_path / "r.json", results)
+    assert read_results(tmp_path / "r.json") == results
+    copied = results[1]
+    for name in NAMES:
+        plain = copied.score(name)
+        for key in sampled_names(name, 3):
+            assert copied.score(key).per_frame == plain.per_frame, "one prediction is its own best, mean and sample"
+    lines = markdown(results).splitlines()
+    assert lines[2].startswith("| model | mse_sum ↓ | psnr_frame ↑ | ssim_sk_u8 ↑ | parameters")
+    assert "| model | metric | best of 3 | mean of 3 | one sample |" in lines
+    mean = f"{copied.score('mse_sum').mean:.4g}"
+    assert f"| copy | mse_sum | {mean} | {mean} | {mean} |" in lines
+    paths = figures.draw(tmp_path, results, [examples for _, examples in made])
+    assert [path.name for path in paths if "curve" in path.name] == [f"curve-{name}.png" for name in NAMES]
+
+
+@pytest.mark.parametrize("name", ["mse_sum", "mse_sum_raw", "ssim_sk_u8"])
+def test_names_of_sampled_scores_come_apart_again(name):
+    assert [base_and_ending(key) for key in sampled_names(name, 100)] == [
+        (name, ending) for ending in ("best_of_100", "mean_of_100", "one_sample")
+    ]
+    assert base_and_ending(name) == (name, "")
+    assert sampled_names(name, 0) == ()
 
 
 def test_cost(clips):
@@ -200,9 +285,31 @@ def test_measured_numbers_stand_beside_the_published_ones(clips):
     assert tables.table(1, [replace(mine, horizon=20)]).lines[-1].method == "ASTM"
     extra = tables.table(1, [replace(result, horizon=10)])
     assert (extra.lines[-1].method, extra.lines[-1].note) == ("x", "not in the paper")
+    elsewhere = tables.table(1, [replace(result, model="simvp", horizon=10)]).lines[-1]
+    assert [cell.published for cell in elsewhere.cells] == ["0.9402", "26.69", "-"]
     text = tables.markdown(extra)
     assert "| Method | SSIM published | SSIM measured | MSE published | MSE measured |" in text
     assert f"Measured on {clips.protocol}, 7 clips." in text
+
+
+def test_a_published_best_sample_stands_beside_a_measured_one(clips, guesses):
+    from dataclasses import replace
+
+    names = ["ssim_wang", "psnr_frame"]
+
+    def row(samples):
+        result, _ = evaluate(guesses, clips, "kth", "x", CPU, names, keep=0, samples=samples)
+        made = tables.table(2, [replace(result, model="savp_vae", horizon=20)])
+        return next(line for line in made.lines if line.method == "SAVP-VAE"), result, tables.markdown(made)
+
+    line, result, text = row(5)
+    assert [cell.definition for cell in line.cells[:2]] == ["ssim_wang_best_of_5", "psnr_frame_best_of_5"]
+    assert line.cells[1].measured == f"{result.score('psnr_frame_best_of_5').mean:.2f}"
+    assert line.note.endswith("; measured: best of 5")
+    assert "SSIM = ssim_wang_best_of_5" in text
+    line, result, _ = row(0)
+    assert line.cells[1].measured == f"{result.score('psnr_frame').mean:.2f}"
+    assert "measured: one prediction (`astm evaluate --samples 100`" in line.note
 
 
 def test_there_is_no_table_4():

@@ -20,7 +20,7 @@ from astm.data.moving_mnist import MovingMnist
 from astm.metrics import mse_sum
 from astm.predictor import CheckpointError, Predictor, model
 from astm.settings import to_toml
-from astm.train import PRETRAINED, TrainError, first_beta, learning_rate, train
+from astm.train import PRETRAINED, TrainError, first_beta, learning_rate, make_optimiser, train
 from tests.astm.media import experiment, mnist
 
 
@@ -161,11 +161,12 @@ def test_every_setting_is_written(root, tmp_path):
         {"checkpoint": True},
         {"reverse_input": True},
         {"optimiser": "adamw", "weight_decay": 0.1},
+        {"optimiser": "rmsprop"},
         {"betas": [0.5, 0.9]},
         {"clip_norm": 0.001, "lr": 0.1},
         {"schedule": "exponential", "decay_every": 1, "decay_from": 1},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=lambda change: "-".join(map(str, next(iter(change.items())))),
 )
 def test_settings_have_an_effect(root, tmp_path, change):
     """Each changes the weights; recomputing activations must not, and less is kept with it (see test_models)."""
@@ -176,6 +177,29 @@ def test_settings_have_an_effect(root, tmp_path, change):
     x, y = read(tmp_path / "base" / LAST).weights, read(tmp_path / "changed" / LAST).weights
     equal = all(torch.allclose(x[name], y[name], rtol=1e-5, atol=1e-7) for name in x)
     assert equal == ("checkpoint" in change)
+
+
+def test_rmsprop_is_that_of_tensorflow_from_zero(root):
+    """ms = 0.9 ms + 0.1 g^2; w -= lr g / sqrt(ms + 1e-10)."""
+    s = experiment(root, {"train": {"optimiser": "rmsprop", "lr": 0.01}}).train
+    net = Predictor()
+    net.w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]).double())
+    optimiser = make_optimiser(net, s, torch.device("cpu"))
+    w, ms = net.w.detach().clone(), torch.zeros(3).double()
+    for step in range(20):
+        net.w.grad = torch.tensor([1.0, 0.3, -0.01]).double() * (step % 4 - 1.5)
+        optimiser.step()
+        ms = 0.9 * ms + 0.1 * net.w.grad**2
+        w = w - 0.01 * net.w.grad / (ms + 1e-10).sqrt()
+    torch.testing.assert_close(net.w.detach(), w, rtol=2e-5, atol=0)
+
+
+def test_rmsprop_goes_on_exactly(root, tmp_path):
+    e = experiment(root, {"train": {"optimiser": "rmsprop", "schedule": "onecycle", "steps": 6, "validate_on": 0}})
+    train(e, tmp_path / "whole", "cpu")
+    assert not train(e, tmp_path / "parts", "cpu", [Recorder(4)]).finished
+    train(e, tmp_path / "parts", "cpu")
+    assert same(tmp_path / "whole" / LAST, tmp_path / "parts" / LAST)
 
 
 def test_one_cycle_equals_pytorch(root):
@@ -194,6 +218,11 @@ def test_one_cycle_equals_pytorch(root):
 def test_exponential_schedule(root):
     s = experiment(root, {"train": {"schedule": "exponential", "lr": 1.0, "decay_from": 10, "decay_every": 5}}).train
     assert [learning_rate(s, step) for step in (0, 9, 14, 15, 19, 20)] == pytest.approx([1, 1, 1, 0.9, 0.9, 0.81])
+
+
+def test_linear_schedule(root):
+    s = experiment(root, {"train": {"schedule": "linear", "lr": 2.0, "decay_from": 10, "steps": 20}}).train
+    assert [learning_rate(s, step) for step in (0, 10, 11, 15, 19)] == pytest.approx([2, 2, 1.8, 1, 0.2])
 
 
 class Diverging(Predictor):

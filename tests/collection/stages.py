@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from collection.stage import Needs, Rejected, Retry
-from collection.workspace import Workspace
+from collection.workspace import Span, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,9 @@ class Odd:
 
     def key(self, item: str) -> str:
         return item
+
+    def reads(self, item: str) -> Iterable[Span]:
+        return ()
 
     def __call__(self, item: str, work: Workspace) -> Iterable[Text]:
         note(work, item)
@@ -69,9 +72,17 @@ def note(work: Workspace, item: str) -> None:
     """Append to the list of calls; one short write is atomic."""
     with (work.root / "calls.txt").open("a") as file:
         file.write(f"{item}\n")
+    with (work.root / "pids.txt").open("a") as file:
+        file.write(f"{os.getpid()}\n")
 
 
 def calls(root: Path) -> list[str]:
     """Which items were worked on so far, in order."""
     path = root / "calls.txt"
     return path.read_text().split() if path.exists() else []
+
+
+def pids(root: Path) -> set[int]:
+    """The processes that worked on items so far."""
+    path = root / "pids.txt"
+    return set(map(int, path.read_text().split())) if path.exists() else set()

@@ -92,10 +92,18 @@ def test_second_build_does_nothing_and_says_so(built):
     assert hashes(dataset) == before
 
 
-def test_same_bytes_elsewhere_with_shuffled_rows_and_other_workers(built, tmp_path):
+def test_same_bytes_elsewhere_with_shuffled_rows_other_workers_and_waves(built, tmp_path):
     path = recipe(tmp_path / "deep" / "er", rows=["rabbit", "water", "signer"])
-    mlst("build", path, "--out", tmp_path / "x", "--workers", 1)
+    mlst("build", path, "--out", tmp_path / "x", "--workers", 1, "--wave", 1, "--keep-videos")
     assert hashes(tmp_path / "x") == hashes(built[0])
+    assert len(list((tmp_path / "x-work").glob("fetch-*/media/*"))) == 3
+
+
+def test_scanned_videos_are_removed_and_the_users_own_files_stay(built):
+    dataset, path, _ = built
+    assert list(dataset.with_name("data-work").glob("fetch-*/media/*")) == []
+    for name in (row.split(",")[1] for row in ROWS.values()):
+        assert (path.parent / name).read_bytes() == (CLIPS / name).read_bytes()
 
 
 def test_other_thresholds_decode_nothing_again(built, tmp_path):
@@ -123,7 +131,12 @@ def test_killed_builds_resume_to_the_same_bytes(built, tmp_path):
         driver.wait()
         if (tmp_path / "data-work" / "build.json").exists():
             lines = json.loads(mlst("status", tmp_path / "data-work", "--json")[0])
-            assert sum(line["count"] for line in lines if line["stage"] == "fetch") in (0, 3)
+            count = {
+                stage: sum(line["count"] for line in lines if line["stage"] == stage) for stage in ("fetch", "scan")
+            }
+            fetched = sum(line["count"] for line in lines if (line["stage"], line["status"]) == ("fetch", "done"))
+            assert count["fetch"] in (0, 3)
+            assert count["scan"] == fetched
     time.sleep(0.5)
     mlst("build", path, "--out", tmp_path / "data")
     assert hashes(tmp_path / "data") == hashes(built[0])
@@ -205,7 +218,7 @@ def test_full_disk_leaves_no_partial_file_and_a_whole_ledger(built, tmp_path):
     work = tmp_path / "data-work"
     assert not list(work.rglob("*.part"))
     lines = json.loads(mlst("status", work, "--json")[0])
-    assert {(line["status"], line["kind"]) for line in lines} >= {("failed", "disk_full")}
+    assert {(line["status"], line["kind"]) for line in lines} >= {("failed", "file_size")}
     mlst("build", path, "--out", tmp_path / "data")
 
 

@@ -21,10 +21,10 @@ def source(url: str, start: int = 0, end: Fraction | int = OPEN_END) -> Source:
     return Source("s", url, Fraction(start), Fraction(end), "CC0-1.0", "t", "c", "g", "test")
 
 
-def plan(*sources: Source, rate: float = 60.0, **settings: object) -> object:
+def plan(*sources: Source, rate: float = 60.0, wave: int = 1000, **settings: object) -> object:
     recipe = Recipe(name="r", version="1.0.0", sources="s.csv", fetch=FetchSettings(**settings))  # type: ignore[arg-type]
     stage = FetchStage(recipe.fetch, str(CLIPS), Access(budget=Budget(requests_per_minute=rate)))
-    return estimate(sources, recipe, stage)
+    return estimate(sources, recipe, stage, wave)
 
 
 def test_spans_of_a_site() -> None:
@@ -35,6 +35,9 @@ def test_spans_of_a_site() -> None:
     assert one.download_bytes == 100 * 13.5 * 0.4e6 / 8
     assert one.fetch_seconds == one.requests
     assert one.disk_peak_bytes > one.download_bytes
+    waves = plan(*[source(WATCH, 10, 20)] * 100, wave=25)
+    assert one.disk_peak_bytes - waves.disk_peak_bytes == one.download_bytes * 3 // 4
+    assert waves.download_bytes == one.download_bytes
 
 
 def test_larger_renditions_and_faster_budgets() -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from collection.executors import executor
+from collection.executors import Ray, executor
 from collection.workspace import Workspace
-from tests.collection.stages import Odd, Text
+from tests.collection.stages import Odd, Text, pids
 
 
-@pytest.fixture(params=list(executor))
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in executor])
 def run_all(request):
+    if request.param == "ray":
+        request.getfixturevalue("nodes")
     return executor[request.param](workers=2)
 
 
@@ -69,20 +71,21 @@ def test_items_are_taken_as_workers_come_free(run_all, tmp_path):
     results.close()
 
 
-def test_workers_die_with_a_killed_driver(run_all, tmp_path):
-    name = type(run_all).__name__.lower()
+def test_workers_die_with_a_killed_driver(run_all, tmp_path, request):
+    ray = isinstance(run_all, Ray)
+    made = f"Ray(2, {request.getfixturevalue('nodes').address!r})" if ray else "Local(2)"
     code = (
-        "import sys; from pathlib import Path; from collection.executors import executor\n"
+        "from pathlib import Path; from collection.executors import Local, Ray\n"
         "from collection.workspace import Workspace; from tests.collection.stages import Odd\n"
-        f"if __name__ == '__main__':\n    list(executor[{name!r}](workers=2)(Odd(shout=False), ['hang-1', 'hang-2'],"
+        f"if __name__ == '__main__':\n    list({made}(Odd(shout=False), ['hang-1', 'hang-2'],"
         f" Workspace(Path({str(tmp_path)!r}), 'odd')))\n"
     )
     script = tmp_path / "driver.py"
     script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
     driver = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
-    waited = wait_for(lambda: (tmp_path / "calls.txt").exists() and len(family(driver.pid)) >= 2)
-    before = family(driver.pid)
+    waited = wait_for(lambda: len(pids(tmp_path)) >= 2, seconds=40)
+    before = family(driver.pid) | pids(tmp_path)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert waited

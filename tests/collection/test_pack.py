@@ -1,4 +1,5 @@
 import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +32,13 @@ def made(tmp_path: Path) -> tiny.Material:
     return tiny.material(tmp_path / "work")
 
 
-def plans(made: tiny.Material, size: int) -> tuple[ShardPlan, ...]:
+def plans(made: tiny.Material, size: int) -> list[ShardPlan]:
     selection = select(list(made.scans.values()), made.sources, tiny.LEVELS, tiny.recipe_of(tiny.RECIPE).select)
     settings = PackSettings().model_copy(update={"shard_bytes": size})
-    return plan_shards(selection.chosen, made.scans, made.videos, made.sources, settings)
+    with plan_shards(selection.chosen, tiny.seen(made), made.sources, settings) as planned:
+        found = list(planned)
+        assert (len(planned), list(planned)) == (len(found), found)
+    return found
 
 
 @pytest.mark.parametrize("size", [1, 20480, 30720, 1 << 20])
@@ -47,7 +51,7 @@ def test_planned_shards_keep_the_size(made: tiny.Material, tmp_path: Path, size:
         packed = attempt(PackStage(), plan, work).outputs[0]
         assert packed.shard.size == work.path(packed.file).stat().st_size
         assert packed.shard.size <= size or len(plan.pieces) == 1
-        keys = [order_of(piece.info.key) for piece in plan.pieces]
+        keys = [order_of(piece.key) for piece in plan.pieces]
         assert keys == sorted(keys)
         assert keys
 
@@ -102,7 +106,7 @@ def test_changed_bytes_of_a_scan_are_found(made: tiny.Material, tmp_path: Path) 
     outcome = attempt(PackStage(), plan, Workspace(tmp_path / "work", "pack-0000"))
     assert outcome.status == FAILED
     assert path.name in outcome.detail
-    assert plan.pieces[-1].info.key in outcome.detail
+    assert plan.pieces[-1].key in outcome.detail
     assert list((tmp_path / "work" / "pack-0000").iterdir()) == []
 
 
@@ -112,10 +116,11 @@ def test_key_of_a_plan_changes_with_its_content(made: tiny.Material) -> None:
     changed = [
         replace(plan, pieces=plan.pieces[:-1]) if len(plan.pieces) > 1 else replace(plan, split="other"),
         replace(plan, pieces=(replace(piece, sha256="0" * 64), *plan.pieces[1:])),
-        replace(plan, pieces=(replace(piece, info=replace(piece.info, title="other")), *plan.pieces[1:])),
+        replace(plan, pieces=(replace(piece, json=piece.json.replace("Title", "Titles")), *plan.pieces[1:])),
     ]
     assert len({PackStage().key(p) for p in (plan, *changed)}) == 1 + len(changed)
     assert decode(ShardPlan, encode(plan)) == plan
+    assert pickle.loads(pickle.dumps(plan)) == plan  # noqa: S301
 
 
 def test_rebuild_removes_only_its_own_stale_files(made: tiny.Material, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ from tests.synthetic import (
     write,
 )
 
-NOWHERE = Upstream("file", "", "", "", "", "", "", "", "", "", 0)
+NOWHERE = Upstream("file", "", "", "", "", "", "", "", "", "", 0, 0.0, 0, "", "")
 SMALL: dict[str, Any] = {"size": 96, "length": 10, "step": 12, "margin": 2}
 
 

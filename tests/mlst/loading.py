@@ -72,7 +72,9 @@ def vouch(folder: Path) -> None:
         replace(f, size=len(data), sha256=hashlib.sha256(data).hexdigest()) if f.path == INDEX else f
         for f in dataset.files
     )
-    (folder / DATASET).write_bytes(write_json(replace(dataset, files=files, fingerprint=fingerprint_of(files))))
+    (folder / DATASET).write_bytes(
+        write_json(replace(dataset, files=files, fingerprint=fingerprint_of(files, dataset.footage)))
+    )
 
 
 def through_json(state: Any) -> Any:

@@ -1,7 +1,9 @@
 """The same footage is linked, other footage is not."""
 
+from collections import defaultdict
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mlst import fingerprints
-from mlst.fingerprints import fingerprint, link, same_footage
+from mlst.fingerprints import Fingerprints, fingerprint, link, same_footage
 from tests.mlst.pictures import LIMITED, clip, codes, texture
 
 
@@ -128,6 +130,91 @@ def test_link_finds_what_pairwise_comparison_finds() -> None:
     assert link(prints) == expected
 
 
+def related(count: int, looks: int, seed: int) -> list[str]:
+    """Fingerprints of 0 to 16 frames, some left out, more than half of them variants of one of `looks` frames."""
+    rng = np.random.default_rng(seed)
+    known = rng.integers(0, 2**64, (looks, 3, 3), dtype=np.uint64)
+    prints = []
+    for _ in range(count):
+        hashes = rng.integers(0, 2**64, (rng.integers(0, 17), 3, 3), dtype=np.uint64)
+        for frame in (hashes[n] for n in np.flatnonzero(rng.random(len(hashes)) < 0.6)):
+            frame[:] = known[rng.integers(looks)]
+            for bit in rng.integers(0, 192, rng.integers(0, 45)):
+                frame[:, bit // 64] ^= np.uint64(1 << (bit % 64))
+        hashes[rng.random(len(hashes)) < 0.1] = 0
+        prints.append(written(hashes))
+    return prints
+
+
+def linked_plainly(prints: list[str]) -> list[tuple[int, int]]:
+    """`link` without arrays: a table of who has which band of a hash."""
+    crowds = defaultdict(set)
+    for clip_, text in enumerate(prints):
+        for at in range(0, len(text), 48):
+            for band in range(6) if int(text[at : at + 48], 16) else ():
+                crowds[band, text[at + 8 * band : at + 8 * band + 8]].add(clip_)
+    pairs = set()
+    for crowd in map(sorted, crowds.values()):
+        near = fingerprints.NEIGHBOURS if len(crowd) > fingerprints.CROWD else len(crowd)
+        pairs |= {(one, other) for n, one in enumerate(crowd) for other in crowd[n + 1 : n + 1 + near]}
+    return sorted((i, j) for i, j in pairs if same_footage(prints[i], prints[j]))
+
+
+@pytest.mark.parametrize(("looks", "crowd"), [(4, 64), (4, 10), (20, 64)])
+def test_links_however_much_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch, looks: int, crowd: int) -> None:
+    monkeypatch.setattr(fingerprints, "CROWD", crowd)
+    prints = related(80, looks, seed=looks)
+    pairs = linked_plainly(prints)
+    assert len(pairs) > 20
+    assert link(prints) == pairs
+    monkeypatch.setattr(fingerprints, "CHUNK", 16)
+    monkeypatch.setattr(fingerprints, "PAIRS", 7)
+    assert link(prints) == pairs
+
+
+def near(hashes: NDArray[np.uint64], bands: set[int]) -> NDArray[np.uint64]:
+    """The same frames, the largest squares one bit off in each of `bands`, the smaller ones unlike."""
+    changed = np.random.default_rng(int(hashes[0, 0, 0] % 1000)).integers(0, 2**64, hashes.shape, dtype=np.uint64)
+    changed[:, 0] = hashes[:, 0]
+    for band in bands:
+        changed[:, 0, band // 2] ^= np.uint64(1 << (32 * (1 - band % 2)))
+    return changed
+
+
+def written(hashes: NDArray[np.uint64]) -> str:
+    return hashes.astype(">u8").tobytes().hex()
+
+
+@pytest.mark.parametrize("band", range(6))
+def test_one_common_band_is_enough(band: int) -> None:
+    """Whatever its value, 0 too."""
+    rng = np.random.default_rng(band)
+    for trial in range(20):
+        hashes = rng.integers(0, 2**64, (2, 3, 3), dtype=np.uint64)
+        if trial == 0:
+            hashes[:, 0, band // 2] &= np.uint64(0xFFFF_FFFF << (32 * (band % 2)))
+        assert link([written(hashes), written(near(hashes, {*range(6)} - {band}))]) == [(0, 1)]
+
+
+def test_no_common_band_is_not_looked_at() -> None:
+    hashes = np.random.default_rng(0).integers(0, 2**64, (2, 3, 3), dtype=np.uint64)
+    other = near(hashes, {*range(6)})
+    hashes[:, 2], other[:, 2] = 0, 0  # flat squares are nothing in common
+    assert same_footage(written(hashes), written(other))
+    assert link([written(hashes), written(other)]) == []
+
+
+def test_links_among_some(tmp_path: Path) -> None:
+    """Of some clips in another order, as of those alone."""
+    prints = related(200, 20, seed=2)
+    with (tmp_path / "prints").open("w+b") as file:
+        known = Fingerprints(file)
+        for text in prints:
+            known.add(text)
+        for numbers in ([*range(200)], [*range(150, 20, -2)], [7], []):
+            assert list(known.links(numbers)) == link([prints[n] for n in numbers])
+
+
 def test_link_of_few() -> None:
     assert link([]) == []
     assert link([of(scene(1))]) == []
@@ -145,8 +232,11 @@ def test_link_connects_a_crowd() -> None:
     assert len(pairs) < 400 * fingerprints.NEIGHBOURS + 1
 
 
-def test_cost_grows_with_clips_not_with_pairs() -> None:
+def test_cost_grows_with_clips_not_with_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 5000 unrelated fingerprints, 12 million pairs, hardly any are compared."""
+    compared = []
+    same = fingerprints._same
+    monkeypatch.setattr(fingerprints, "_same", lambda a, b: compared.append(len(a)) or same(a, b))
     rng = np.random.default_rng(0)
-    hashes = [fingerprints._decoded(rng.bytes(10 * 3 * 24).hex()) for _ in range(5000)]
-    assert sum(map(len, fingerprints._candidates(hashes))) < 5000
+    assert link([rng.bytes(10 * 3 * 24).hex() for _ in range(5000)]) == []
+    assert 0 < sum(compared) < 100

@@ -19,6 +19,7 @@ from mlst.dataset import (
     ATTRIBUTION,
     CARD,
     DATASET,
+    EXCLUSIONS,
     INDEX,
     LEVELS,
     LOCK,
@@ -36,6 +37,7 @@ from mlst.dataset import (
     write_json,
     write_lock,
 )
+from mlst.exclusions import Exclusions
 from mlst.flags import flag
 from mlst.records import canonical_json
 from mlst.shards import Sample, open_shard, write_shard
@@ -62,7 +64,12 @@ def reseal(folder: Path) -> None:
     for one in shards:
         sizes[one.level, one.split] += one.size
     cells = tuple(replace(cell, size=sizes[cell.level, cell.split]) for cell in dataset.cells)
-    write(folder, replace(dataset, files=tuple(files), shards=shards, cells=cells, fingerprint=fingerprint_of(files)))
+    write(
+        folder,
+        replace(
+            dataset, files=tuple(files), shards=shards, cells=cells, fingerprint=fingerprint_of(files, dataset.footage)
+        ),
+    )
 
 
 def write(folder: Path, dataset: Dataset) -> None:
@@ -264,6 +271,19 @@ def locked(folder: Path, **values: Any) -> None:
     lock(folder, lambda content: [edit(one) for one in content])
 
 
+def other_packets(row: LockRow) -> LockRow:
+    return replace(row, probe=replace(row.probe, packets_sha256="0" * 64))
+
+
+def exclude(folder: Path, *ids: str) -> None:
+    """Give the dataset a list of exclusions."""
+    text = Exclusions("tiny", frozenset()).adding(tiny.source(name) for name in ids).text()
+    (folder / EXCLUSIONS).write_bytes(text)
+    files = (*read_json(folder / DATASET).files, File(EXCLUSIONS, 0, ""))
+    change(folder, files=tuple(sorted(files, key=lambda file: file.path)))
+    reseal(folder)
+
+
 def link_shard(folder: Path) -> None:
     """Move the first shard out and put a link in its place."""
     path, elsewhere = first_shard(folder), folder.parent / "elsewhere.tar"
@@ -377,6 +397,9 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "lock without a source": (lambda f: lock(f, lambda ls: ls[1:]), {"lock", "attribution"}),
     "lock with another licence": (lambda f: locked(f, licence="MIT"), {"record", "attribution"}),
     "lock, other counts": (lambda f: lock(f, lambda c: [replace(c[0], chosen=1), *c[1:]]), {"count", "attribution"}),
+    "lock, other footage": (lambda f: lock(f, lambda c: [other_packets(c[0]), *c[1:]]), {"lock"}),
+    "exclusions of a source": (lambda f: exclude(f, next(read_lock(f / LOCK)).source.id), {"exclusions"}),
+    "exclusions are not hashes": (lambda f: (exclude(f), (f / EXCLUSIONS).write_text("x"), reseal(f)), {"exclusions"}),
     "counts": (lambda f: change(f, clips=35), {"count"}),
     "cells": (lambda f: change(f, cells=read_json(f / DATASET).cells[1:]), {"count", "card"}),
     "missing configuration": (drop_config, {"card"}),
@@ -412,6 +435,11 @@ def test_every_seeded_fault_is_caught_by_its_rule(folder: Path, name: str) -> No
 
 def test_every_rule_is_tested() -> None:
     assert set().union(*(rules for _, rules in FAULTS.values())) == set(RULES)
+
+
+def test_exclusions_of_others_are_fine(folder: Path) -> None:
+    exclude(folder, "someone_else")
+    assert verify(folder, 0).ok
 
 
 def test_what_a_download_adds_is_ignored(folder: Path) -> None:

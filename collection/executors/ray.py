@@ -1,0 +1,127 @@
+"""Ray Core tasks, one per item, on this machine or on a cluster (the extra `mlst[ray]`).
+
+A task does its item through the same confined process as `local`, so that hostile media never meets a Ray worker and
+an item's fault is an outcome like any other. What is left to Ray is that a node or a worker of Ray's goes: then the
+item is given out again, by us and not by Ray, which would not tell us.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from collection.executors.local import confined, ready
+from collection.executors.sandbox import received
+from collection.executors.staging import staged
+from collection.keeper import kept
+from collection.stage import FAILED, Outcome, Stage
+from collection.stores import Stored, StoreError
+from collection.workspace import Workspace
+from mlst.records import canonical_json
+
+LOSSES = 3
+"""How often an item is given out again after its node or Ray worker was lost."""
+AHEAD = 2
+"""Tasks per CPU that Ray knows of: it starts the next one without asking, and sees that it could use more nodes."""
+LOST = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError", "ObjectLostError", "OutOfMemoryError")
+"""Ray's errors, with those derived from them, that say nothing about the item."""
+OBJECTS = 128 << 20
+"""Bytes of shared memory for a Ray of our own: only settings and outcomes travel."""
+
+
+class RayError(RuntimeError):
+    """Ray is not installed, or the cluster cannot be joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ray:
+    """Runs items as tasks of one CPU each, on the cluster at `address`, "auto" for the one that this machine is part
+    of, or "" for a Ray of this machine's own with `workers` CPUs."""
+
+    workers: int
+    address: str = ""
+
+    def __call__(self, stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome]:
+        """One outcome per item, as they finish. Raises `RayError`."""
+        if isinstance(work, Stored) and work.store.url.startswith("memory:"):
+            raise StoreError(f"{work.store.url}: memory:// lives in one process; Ray's workers need a store or path")
+        ray = joined(self)
+        lost = tuple(getattr(ray.exceptions, name) for name in LOST)
+        task = ray.remote(num_cpus=1, max_retries=0)(_do)
+        waiting, again = iter(items), deque[tuple[Any, int]]()
+        running: dict[Any, tuple[Any, int]] = {}
+        with ExitStack() as stack:
+            keeper = ""
+            if stage.needs.network:
+                host = ray.util.get_node_ip_address()
+                keeper = stack.enter_context(kept(work.shared("politeness"), host))
+            stack.callback(_cancel, ray, running)
+            while True:
+                while len(running) < _window(ray, self.workers):
+                    item, losses = again.popleft() if again else (next(waiting, _END), 0)
+                    if item is _END:
+                        break
+                    running[task.remote(stage, item, work, keeper)] = item, losses
+                if not running:
+                    return
+                (over, *_), _ = ray.wait(list(running), num_returns=1)
+                item, losses = running.pop(over)
+                try:
+                    yield received(ray.get(over), stage.output, stage.key(item))
+                except lost as why:
+                    if losses < LOSSES:
+                        again.append((item, losses + 1))
+                    else:
+                        yield Outcome(stage.key(item), FAILED, "unknown.node", f"lost {losses + 1} times: {why}", ())
+
+
+_END = object()
+
+
+def _do(stage: Stage, item: Any, work: Workspace, keeper: str) -> bytes:
+    """What a task is: the item's outcome as JSON."""
+    # multiprocessing would run the main program, here Ray's own worker script, in every process it starts.
+    vars(sys.modules["__main__"]).pop("__file__", None)
+    ready()
+    return canonical_json(staged(stage, item, work, keeper, confined)).encode()
+
+
+def _window(ray: Any, least: int) -> int:
+    return AHEAD * max(1, int(ray.cluster_resources().get("CPU", least)))
+
+
+def _cancel(ray: Any, running: Iterable[Any]) -> None:
+    for reference in running:
+        ray.cancel(reference, force=True)
+
+
+def joined(settings: Ray) -> Any:
+    """The module `ray`, connected. A Ray of our own ends with this process."""
+    try:
+        import ray  # noqa: PLC0415, an extra that takes a second to import
+    except ImportError:
+        raise RayError('--executor ray needs Ray: pip install "mlst[ray]"') from None
+    if ray.is_initialized():
+        return ray
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    own: dict[str, Any] = {"num_cpus": settings.workers, "object_store_memory": OBJECTS, "include_dashboard": False}
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            settings.address or "local",
+            log_to_driver=False,
+            configure_logging=False,
+            logging_level=logging.ERROR,
+            **({} if settings.address else own),
+        )
+    except (ConnectionError, ValueError, RuntimeError) as why:
+        raise RayError(f"--address {settings.address}: {why}") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return ray
