@@ -61,7 +61,7 @@ def test_is_better_than_repeating_the_last_frame(name):
     with torch.no_grad():
         error = metric["mse_sum"](model(frames[:, :10], 10), frames[:, 10:])
     still = metric["mse_sum"](frames[:, 9:10].expand(-1, 10, -1, -1, -1), frames[:, 10:])
-    assert error.mean() < still.mean() / 2
+    assert error.mean() < 0.8 * still.mean()
 
 
 @pytest.mark.parametrize("name", bundled.names())

@@ -21,13 +21,17 @@ def test_every_preset_is_a_model_that_fits_its_data(choice):
     assert predicted.shape == (1, 1, d.channels, d.size, d.size)
 
 
+OTHERS = ("frnn", "vpn", "crevnet", "savp_vae", "stmfanet", "simvp")
+
+
 def test_presets_are_there_for_all_models_of_the_comparison():
     compared = {"astm", "astm_basic", "convlstm", "predrnn", "predrnn_pp", "e3d_lstm"}
     for data in ("moving_mnist", "kth", "mlst"):
         found = presets(data)
-        assert list(found) == ["paper", "authors", "strong", "tiny"]
+        assert list(found) == ["paper", "authors", "strong", "tiny", *(["small"] if data == "moving_mnist" else [])]
         assert all(compared <= set(found[name]) for name in ("authors", "strong", "tiny"))
-        assert {"astm", "astm_basic"} <= set(found["paper"])
+        assert {"astm", "astm_basic", *OTHERS} <= set(found["paper"])
+        assert set(OTHERS) <= set(found["tiny"])
     assert parse(preset("moving_mnist", "strong", "astm")).train.schedule == "onecycle"
     assert parse(preset("mlst", "paper", "astm")).data_settings.size == 256
     assert parse(preset("kth", "paper", "astm")).model_settings.patch == 8
