@@ -58,6 +58,8 @@ class STMFANetSettings(ModelSettings):
     """Channels of the ConvLSTM."""
     levels: Count = 3
     """Of the wavelet transform in time, over the last 2^levels frames."""
+    gradient: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the gradient difference loss beside the squared error."""
     adversarial: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the adversarial loss; with 0 there is no discriminator."""
     discriminator: Count = 64
@@ -312,7 +314,7 @@ class STMFANet(Predictor):
         predicted = self(past, future.shape[1])
         wide = torch.promote_types(future.dtype, torch.float32)
         y, target = predicted.to(wide), future.to(wide)
-        loss = functional.mse_loss(y, target) + gradient_difference(y, target)
+        loss = functional.mse_loss(y, target) + self.settings.gradient * gradient_difference(y, target)
         return loss + self.game(past, predicted, future) if self.settings.adversarial else loss
 
     def game(self, past: Tensor, predicted: Tensor, future: Tensor) -> Tensor:

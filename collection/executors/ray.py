@@ -8,6 +8,7 @@ item is given out again, by us and not by Ray, which would not tell us.
 import logging
 import os
 import signal
+import socket
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,9 @@ LOST = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError", "ObjectLo
 """Ray's errors, with those derived from them, that say nothing about the item."""
 OBJECTS = 128 << 20
 """Bytes of shared memory for a Ray of our own: only settings and outcomes travel."""
+
+PATIENCE = 10.0
+"""Seconds a cluster has to answer."""
 
 
 class RayError(RuntimeError):
@@ -108,6 +112,7 @@ def joined(settings: Ray) -> Any:
         raise RayError('--executor ray needs Ray: pip install "mlst[ray]"') from None
     if ray.is_initialized():
         return ray
+    _look_for(settings.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     own: dict[str, Any] = {"num_cpus": settings.workers, "object_store_memory": OBJECTS, "include_dashboard": False}
@@ -120,8 +125,22 @@ def joined(settings: Ray) -> Any:
             logging_level=logging.ERROR,
             **({} if settings.address else own),
         )
-    except (ConnectionError, ValueError, RuntimeError) as why:
-        raise RayError(f"--address {settings.address}: {why}") from None
+    except Exception as why:  # Ray raises plain ones too, for a node that takes more than 30 s to start
+        what = f"the cluster at {settings.address!r} cannot be joined" if settings.address else "Ray does not start"
+        raise RayError(f"{what}: {type(why).__name__}: {why}") from why
     finally:
         signal.signal(signal.SIGTERM, before)
     return ray
+
+
+def _look_for(address: str) -> None:
+    """Ask first whether anybody answers at an address: Ray itself keeps trying for minutes."""
+    if address in ("", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        raise RayError(f"--address {address}: give HOST:PORT of the cluster, or auto on one of its machines")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as why:
+        raise RayError(f"--address {address}: no cluster answers there: {why}") from None

@@ -157,7 +157,7 @@ def test_models_and_bench():
     rows = {row["model"]: row for row in json.loads(run("models", "--json").stdout)}
     assert rows["astm"]["parameters"] == 18_086_928
     assert rows["astm"]["macs"] == pytest.approx(176e9, rel=0.001)
-    assert rows["astm"]["presets"] == "paper, authors, strong, tiny"
+    assert rows["astm"]["presets"] == "paper, authors, strong, tiny, small"
     tiny = run("models", "--data", "kth", "--preset", "tiny")
     assert "predrnn_pp" in tiny.stdout
     bench = json.loads(run("bench", "convlstm", *TINY, "--repeat", 1, "--json", "--device", "cpu").stdout)

@@ -94,11 +94,12 @@ def test_gradient_difference():
     assert ours.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_loss_is_of_predictions_from_predictions():
-    predictor, past, future = tiny(), clip(3), clip(4) ** 2
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_loss_is_of_predictions_from_predictions(weight):
+    predictor, past, future = tiny(gradient=weight), clip(3), clip(4) ** 2
     with torch.no_grad():
         predicted = predictor(past, 4)
-        expected = functional.mse_loss(predicted, future) + gradient_difference(predicted, future)
+        expected = functional.mse_loss(predicted, future) + weight * gradient_difference(predicted, future)
         for step in (0, 100_000):
             torch.testing.assert_close(predictor.loss(past, future, step), expected, rtol=1e-12, atol=0)
     assert predicted.amin() > 0

@@ -86,3 +86,12 @@ def pids(root: Path) -> set[int]:
     """The processes that worked on items so far."""
     path = root / "pids.txt"
     return set(map(int, path.read_text().split())) if path.exists() else set()
+
+
+class Quiet:
+    """Watches and says nothing."""
+
+    def begin(self, *_: object) -> None:
+        pass
+
+    outcome = fewer = end = begin

@@ -26,18 +26,11 @@ from collection.workspace import Span, Workspace, WorkspaceBusyError
 from collection.ytdlp import Access
 from mlst.verify import verify
 from tests import tiny
-from tests.collection.stages import Odd
-from tests.collection.test_cli import ROOT, hashes, mlst, recipe
+from tests.collection.stages import Odd, Quiet
+from tests.collection.test_cli import ROOT, mlst, recipe
 from tests.s3_server import files
 
 pytestmark = pytest.mark.xdist_group("ray")
-
-
-class Quiet:
-    def begin(self, *_):
-        pass
-
-    outcome = fewer = end = begin
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -207,15 +200,6 @@ def test_a_store_that_fails_is_no_fault_of_the_item(bucket, tmp_path):
     with looked_at(f"{bucket}-is-gone/work") as work:
         (outcome,) = Local(1)(Odd(shout=False), ["a"], replace(work, folder="odd"))
     assert (outcome.status, outcome.kind) == ("failed", "network.store")
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """A dataset built in folders: its recipe, and the hashes of its files."""
-    folder = tmp_path_factory.mktemp("plain")
-    path = recipe(folder / "manifest")
-    mlst("build", path, "--out", folder / "data", "--no-verify")
-    return path, hashes(folder / "data")
 
 
 def test_build_in_a_store(bucket, plain):

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from typer.testing import CliRunner
 
 from collection import orders
+from collection.cli import app
 from collection.executors import Ray
-from collection.executors.ray import LOSSES, RayError
+from collection.executors.ray import LOSSES, RayError, joined
 from collection.keeper import politeness
 from collection.ledger import breaks
 from collection.pipeline import build
@@ -23,8 +25,8 @@ from collection.run import Driver
 from collection.stage import Needs
 from collection.workspace import Span, Workspace
 from collection.ytdlp import Access
-from tests.collection.stages import Odd, Text, calls, note, pids
-from tests.collection.test_cli import hashes, mlst, recipe
+from tests.collection.stages import Odd, Quiet, Text, calls, note, pids
+from tests.collection.test_cli import hashes, recipe
 from tests.collection.test_executors import alive, wait_for
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -73,7 +75,7 @@ def parent(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-class Killer:
+class Killer(Quiet):
     """Kills a node when the first item of a stage has ended."""
 
     def __init__(self, nodes, stage):
@@ -83,19 +85,8 @@ class Killer:
         if stage == self.stage and len(self.nodes.workers) == 2:
             self.nodes.kill()
 
-    def begin(self, *_):
-        pass
 
-    fewer = end = begin
-
-
-@pytest.fixture
-def two_nodes(nodes):
-    yield nodes
-    nodes.mend()
-
-
-def test_the_budget_is_one_for_all_nodes(nodes, tmp_path):
+def test_the_budget_is_one_for_all_nodes(two_nodes, tmp_path):
     items = [str(n) for n in range(6)]
     done = list(Ray(2)(Asker(), items, Workspace(tmp_path, "asker")))
     assert [o.outputs[0].item for o in done] == ["tcp"] * 6
@@ -130,14 +121,13 @@ def test_an_item_whose_ray_worker_is_always_lost_is_not_blamed(nodes, tmp_path):
     assert not breaks(outcome.status, outcome.kind)
 
 
-def test_a_build_that_loses_a_node_has_the_same_bytes(two_nodes, tmp_path):
-    path = recipe(tmp_path / "manifest")
-    mlst("build", path, "--out", tmp_path / "plain", "--no-verify")
+def test_a_build_that_loses_a_node_has_the_same_bytes(two_nodes, plain, tmp_path):
+    path, wanted = plain
     work = Workspace(tmp_path / "work", "")
     do = Driver(work, Ray(2), Killer(two_nodes, "scan"), retry=False, wave=9, keep_videos=False)
     build(orders.read_order(path, Access()), tmp_path / "data", do)
     assert len(two_nodes.workers) == 1
-    assert hashes(tmp_path / "data") == hashes(tmp_path / "plain")
+    assert hashes(tmp_path / "data") == wanted
 
 
 def test_without_the_extra_its_name_is_told(monkeypatch, tmp_path):
@@ -148,5 +138,16 @@ def test_without_the_extra_its_name_is_told(monkeypatch, tmp_path):
 
 def test_addresses_are_for_ray_alone(tmp_path):
     path = recipe(tmp_path, rows=["water"])
-    _, err = mlst("build", path, "--out", tmp_path / "data", "--address", "auto", status=2)
-    assert "--address" in err
+    ran = CliRunner().invoke(app, ["build", str(path), "--out", str(tmp_path / "data"), "--address", "auto"])
+    assert ran.exit_code == 2
+    assert "only --executor ray" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("127.0.0.1:1", "no cluster answers there"), ("ray://host:10001", "HOST:PORT"), ("host", "HOST:PORT")],
+)
+def test_a_cluster_that_is_not_there_is_named(monkeypatch, address, words):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(RayError, match=f"{address}: .*{words}"):
+        joined(Ray(1, address))

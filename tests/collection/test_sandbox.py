@@ -226,7 +226,7 @@ def test_media_is_looked_at_apart() -> None:
     [
         (spin, Needs(0.0, 0, network=False), "cpu_time", "CPU"),
         (lambda: Text(str(bytearray(8 << 30)[0]), ""), OFFLINE, "memory", "4294967296 bytes"),
-        (lambda: os.kill(os.getpid(), signal.SIGTRAP), OFFLINE, "crashed", "SIGTRAP"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), OFFLINE, "crashed", "SIGKILL"),
         (lambda: os._exit(3), OFFLINE, "crashed", "status 3"),
         (raising(ZeroDivisionError("bug")), OFFLINE, "error", "ZeroDivisionError: bug"),
         (lambda: 5, OFFLINE, "crashed", "no outcome"),

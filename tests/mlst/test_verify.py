@@ -454,17 +454,20 @@ def test_same_findings_in_processes(folder: Path) -> None:
     assert verify(folder, 2) == verify(folder, 0)
 
 
-class Deadly(type(Path())):  # type: ignore[misc]
-    """A file that kills whoever reads it, as a bug in a decoder does."""
+class Deadly(str):
+    """The path of a file that kills whoever reads it, as a bug in a decoder does."""
 
-    def open(self, *_: object, **__: object) -> Any:
+    __slots__ = ()
+
+    def __contains__(self, _: object) -> bool:
         os.kill(os.getpid(), signal.SIGKILL)
+        return False
 
 
 def test_a_shard_that_kills_its_process_is_a_finding(folder: Path) -> None:
     dataset = read_json(folder / DATASET)
-    tasks = _tasks(folder, dataset, list(read_index(folder / INDEX)))[:3]
-    tasks[1] = replace(tasks[1], path=Deadly(tasks[1].path))
+    tasks = _tasks(folder, str(folder), dataset, list(read_index(folder / INDEX)))[:3]
+    tasks[1] = replace(tasks[1], place=Deadly(tasks[1].place))
     before, dead, after = _in_processes(tasks, 1)
     assert [(f.rule, f.path) for f in dead.findings] == [("decode", tasks[1].shard.path)]
     assert before.clips == tasks[0].shard.clips
