@@ -190,6 +190,8 @@ OTHERS: dict[int, tuple[Published, ...]] = {
 RESULTS = Path(__file__).parent / "results"
 """What was measured for this version: files of `astm evaluate`, and the memory of full-size models."""
 
+ABLATION = 3
+"""The table that compares a model with itself."""
 NOT_RUN = "not run"
 SHIPPED = (
     "Measured for this version on one CPU core, with the `tiny` presets, in a few hundred steps where papers take a "
@@ -249,7 +251,11 @@ def shipped(number: int) -> Table:
 
     Memory is of the models at their default settings, those of their papers; all else of the `tiny` presets.
     """
+    if number not in ROWS:
+        raise TableError(f"no table {number}; the paper has tables {', '.join(map(str, ROWS))}")
     results = [result for file in sorted(RESULTS.glob("*_tiny.json")) for result in read_results(file)]
+    if number == ABLATION:
+        results = [result for result in results if result.model in {row.model for row in ROWS[number]}]
     sizes = json.loads((RESULTS / "memory.json").read_bytes())
     made = table(number, results)
     rows = {row.method: row.model for row in (*ROWS[number], *OTHERS.get(number, ()))}

@@ -24,6 +24,7 @@ from astm.evaluate import (
 from astm.metrics import metric
 from astm.models import create
 from astm.predictor import Predictor, model
+from astm.settings import presets
 from tests.astm.media import experiment, mlst_dataset, mnist
 
 CPU = torch.device("cpu")
@@ -269,6 +270,34 @@ def test_published_numbers(number):
     assert all(line.note for line in made.lines)
     defined = {cell.definition for line in made.lines for cell in line.cells}
     assert defined <= {*metric, "memory"}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_what_comes_with_the_package_fills_the_tables(number):
+    made = tables.shipped(number)
+    measured = [(cell.column.dataset, cell.measured) for line in made.lines for cell in line.cells]
+    assert all(value != "-" for _, value in measured)
+    assert {data for data, value in measured if value == tables.NOT_RUN} <= {"kth", "mlst"}
+    ran = {data for data, value in measured if value != tables.NOT_RUN}
+    assert number == 2 or "moving_mnist" in ran
+    assert ("KTH was not run" in tables.markdown(made)) == (number != 1)
+    assert len(tables.shipped(3).lines) == 2
+
+
+def test_shipped_memory_is_that_of_the_full_size_models():
+    from astm.cost import saved_bytes
+
+    sizes = json.loads((tables.RESULTS / "memory.json").read_text())
+    assert sizes.keys() == set(model)
+    with torch.device("meta"):
+        predictor, clip = create("convlstm"), torch.empty(2, 1, 10, 1, 64, 64)
+    assert saved_bytes(predictor, *clip) == sizes["convlstm"]
+
+
+def test_every_model_beats_the_last_frame_in_what_comes_with_the_package():
+    scores = {r.model: r.score("mse_sum").mean for r in read_results(tables.RESULTS / "moving_mnist_tiny.json")}
+    assert scores.keys() == set(presets("moving_mnist")["tiny"]) | {"copy_last"}
+    assert all(score < scores["copy_last"] for name, score in scores.items() if name != "copy_last")
 
 
 def test_measured_numbers_stand_beside_the_published_ones(clips):

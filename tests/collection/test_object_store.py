@@ -46,11 +46,15 @@ def stored(store, root):
 
 def listing(url):
     """sha256 of every file below a URL."""
-    base = url.removeprefix("s3://")
+    store, base = files(), url.removeprefix("s3://")
     return {
-        name.removeprefix(f"{base}/"): hashlib.sha256(files().cat_file(name)).hexdigest()
-        for name in files().find(base)
+        name.removeprefix(f"{base}/"): hashlib.sha256(store.cat_file(name)).hexdigest() for name in store.find(base)
     }
+
+
+def changed(url):
+    """When every file below a URL was written."""
+    return {name: one["LastModified"] for name, one in files().find(url, detail=True).items()}
 
 
 def test_a_file_is_there_whole_or_not_at_all(store, tmp_path):
@@ -207,9 +211,9 @@ def test_build_in_a_store(bucket, plain):
     out, work = f"{bucket}/local/data", f"{bucket}/local/work"
     mlst("build", path, "--out", out, "--work", work, "--no-verify")
     assert listing(out) == wanted
-    changed = {name: files().modified(f"{out}/{name}") for name in wanted}
+    before = changed(out)
     assert "Nothing to do" in mlst("build", path, "--out", out, "--work", work, "--no-verify")[0]
-    assert {name: files().modified(f"{out}/{name}") for name in wanted} == changed
+    assert changed(out) == before
     with looked_at(work) as here:
         assert sum(line.count for line in status(here) if line.stage == "fetch") == 3
     assert files().info(f"{work}/report.html")["size"] > 10_000
@@ -291,9 +295,9 @@ def build_and_kill(path, out, work, environment, stage):
     """Build until the stage's ledger has an outcome, then SIGKILL to the driver."""
     command = [sys.executable, "-m", "collection", "build", path, "--out", out, "--work", work, "--no-verify"]
     driver = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    end = time.monotonic() + 60
-    while not files().glob(f"{work}/{stage}/ledger/*") and time.monotonic() < end and driver.poll() is None:
-        time.sleep(0.02)
+    store, end = files(), time.monotonic() + 60
+    while not store.glob(f"{work}/{stage}/ledger/*") and time.monotonic() < end and driver.poll() is None:
+        time.sleep(0.05)
     driver.send_signal(signal.SIGKILL)
     said, _ = driver.communicate()
     assert driver.returncode == -signal.SIGKILL, said.decode()
