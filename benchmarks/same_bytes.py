@@ -12,6 +12,7 @@ import argparse
 import csv
 import hashlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -218,6 +219,7 @@ def s3() -> Iterator[dict[str, str]]:
     """An S3 server with the bucket `mlst`, and the environment that leads there."""
     from moto.server import ThreadedMotoServer  # noqa: PLC0415, for tests
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
