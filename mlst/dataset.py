@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -50,6 +52,9 @@ DATASET = "dataset.json"
 
 FRACTION = re.compile(r"-?\d{1,40}/[1-9]\d{0,39}")
 ROW_GROUP = 10_000
+UNPACKED = 1_000
+"""Rows of an index that are unpacked at a time: 8 MB."""
+EVERY = range(sys.maxsize)
 PREFIX = {"statistics": "", "box": "box_", "flags": "flag_", "info": ""}
 """What stands before the columns of a nested record in the index."""
 
@@ -299,17 +304,28 @@ def write_index(file: BinaryIO, rows: Iterable[Row]) -> None:
             writer.write_table(pa.table(arrays, schema=index_schema()), row_group_size=ROW_GROUP)
 
 
-def read_index(path: Path) -> Iterator[Row]:
-    """The rows of an index, a row group in memory at a time. Raises ValueError where the schema is not ours."""
+def read_index(path: Path, span: range = EVERY) -> Iterator[Row]:
+    """The rows `span` of an index, a row group in memory at a time. Raises ValueError where the schema is not ours, or
+    a number not finite."""
     file = pq.ParquetFile(path)
     found, wanted = [str(field) for field in file.schema_arrow], [str(field) for field in index_schema()]
     if found != wanted:
         odd = [f"unexpected {field}" for field in found if field not in wanted]
         odd += [f"no {field}" for field in wanted if field not in found]
         raise ValueError(f"columns differ: {'; '.join(odd) or 'their order'}")
+    first = 0
     for group in range(file.num_row_groups):
-        for values in file.read_row_group(group).to_pylist():
-            yield decode(Row, _nest(Row, values, ""))
+        last = first + file.metadata.row_group(group).num_rows
+        here = range(max(span.start, first), min(span.stop, last))
+        if here:
+            table = file.read_row_group(group)
+            for name, kind in columns(Row):
+                if kind is float and not np.isfinite(table[name].to_numpy()).all():
+                    raise ValueError(f"{name} is infinite or no number in one of the rows {first} to {last - 1}")
+            for start in range(here.start, here.stop, UNPACKED):
+                for values in table.slice(start - first, min(UNPACKED, here.stop - start)).to_pylist():
+                    yield decode(Row, _nest(Row, values, ""))
+        first = last
 
 
 def write_json(dataset: Dataset) -> bytes:
@@ -340,7 +356,12 @@ def read_lock(path: Path) -> Iterator[LockRow]:
     """The rows of a lock. Raises ValueError where a line is not one of ours, OSError if unreadable."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            yield _decode(LockRow, _loads(line, f"{path.name}:{number}"), f"{path.name}:{number}")
+            yield parse_lock(line, f"{path.name}:{number}")
+
+
+def parse_lock(line: bytes, place: str) -> LockRow:
+    """`read_lock` of one line; errors call it `place`."""
+    return _decode(LockRow, _loads(line, place), place)
 
 
 class Footage:

@@ -10,6 +10,7 @@ of 8 x 8 block means (the "difference hash"). Thresholds are measured: docs/leve
 """
 
 import os
+import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ Hashes = NDArray[np.uint64]
 """(..., F, len(WINDOWS), WORDS); all zero for a frame that was left out."""
 HASHED = len(WINDOWS) * WORDS * 8
 """Bytes of a frame's hashes."""
+HEX = re.compile(r"[0-9a-f]*")
 BANDS = WORDS * 64 // BAND
 PLACE = 31
 """Bits of a place in a list of clips, the lower part of a 63-bit number."""
@@ -59,6 +61,11 @@ def fingerprint(frames: Frames) -> str:
     chosen = sorted({round(i) for i in np.linspace(0, count - 1, min(count, FRAMES))})
     hashes = np.array([_frame(frames.luma8[i]) for i in chosen], dtype=">u8")
     return hashes.tobytes().hex()
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether a text could be a clip's fingerprint."""
+    return len(text) % (2 * HASHED) == 0 and HEX.fullmatch(text) is not None
 
 
 def same_footage(a: str, b: str) -> bool:

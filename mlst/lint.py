@@ -4,11 +4,12 @@
 limits are those of the Hub's documentation ("Repository limitations and recommendations", 2026).
 """
 
+import contextlib
 import io
 import re
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import yaml
 from mlst.card import HUB_LICENCES, front_matter
 from mlst.croissant import CROISSANT, croissant
 from mlst.dataset import CARD, DATASET, INDEX, Dataset, File, Row, read_index, read_json
+from mlst.shards import LARGEST, PATH
 from mlst.verify import Finding
 
 RULES = {
@@ -59,11 +61,10 @@ def lint(folder: Path) -> tuple[Finding, ...]:
     """Findings of `RULES` in the dataset in `folder`. What `mlst.verify` reports as unreadable is passed over."""
     try:
         dataset = read_json(folder / DATASET)
-        rows = list(read_index(folder / INDEX))
     except (OSError, ValueError):
         return ()
-    findings = [*lint_files(folder, dataset, dataset.files, HUB), *_videos(folder, rows)]
-    return tuple(sorted(set(findings)))
+    findings = {*lint_files(folder, dataset, dataset.files, HUB), *_videos(folder, _rows(folder))}
+    return tuple(sorted(findings))
 
 
 def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: Limits) -> Iterator[Finding]:
@@ -72,7 +73,7 @@ def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: Li
     yield from _names(paths)
     yield from _limits(files, limits)
     yield from _readme(folder, dataset, paths)
-    if CROISSANT in paths:
+    if CROISSANT in paths and (folder / CROISSANT).is_file():
         others = [file for file in files if file.path not in (CROISSANT, DATASET)]
         if (folder / CROISSANT).read_bytes() != croissant(dataset, others):
             yield Finding("croissant", CROISSANT, "", "is not what dataset.json and the files give")
@@ -181,8 +182,16 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(wild.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*|\?)", pattern)))
 
 
-def _videos(folder: Path, rows: Sequence[Row]) -> Iterator[Finding]:
+def _rows(folder: Path) -> Iterator[Row]:
+    """The rows of the index as far as they can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        yield from read_index(folder / INDEX)
+
+
+def _videos(folder: Path, rows: Iterable[Row]) -> Iterator[Finding]:
     for row in rows:
+        if not PATH.fullmatch(row.shard) or row.offset < 0 or not 0 <= row.size <= LARGEST:
+            continue
         try:
             with (folder / row.shard).open("rb") as shard:
                 shard.seek(row.offset)

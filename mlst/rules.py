@@ -1,12 +1,16 @@
 """The rules that rows of the index must keep, as pure functions of records; see `mlst.verify.RULES`."""
 
+import tempfile
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from itertools import groupby, pairwise
+from typing import IO
 
-from mlst.dataset import Cell, Dataset, Flags, LockRow, Row, fields_of
-from mlst.fingerprints import link
+import numpy as np
+
+from mlst.dataset import Cell, ClipInfo, Dataset, Flags, LockRow, Row, fields_of
+from mlst.fingerprints import Fingerprints, is_fingerprint
 from mlst.flags import flags
 from mlst.levels import Levels, classify, margins
 from mlst.shards import KEY, PATH
@@ -19,6 +23,8 @@ Broken = tuple[str, str]
 def row_rules(row: Row, lock: LockRow, dataset: Dataset, levels: Levels) -> Iterator[Broken]:
     """What is wrong with one row, given its source's row of the lock."""
     info = row.info
+    if not is_fingerprint(row.fingerprint):
+        yield "index", f"{row.fingerprint[:70]!r} is no fingerprint"
     yield from _key(row)
     yield from _boundary(row, lock, dataset)
     for name in ("url", "title", "channel", "licence", "provenance"):
@@ -98,37 +104,106 @@ def _boundary(row: Row, lock: LockRow, dataset: Dataset) -> Iterator[Broken]:
             yield "boundary", f"not true: {claim}"
 
 
-def index_rules(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
-    """Rule, key and detail of what is wrong with the rows together."""
-    for key, count in Counter(row.info.key for row in rows).items():
-        if count > 1:
-            yield "key", key, f"occurs {count} times"
-    for one, two in pairwise(rows):
-        if (one.shard, one.offset) >= (two.shard, two.offset):
-            yield "order", two.info.key, "comes after a later shard or offset in the index"
-    for _, cell in groupby(rows, key=lambda row: (row.info.level, row.info.split)):
-        for one, two in pairwise(cell):
-            if order_of(one.info.key) >= order_of(two.info.key):
-                yield "order", two.info.key, f"its hash is below that of {one.info.key}, which comes before it"
+def index_rules(rows: Iterable[Row]) -> Iterator[tuple[str, str, str]]:
+    """Rule, key and detail of what is wrong with the rows together.
+
+    `rows` may be more than memory holds: they are gone through twice, and 80 bytes of each are kept.
+    """
+    with tempfile.TemporaryFile() as file:
+        together = _Together(file)
+        yield from _neighbours(_told(rows, together.add))
+        yield from together.broken(rows)
+
+
+def _told(rows: Iterable[Row], other: Callable[[Row], None]) -> Iterator[Row]:
+    """The rows; the other is told of each as it passes."""
     for row in rows:
+        other(row)
+        yield row
+
+
+def _neighbours(rows: Iterable[Row]) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with a row or with two, one behind the other."""
+    before: tuple[Row, ...] = ()
+    for row in rows:
+        key, cell = row.info.key, (row.info.level, row.info.split)
         match = PATH.fullmatch(row.shard)
-        if match is None or match.groups()[:2] != (row.info.level, row.info.split):
-            yield "place", row.info.key, f"{row.info.level} {row.info.split} lies in {row.shard!r}"
-    yield from _leaks(rows)
+        if match is None or match.groups()[:2] != cell:
+            yield "place", key, f"{row.info.level} {row.info.split} lies in {row.shard!r}"
+        for one in before:
+            if (one.shard, one.offset) >= (row.shard, row.offset):
+                yield "order", key, "comes after a later shard or offset in the index"
+            if (one.info.level, one.info.split) == cell and order_of(one.info.key) >= order_of(key):
+                yield "order", key, f"its hash is below that of {one.info.key}, which comes before it"
+        before = (row,)
 
 
-def _leaks(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
-    splits: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in rows:
-        for holder in (("group", row.info.group), ("source", row.info.source), ("video", row.sha256)):
-            splits[holder].add(row.info.split)
-    for (what, name), found in splits.items():
-        if len(found) > 1:
-            yield "leak", "", f"{what} {name!r} is in {', '.join(sorted(found))}"
-    for i, j in link([row.fingerprint for row in rows]):
-        one, two = rows[i].info, rows[j].info
-        if one.split != two.split:
+class _Together:
+    """What rows must not have in common. Of very many rows only hashes are kept, which says in which rows to look."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """The fingerprints lie in `file`."""
+        self._keys, self._holders, self._splits = _Several(), _Several(), array("q")
+        self._looks = Fingerprints(file)
+
+    def add(self, row: Row) -> None:
+        """The next row."""
+        self._keys.add(row.info.key, len(self._splits))
+        for holder in _holders(row):
+            self._holders.add(holder, row.info.split)
+        self._splits.append(hash(row.info.split))
+        self._looks.add(row.fingerprint if is_fingerprint(row.fingerprint) else "")
+
+    def broken(self, rows: Iterable[Row]) -> Iterator[tuple[str, str, str]]:
+        """Rule, key and detail; `rows` are those that were added, once more."""
+        keys, holders, splits = self._keys.found(), self._holders.found(), self._splits
+        alike = [(i, j) for i, j in self._looks.links(range(len(splits))) if splits[i] != splits[j]]
+        if not (keys or holders or alike):
+            return
+        linked = {number for pair in alike for number in pair}
+        counts, spread = Counter[str](), defaultdict[tuple[str, str], set[str]](set)
+        infos: dict[int, ClipInfo] = {}
+        for number, row in enumerate(rows):
+            if hash(row.info.key) in keys:
+                counts[row.info.key] += 1
+            for holder in _holders(row):
+                if hash(holder) in holders:
+                    spread[holder].add(row.info.split)
+            if number in linked:
+                infos[number] = row.info
+        yield from (("key", key, f"occurs {count} times") for key, count in counts.items() if count > 1)
+        for (what, name), found in spread.items():
+            if len(found) > 1:
+                yield "leak", "", f"{what} {name!r} is in {', '.join(sorted(found))}"
+        for one, two in ((infos[i], infos[j]) for i, j in alike):
             yield "leak", two.key, f"the same footage as {one.key}, {two.split} and {one.split}"
+
+
+class _Several:
+    """Finds, among very many pairs of a name and a value, the names with more than one value; 16 bytes of a pair."""
+
+    def __init__(self) -> None:
+        self._names, self._values = array("q"), array("q")
+
+    def add(self, name: Hashable, value: Hashable) -> None:
+        """The next pair."""
+        self._names.append(hash(name))
+        self._values.append(hash(value))
+
+    def found(self) -> set[int]:
+        """Hashes of the names, and by chance of others."""
+        names, values = np.array(self._names), np.array(self._values)
+        order = names.argsort()
+        names, values = names[order], values[order]
+        several = (names[1:] == names[:-1]) & (values[1:] != values[:-1])
+        return set(names[1:][several].tolist())
+
+
+def _holders(row: Row) -> Iterator[tuple[str, str]]:
+    """What must be in one split only."""
+    yield "group", row.info.group
+    yield "source", row.info.source
+    yield "video", row.sha256
 
 
 class Cells:

@@ -4,11 +4,13 @@ Nothing is taken on trust: hashes are computed, splits and levels decided again,
 decoded. Every broken rule is a `Finding`; `RULES` says what each rule means.
 """
 
+import contextlib
 import hashlib
 import io
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from typing import Any, BinaryIO
 import av
 import yaml
 
-from mlst.card import attribution, front_matter
+from mlst.card import attribution_parts, front_matter
 from mlst.dataset import (
     ATTRIBUTION,
     CARD,
@@ -31,20 +33,19 @@ from mlst.dataset import (
     LOCK,
     ClipInfo,
     Dataset,
-    LockRow,
     Row,
     fingerprint_of,
     footage_of,
     misfit,
     read_index,
     read_json,
-    read_lock,
 )
 from mlst.exclusions import ExclusionsError, parse_exclusions
 from mlst.levels import read_levels
+from mlst.lookup import Index, Lock
 from mlst.records import Shard, canonical_json
 from mlst.remote import is_url, mirrored, streamed
-from mlst.rules import cells_of, index_rules, row_rules
+from mlst.rules import Cells, index_rules, row_rules
 from mlst.shards import PATH, Sample, ShardError, read_shard, shard_path
 
 RULES = {
@@ -115,9 +116,11 @@ class ShardTask:
     place: str
     """Path or URL."""
     shard: Shard
+    index: Path
+    span: range
+    """Its rows are among these of the index."""
     side: int
     frames: int
-    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +149,12 @@ def verify(place: Path | str, workers: int, watch: Watch = _unwatched) -> Report
     """
     if not is_url(place):
         return _verify(Path(place), str(place), workers, watch)
-    try:
-        with mirrored(str(place)) as folder:
-            return _verify(folder, str(place).rstrip("/"), workers, watch)
-    except ValueError as why:
-        return Report((Finding("dataset", DATASET, "", str(why)),), 0, 0, 0, 0)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(mirrored(str(place)))
+        except ValueError as why:
+            return Report((Finding("dataset", DATASET, "", str(why)),), 0, 0, 0, 0)
+        return _verify(folder, str(place).rstrip("/"), workers, watch)
 
 
 def _verify(folder: Path, place: str, workers: int, watch: Watch) -> Report:
@@ -160,17 +164,19 @@ def _verify(folder: Path, place: str, workers: int, watch: Watch) -> Report:
     except (OSError, ValueError) as why:
         return Report((Finding("dataset", DATASET, "", str(why)),), 0, 0, 0, 0)
     findings = [*_files(folder, dataset), *_names(dataset)]
-    rows, lock = _rows(folder, findings), _lock(folder, findings)
-    tasks = _tasks(folder, place, dataset, rows)
+    rows, spans = _index(folder, findings)
+    tasks = _tasks(folder, place, dataset, spans)
     results: list[ShardResult] = []
     watch(0, len(tasks))
     for result in map(_check_shard, tasks) if workers == 0 else _in_processes(tasks, workers):
         results.append(result)
         findings += result.findings
         watch(len(results), len(tasks))
-    findings += _tables(folder, dataset, rows, lock)
-    findings += _documents(folder, dataset, lock)
-    findings += _locked(folder, dataset, lock)
+    with _lock(folder, findings) as lock:
+        findings += _tables(folder, dataset, rows, lock)
+        findings += _locked(folder, dataset, lock)
+        findings += _attributed(folder, lock)
+    findings += _card(folder, dataset)
     clips, frames = sum(r.clips for r in results), sum(r.frames for r in results)
     return Report(tuple(sorted(set(findings))), len(dataset.files), len(tasks), clips, frames)
 
@@ -232,43 +238,33 @@ def _names(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("dataset", path, "", "not in the list of shards")
 
 
-def _rows(folder: Path, findings: list[Finding]) -> list[Row]:
+def _index(folder: Path, findings: list[Finding]) -> tuple[Iterable[Row], dict[str, range]]:
+    """The index, if all of it can be read, and between which of its rows those of each shard are."""
+    spans: dict[str, range] = {}
     try:
-        return list(read_index(folder / INDEX))
+        for number, row in enumerate(read_index(folder / INDEX)):
+            spans[row.shard] = range(spans.get(row.shard, range(number, 0)).start, number + 1)
     except (OSError, ValueError) as why:
         findings.append(Finding("index", INDEX, "", str(why)))
-        return []
+        return (), {}
+    return Index(folder / INDEX), spans
 
 
-def _lock(folder: Path, findings: list[Finding]) -> dict[str, LockRow]:
-    try:
-        rows = list(read_lock(folder / LOCK))
-    except (OSError, ValueError) as why:
-        findings.append(Finding("lock", LOCK, "", str(why)))
-        return {}
-    ids = [row.source.id for row in rows]
-    if ids != sorted(set(ids)):
-        findings.append(Finding("lock", LOCK, "", "sources come twice or not by id"))
-    return {row.source.id: row for row in rows}
+@contextlib.contextmanager
+def _lock(folder: Path, findings: list[Finding]) -> Iterator[Lock]:
+    """The lock; an empty one where it cannot be read."""
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = Lock(stack.enter_context((folder / LOCK).open("rb")), LOCK)
+        except (OSError, ValueError) as why:
+            findings.append(Finding("lock", LOCK, "", str(why)))
+            lock = Lock(io.BytesIO(), LOCK)
+        if not lock.in_order:
+            findings.append(Finding("lock", LOCK, "", "sources come twice or not by id"))
+        yield lock
 
 
-def _locked(folder: Path, dataset: Dataset, lock: Mapping[str, LockRow]) -> Iterator[Finding]:
-    """What the lock says of the footage, and whether any of it is excluded."""
-    if lock and footage_of(lock.values()) != dataset.footage:
-        yield Finding("lock", LOCK, "", f"footage {footage_of(lock.values())}, {dataset.footage} in {DATASET}")
-    if EXCLUSIONS not in {file.path for file in dataset.files}:
-        return
-    try:
-        exclusions = parse_exclusions((folder / EXCLUSIONS).read_bytes(), EXCLUSIONS)
-    except (OSError, ExclusionsError) as why:
-        yield Finding("exclusions", EXCLUSIONS, "", str(why))
-        return
-    for row in lock.values():
-        if exclusions.excludes(row.source):
-            yield Finding("exclusions", LOCK, "", f"{row.source.id} is excluded")
-
-
-def _tables(folder: Path, dataset: Dataset, rows: Sequence[Row], lock: Mapping[str, LockRow]) -> Iterator[Finding]:
+def _tables(folder: Path, dataset: Dataset, rows: Iterable[Row], lock: Lock) -> Iterator[Finding]:
     """Rows against the rules, the lock, the thresholds and the counts of `dataset.json`."""
     try:
         levels = read_levels(folder / LEVELS)
@@ -277,61 +273,99 @@ def _tables(folder: Path, dataset: Dataset, rows: Sequence[Row], lock: Mapping[s
         return
     for rule, key, detail in index_rules(rows):
         yield Finding(rule, INDEX, key, detail)
-    clips: dict[str, int] = defaultdict(int)
+    cells, shards, unknown = Cells(), Counter[str](), set[str]()
+    clips = array("Q", bytes(8 * len(lock)))
     for row in rows:
-        clips[row.info.source] += 1
-        if row.info.source not in lock:
+        cells.add(row)
+        shards[row.shard] += 1
+        try:
+            number, locked = lock.find(row.info.source)
+        except KeyError:
+            unknown.add(row.info.source)
             yield Finding("lock", LOCK, row.info.key, f"no row for source {row.info.source!r}")
             continue
-        for rule, detail in row_rules(row, lock[row.info.source], dataset, levels):
+        clips[number] += 1
+        for rule, detail in row_rules(row, locked, dataset, levels):
             yield Finding(rule, INDEX, row.info.key, detail)
-    for name, locked in lock.items():
-        if locked.chosen != clips.get(name, 0):
-            yield Finding("count", LOCK, "", f"{name}: {locked.chosen} clips, {clips.get(name, 0)} in the index")
-    yield from _counts(dataset, rows, clips)
+    for locked, count in zip(lock, clips, strict=True):
+        if locked.chosen != count:
+            yield Finding("count", LOCK, "", f"{locked.source.id}: {locked.chosen} clips, {count} in the index")
+    yield from _counts(dataset, cells, shards, len(unknown) + sum(count > 0 for count in clips))
 
 
-def _counts(dataset: Dataset, rows: Sequence[Row], clips: Mapping[str, int]) -> Iterator[Finding]:
-    if (dataset.clips, dataset.sources) != (len(rows), len(clips)):
+def _counts(dataset: Dataset, cells: Cells, shards: Mapping[str, int], sources: int) -> Iterator[Finding]:
+    """What `dataset.json` counts, given the clips of each shard in the index and how many sources they have."""
+    clips = sum(shards.values())
+    if (dataset.clips, dataset.sources) != (clips, sources):
         said = f"{dataset.clips} clips of {dataset.sources} sources"
-        yield Finding("count", DATASET, "", f"{said}, {len(rows)} of {len(clips)} in the index")
+        yield Finding("count", DATASET, "", f"{said}, {clips} of {sources} in the index")
     sizes = {shard.path: shard.size for shard in dataset.shards}
-    if dataset.cells != cells_of(rows, sizes):
-        odd = sorted({(c.level, c.split) for c in set(dataset.cells) ^ set(cells_of(rows, sizes))})
+    counted = cells.counted(sizes)
+    if dataset.cells != counted:
+        odd = sorted({(c.level, c.split) for c in set(dataset.cells) ^ set(counted)})
         yield Finding("count", DATASET, "", f"cells are not those of the index: {odd or 'their order'}")
-    in_index: dict[str, int] = defaultdict(int)
-    for row in rows:
-        in_index[row.shard] += 1
     for shard in dataset.shards:
-        if shard.clips != in_index[shard.path]:
-            yield Finding("count", shard.path, "", f"{shard.clips} clips listed, {in_index[shard.path]} in the index")
-    for path in sorted(in_index.keys() - sizes.keys()):
+        if shard.clips != shards.get(shard.path, 0):
+            found = f"{shard.clips} clips listed, {shards.get(shard.path, 0)} in the index"
+            yield Finding("count", shard.path, "", found)
+    for path in sorted(shards.keys() - sizes.keys()):
         yield Finding("place", INDEX, "", f"rows name a shard {path!r} that is not listed")
 
 
-def _documents(folder: Path, dataset: Dataset, lock: Mapping[str, LockRow]) -> Iterator[Finding]:
-    """What README.md pins for loaders, and whom ATTRIBUTION.md names."""
+def _locked(folder: Path, dataset: Dataset, lock: Lock) -> Iterator[Finding]:
+    """What the lock says of the footage, and whether any of it is excluded."""
+    if len(lock) and (footage := footage_of(lock)) != dataset.footage:
+        yield Finding("lock", LOCK, "", f"footage {footage}, {dataset.footage} in {DATASET}")
+    if EXCLUSIONS not in {file.path for file in dataset.files}:
+        return
+    try:
+        exclusions = parse_exclusions((folder / EXCLUSIONS).read_bytes(), EXCLUSIONS)
+    except (OSError, ExclusionsError) as why:
+        yield Finding("exclusions", EXCLUSIONS, "", str(why))
+        return
+    for row in lock:
+        if exclusions.excludes(row.source):
+            yield Finding("exclusions", LOCK, "", f"{row.source.id} is excluded")
+
+
+class _Chosen(dict[str, int]):
+    """How many clips the lock says a source has, looked up there."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    def __missing__(self, source: str) -> int:
+        return self.lock.find(source)[1].chosen
+
+
+def _attributed(folder: Path, lock: Lock) -> Iterator[Finding]:
+    """Whom ATTRIBUTION.md names."""
+    used = (row.source for row in lock if row.chosen)
+    parts = (part.encode("utf-8", "surrogatepass") for part in attribution_parts(used, _Chosen(lock)))
+    try:
+        with (folder / ATTRIBUTION).open("rb") as file:
+            if not all(file.read(len(part)) == part for part in parts) or file.read(1):
+                yield Finding(
+                    "attribution", ATTRIBUTION, "", "is not what the lock's titles, channels and licences give"
+                )
+    except OSError as why:
+        yield Finding("attribution", ATTRIBUTION, "", str(why))
+
+
+def _card(folder: Path, dataset: Dataset) -> Iterator[Finding]:
+    """What README.md pins for loaders."""
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
         front = yaml.load(text.split("\n---\n")[0].removeprefix("---\n"), LOADER)  # noqa: S506
         found = {name: front.get(name) for name in ("configs", "dataset_info")}
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as why:
         yield Finding("card", CARD, "", f"no YAML front matter: {why}")
-    else:
-        wanted = front_matter(dataset)
-        for name, value in found.items():
-            if value != wanted[name]:
-                yield Finding(
-                    "card", CARD, "", f"{name} are not those of the shards: {_first_odd(value, wanted[name])}"
-                )
-    used = [row.source for row in lock.values() if row.chosen]
-    try:
-        named = (folder / ATTRIBUTION).read_text(encoding="utf-8")
-    except (OSError, ValueError) as why:
-        yield Finding("attribution", ATTRIBUTION, "", str(why))
         return
-    if named != attribution(used, {name: row.chosen for name, row in lock.items()}):
-        yield Finding("attribution", ATTRIBUTION, "", "is not what the lock's titles, channels and licences give")
+    wanted = front_matter(dataset)
+    for name, value in found.items():
+        if value != wanted[name]:
+            odd = _first_odd(value, wanted[name])
+            yield Finding("card", CARD, "", f"{name} are not those of the shards: {odd}")
 
 
 def _first_odd(found: Any, wanted: Any) -> str:
@@ -342,12 +376,16 @@ def _first_odd(found: Any, wanted: Any) -> str:
     return f"missing or different {missing}, unexpected {unknown}" if missing or unknown else "their order"
 
 
-def _tasks(folder: Path, place: str, dataset: Dataset, rows: Sequence[Row]) -> list[ShardTask]:
-    by_shard: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_shard[row.shard].append(row)
+def _tasks(folder: Path, place: str, dataset: Dataset, spans: Mapping[str, range]) -> list[ShardTask]:
     return [
-        ShardTask(f"{place}/{shard.path}", shard, dataset.side, dataset.frames, tuple(by_shard[shard.path]))
+        ShardTask(
+            place=f"{place}/{shard.path}",
+            shard=shard,
+            index=folder / INDEX,
+            span=spans.get(shard.path, range(0)),
+            side=dataset.side,
+            frames=dataset.frames,
+        )
         for shard in dataset.shards
         if PATH.fullmatch(shard.path) and (folder / shard.path).is_file() and not (folder / shard.path).is_symlink()
     ]
@@ -387,7 +425,7 @@ def _check_shard(task: ShardTask) -> ShardResult:
     """Read one shard once: its hash, its format, each clip against its row, each video decoded."""
     path, clips, frames = task.shard.path, 0, 0
     findings: list[Finding] = []
-    rows = {row.info.key: row for row in task.rows}
+    rows = {row.info.key: row for row in read_index(task.index, task.span) if row.shard == path} if task.span else {}
     with streamed(task.place) as file:
         hashed = _Hashed(file)
         try:

@@ -20,7 +20,7 @@ from mlst.lint import HUB, RULES, Limits, _pattern, lint, lint_files, unplayable
 from mlst.shards import Sample, open_shard, write_shard
 from mlst.verify import Finding, verify
 from tests import tiny
-from tests.mlst.test_verify import change, first_shard, reseal, shard, write
+from tests.mlst.test_verify import change, first_shard, reseal, row, shard, write
 
 
 @pytest.fixture
@@ -304,6 +304,24 @@ def test_trap_is_found(folder: Path, trap: Callable[[Path], None], rule: str) ->
     trap(folder)
     found = {finding.rule for finding in hub(folder)}
     assert rule in found, f"found only {found}"
+
+
+@pytest.mark.parametrize(
+    "values", [{"shard": "/dev/zero", "size": 1 << 60}, {"offset": -5}, {"size": 1 << 60}, {"fingerprint": "zz"}]
+)
+def test_rows_that_lie(folder: Path, values: dict[str, Any]) -> None:
+    """Nothing but clips is read; what is wrong is for `verify` to say."""
+    row(folder, **values)
+    assert lint(folder) == ()
+    assert verify(folder, 0).findings
+
+
+def test_what_is_missing_is_passed_over(folder: Path) -> None:
+    stale_croissant(folder)
+    for name in (CROISSANT, INDEX):
+        (folder / name).unlink()
+    assert lint(folder) == ()
+    assert {finding.path for finding in hub(folder) if finding.rule == "missing"} == {CROISSANT, INDEX}
 
 
 # -- The Hub's limits

@@ -41,7 +41,7 @@ from mlst.exclusions import Exclusions
 from mlst.flags import flag
 from mlst.records import canonical_json
 from mlst.shards import Sample, open_shard, write_shard
-from mlst.verify import RULES, _in_processes, _tasks, verify
+from mlst.verify import RULES, _in_processes, _index, _tasks, verify
 from tests import tiny
 
 
@@ -123,6 +123,12 @@ def shard(folder: Path, edit: Callable[[list[Sample]], list[Sample]]) -> None:
     places = {m.key: {"offset": m.offset, "size": m.size, "sha256": m.sha256} for m in written.members}
     name = path.relative_to(folder).as_posix()
     rows(folder, lambda r: [replace(x, **places.get(x.info.key, {})) if x.shard == name else x for x in r])
+
+
+def not_a_number(content: list[Row]) -> list[Row]:
+    first = content[0]
+    statistics = replace(first.info.statistics, si=float("nan"))
+    return [replace(first, info=replace(first.info, statistics=statistics)), *content[1:]]
 
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -343,6 +349,9 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "owner": (lambda f: members(f, uname="me"), {"shard", "count", "place"}),
     "key twice in a shard": (lambda f: retar(f, lambda ms: [*ms[:2], *ms]), {"shard", "count", "place"}),
     "key twice across shards": (copy_into_next, {"count", "place"}),
+    "index by key": (lambda f: rows(f, lambda rs: sorted(rs, key=lambda r: r.info.key)), {"order", "count"}),
+    "NaN in the index": (lambda f: rows(f, not_a_number), {"index", "count", "place"}),
+    "no fingerprint": (lambda f: row(f, fingerprint="zz"), {"index"}),
     # json
     "null": (lambda f: edit_json(f, lambda j: j.update(title=None)), {"schema"}),
     "int for float": (lambda f: edit_json(f, lambda j: j["statistics"].update(si=50)), {"schema"}),
@@ -466,7 +475,8 @@ class Deadly(str):
 
 def test_a_shard_that_kills_its_process_is_a_finding(folder: Path) -> None:
     dataset = read_json(folder / DATASET)
-    tasks = _tasks(folder, str(folder), dataset, list(read_index(folder / INDEX)))[:3]
+    _, spans = _index(folder, [])
+    tasks = _tasks(folder, str(folder), dataset, spans)[:3]
     tasks[1] = replace(tasks[1], place=Deadly(tasks[1].place))
     before, dead, after = _in_processes(tasks, 1)
     assert [(f.rule, f.path) for f in dead.findings] == [("decode", tasks[1].shard.path)]
