@@ -311,7 +311,7 @@ def _print_built(built: Built, out: str, changed: bool, seen: Report | None, sec
         left = ", ".join(f"{count} {reason}" for reason, count in built.selection.reasons().items())
         if left:
             results.print(f"Candidates left out: {left}")
-    if seen and not as_json:
+    if seen:
         _print_findings(seen)
     if failed:
         console.print(f"[yellow]{failed} items failed; the same command tries them again (see `mlst status`)[/]")

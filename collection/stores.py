@@ -8,7 +8,6 @@ Addresses and credentials are those of each machine's own environment; none trav
 
 import contextlib
 import fcntl
-import getpass
 import json
 import os
 import shutil
@@ -268,7 +267,10 @@ def looked_at(place: str) -> Iterator[Workspace]:
 
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
-    """A new folder below `parent`, removed afterwards; those whose owners were killed are removed before."""
+    """A new folder below `parent`, removed afterwards; those whose owners were killed are removed before.
+
+    An owner holds a lock that the kernel takes back with its process, so that no process can be mistaken for another.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         with (parent / ".lock").open("a") as gate:
@@ -277,7 +279,8 @@ def scratch(parent: Path) -> Iterator[Path]:
                 with left.open("a") as owner, contextlib.suppress(BlockingIOError):
                     fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(left.with_suffix(""), ignore_errors=True)
-                    left.unlink(missing_ok=True)
+                    if not left.with_suffix("").exists():
+                        left.unlink(missing_ok=True)
             folder = Path(tempfile.mkdtemp(dir=parent))
             owner = stack.enter_context(folder.with_suffix(".lock").open("w"))
             fcntl.flock(owner, fcntl.LOCK_EX)
@@ -291,10 +294,18 @@ def scratch(parent: Path) -> Iterator[Path]:
 def machine_folder(url: str) -> Path:
     """What this machine keeps for a store: downloads under way, the request budget, caches. Deleting it costs nothing
     while no build runs. It is below TMPDIR, which needs room for the videos that are worked on."""
-    folder = Path(tempfile.gettempdir()) / f"mlst-{getpass.getuser()}" / digest(url.rstrip("/"))[:16]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.parent.stat().st_uid != os.getuid():
-        raise StoreError(f"{folder.parent} belongs to somebody else; set TMPDIR to a folder of your own")
+    folder = user_folder() / digest(url.rstrip("/"))[:16]
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def user_folder() -> Path:
+    """What this user's builds share on this machine, below TMPDIR. Raises `StoreError` where it is not his own."""
+    folder = Path(tempfile.gettempdir()) / f"mlst-{os.getuid()}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StoreError(f"{folder} is no folder of yours; set TMPDIR to one where nobody else can write")
     return folder
 
 

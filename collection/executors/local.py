@@ -7,7 +7,6 @@ crash breaks every pending item. Starting a process from the preloaded server ta
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -25,12 +24,17 @@ from typing import Any
 from collection.executors.sandbox import LONGEST, confine, epitaph, received
 from collection.executors.staging import staged
 from collection.stage import FAILED, Outcome, Stage, attempt
+from collection.stores import scratch, user_folder
 from collection.workspace import Workspace
 from mlst.records import canonical_json
 
 PRELOAD = ["collection.pipeline"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Items run side by side; threads inside them would wait for one another."""
+END = b"\n"
+"""Ends a worker's message, which is a line of JSON."""
+PIECE = 1 << 20
+"""Bytes of a message that are read at a time."""
 GRACE = 5.0
 """Seconds a worker has to exit after it has sent its outcome."""
 
@@ -66,14 +70,12 @@ def ready() -> None:
 
 def confined(stage: Stage, item: Any, work: Workspace, halt: Sequence[Connection] = ()) -> Outcome:
     """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
-    job = _start(stage, item, work)
-    try:
-        over = wait([job.pipe, job.process.sentinel, *halt], stage.needs.seconds)
-        if any(end in over for end in halt):
-            raise InterruptedError(job.key)
-        return _collect(job, stage)
-    finally:
-        _kill(job)
+    with scratch(user_folder() / "workers") as folder:
+        job = _start(stage, item, work, folder)
+        try:
+            return _ended(job, stage, _message(job, halt))
+        finally:
+            _kill(job)
 
 
 @contextlib.contextmanager
@@ -98,31 +100,46 @@ class _Job:
     process: Any
     pipe: Connection
     deadline: float
-    scratch: str
-    """Folder for the worker's temporary files; removed with the worker."""
 
 
 _PROCESSES = threading.Lock()
 """Starting a process looks after all others, and two threads must not read how one of them ended."""
 
 
-def _start(stage: Stage, item: Any, work: Workspace) -> _Job:
+def _start(stage: Stage, item: Any, work: Workspace, folder: Path) -> _Job:
+    """`folder` is for the worker's temporary files."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
-    scratch = tempfile.mkdtemp(prefix="mlst-")
-    process = context.Process(target=_worker, args=(stage, item, work, theirs, scratch))
+    process = context.Process(target=_worker, args=(stage, item, work, theirs, folder))
     with theirs, _PROCESSES:
         process.start()
-    return _Job(stage.key(item), process, ours, time.monotonic() + stage.needs.seconds, scratch)
+    return _Job(stage.key(item), process, ours, time.monotonic() + stage.needs.seconds)
 
 
-def _collect(job: _Job, stage: Stage) -> Outcome:
+def _message(job: _Job, halt: Sequence[Connection]) -> bytes:
+    """The line that a worker sends, or as much of it as comes before its end or deadline.
+
+    It is read as it comes: a worker that was taken over may stop anywhere, or leave the pipe to a child.
+    """
+    line = bytearray()
+    while line[-1:] != END and len(line) <= LONGEST and (left := job.deadline - time.monotonic()) > 0:
+        over = wait([job.pipe, job.process.sentinel, *halt], left)
+        if any(end in over for end in halt):
+            raise InterruptedError(job.key)
+        part = b""
+        with contextlib.suppress(OSError):
+            part = os.read(job.pipe.fileno(), PIECE) if job.pipe in over else b""
+        if not part:
+            break
+        line += part
+    return bytes(line)
+
+
+def _ended(job: _Job, stage: Stage, line: bytes) -> Outcome:
     """The outcome a worker sent, or the one that its end amounts to."""
-    with contextlib.suppress(EOFError, OSError):
-        if job.pipe.poll():
-            outcome = received(job.pipe.recv_bytes(LONGEST), stage.output, job.key)
-            wait([job.process.sentinel], GRACE)
-            return outcome
+    if line[-1:] == END:
+        wait([job.process.sentinel], GRACE)
+        return received(line, stage.output, job.key)
     if time.monotonic() >= job.deadline:
         return Outcome(job.key, FAILED, "timeout", f"no outcome within {stage.needs.seconds:g} s", ())
     wait([job.process.sentinel], GRACE)
@@ -139,16 +156,17 @@ def _kill(job: _Job) -> None:
         job.process.kill()
         job.process.join()
     job.pipe.close()
-    shutil.rmtree(job.scratch, ignore_errors=True)
 
 
-def _worker(stage: Stage, item: Any, work: Workspace, pipe: Connection, scratch: str) -> None:
+def _worker(stage: Stage, item: Any, work: Workspace, pipe: Connection, folder: Path) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    tempfile.tempdir = scratch
-    confine(stage.needs, [work.root, Path(scratch)])
+    tempfile.tempdir = str(folder)
+    confine(stage.needs, [work.root, folder])
     threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
-    pipe.send_bytes(canonical_json(attempt(stage, item, work)).encode())
+    line = canonical_json(attempt(stage, item, work)).encode() + END
+    with open(pipe.fileno(), "wb", closefd=False) as file:
+        file.write(line)
 
 
 def _die_with_driver(pipe: Connection) -> None:

@@ -4,8 +4,8 @@ Every worker has limits of the kernel: CPU time, no core dumps, and address spac
 whose stage needs no network, such as the one that decodes a stranger's video, loses in addition, for good and with all
 threads and children it may start,
 
-* the network, other programs and the kernel's riskier doors: a seccomp filter answers the system calls in `DENIED`
-  with EACCES (Linux on x86-64 and aarch64);
+* the network, other programs, a way out of its process group, with which it is killed, and the kernel's riskier
+  doors: a seccomp filter answers the system calls in `DENIED` with EACCES (Linux on x86-64 and aarch64);
 * writing outside the folders it is given: Landlock (Linux 5.13 and later; from 6.12 on also signals to others);
 * files above `FILE_BYTES`, and more than `OPEN_FILES` open ones.
 
@@ -48,6 +48,8 @@ DENIED = {
     "accept4": (288, 242),
     "execve": (59, 221),
     "execveat": (322, 281),
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -172,7 +174,9 @@ def epitaph(code: int | None, needs: Needs, key: str) -> Outcome:
     """The outcome of a worker that ended with exit code `code` (minus a signal's number) and sent none."""
     if code == -signal.SIGXCPU:
         return Outcome(key, FAILED, "cpu_time", f"more than {needs.seconds:g} s of CPU time", ())
-    if code is not None and code < 0:
+    if code is None:
+        return Outcome(key, FAILED, "crashed", "worker sent no outcome and did not end", ())
+    if code < 0:
         return Outcome(key, FAILED, "crashed", f"worker killed by {_signal(-code)}", ())
     return Outcome(key, FAILED, "crashed", f"worker ended with status {code} and no outcome", ())
 

@@ -48,10 +48,10 @@ def in_a_thread() -> object:
     return found[0]
 
 
-def in_a_child() -> object:
+def in_a_child(action: Callable[[], object]) -> object:
     reading, writing = os.pipe()
     if not (child := os.fork()):
-        os.write(writing, str(tried(connect)).encode())
+        os.write(writing, str(tried(action)).encode())
         os._exit(0)
     os.waitpid(child, 0)
     return os.read(reading, 1000).decode()
@@ -85,7 +85,9 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "unix": lambda: socket.socket(socket.AF_UNIX),
     "name": lambda: socket.getaddrinfo("mlst.example", 80),
     "thread": in_a_thread,
-    "child": in_a_child,
+    "child": lambda: in_a_child(connect),
+    "session": lambda: in_a_child(os.setsid),
+    "group": lambda: in_a_child(lambda: os.setpgid(0, 0)),
     "exec": lambda: subprocess.run(["true"], check=True).returncode,
     "uring": uring,
     "numbers": numbers,
@@ -161,7 +163,7 @@ def said(outcome: Outcome) -> Any:
 def test_a_worker_without_network_has_none(tmp_path: Path) -> None:
     items = [name for name in ACTIONS if name != "signal"]
     found = inside(Inside(""), items, tmp_path / "work")
-    for name in ("connect", "datagram", "unix", "thread", "child", "exec"):
+    for name in ("connect", "datagram", "unix", "thread", "child", "session", "group", "exec"):
         assert said(found[name]).startswith("PermissionError"), name
     assert said(found["name"]).startswith("gaierror")
     assert said(found["uring"]) == [-1, 13]
