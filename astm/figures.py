@@ -96,8 +96,9 @@ def draw(folder: Path, results: Sequence[Evaluation], examples: Sequence[Sequenc
 def _strips(path: Path, rows: Mapping[str, tuple[NDArray[np.uint8], int]], title: str, colours: str) -> None:
     """Rows of frames (T, C, H, W), each with the number of its first frame."""
     columns = max(min(len(frames), SHOWN) for frames, _ in rows.values())
-    figure, axes = plt.subplots(len(rows), 1, figsize=(1.4 + 0.9 * columns, 1.15 * len(rows) + 0.4), squeeze=False)
-    figure.suptitle(title, fontsize=9)
+    width, height = 1.4 + 0.9 * columns, 1.15 * len(rows) + 0.4  # inches
+    figure, axes = plt.subplots(len(rows), 1, figsize=(width, height), squeeze=False)
+    figure.suptitle(title, y=1 - 0.15 / height, va="center", fontsize=9)
     for axis, (label, (frames, number)) in zip(axes[:, 0], rows.items(), strict=True):
         chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), SHOWN)).round().astype(int))
         axis.imshow(_row(frames[chosen], columns), cmap=colours, vmin=0, vmax=255, interpolation="nearest")
@@ -109,9 +110,7 @@ def _strips(path: Path, rows: Mapping[str, tuple[NDArray[np.uint8], int]], title
         axis.tick_params(length=0, pad=1)
         for spine in axis.spines.values():
             spine.set_visible(False)
-    figure.subplots_adjust(
-        left=1.3 / (1.4 + 0.9 * columns), right=0.99, bottom=0.04, top=1 - 0.4 / (1.15 * len(rows) + 0.4)
-    )
+    figure.subplots_adjust(left=1.3 / width, right=0.99, bottom=0.2 / height, top=1 - 0.3 / height, hspace=0.2)
     _save(path, figure)
 
 

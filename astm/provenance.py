@@ -25,6 +25,21 @@ NO_PAPER = Paper("", "", "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """The size of a method in OpenSTL's table of Moving MNIST (https://github.com/chengtan9907/OpenSTL)."""
+
+    parameters: float
+    """Millions; 0 where the method is not in the table."""
+    macs: float
+    """Thousand millions for one sequence; the table calls them FLOPs."""
+    remark: str
+    """What the table counts that the default settings here do not have; "" where they are the same."""
+
+
+NO_COUNTS = Counts(0.0, 0.0, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """The training that made a model's weights."""
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
-from astm.provenance import Paper
+from astm.provenance import Counts, Paper
 
 
 class ConvLSTMSettings(RecurrentSettings):
@@ -69,6 +69,7 @@ class ConvLSTM(Recurrent):
         year="2015",
         url="https://arxiv.org/abs/1506.04214",
     )
+    published = Counts(15.0, 56.8, "with two convolutions more per layer, never used")
 
     settings: ConvLSTMSettings
 

@@ -45,7 +45,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, OddSide, State, recomputed
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
-from astm.provenance import Paper
+from astm.provenance import Counts, Paper
 
 CLIP = 3
 """Frames of a clip."""
@@ -250,6 +250,7 @@ class CrevNet(Predictor):
         year="2020",
         url="https://openreview.net/forum?id=B1eY_pVYvB",
     )
+    published = Counts(5.0, 270.7, "ST-LSTM cells (5.0 M here); its GMAC very probably of 16 sequences")
 
     settings: CrevNetSettings
 

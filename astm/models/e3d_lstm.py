@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, Recurrent, RecurrentSettings, State
 from astm.predictor import model
-from astm.provenance import Paper
+from astm.provenance import Counts, Paper
 
 
 class E3DLSTMSettings(RecurrentSettings):
@@ -113,6 +113,7 @@ class E3DLSTM(Recurrent):
         year="2019",
         url="https://openreview.net/forum?id=B1lKS2AqtX",
     )
+    published = Counts(51.0, 298.9, "4 x 128 (50.8 M here)")
 
     settings: E3DLSTMSettings
 

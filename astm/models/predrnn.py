@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
-from astm.provenance import Paper
+from astm.provenance import Counts, Paper
 
 
 class PredRNNSettings(RecurrentSettings):
@@ -77,6 +77,7 @@ class PredRNN(Recurrent):
         year="2017",
         url="https://papers.nips.cc/paper/6689",
     )
+    published = Counts(23.8, 116.0, "")
 
     settings: PredRNNSettings
 

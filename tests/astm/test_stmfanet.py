@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional
 
 from astm import create
-from astm.models.stmfanet import Decoder, STMFANetSettings, gradient_difference, haar, haar_in_time
+from astm.models.stmfanet import ConvLSTMCell, Decoder, STMFANetSettings, gradient_difference, haar, haar_in_time
+from tests.astm import reference
 
 TINY = {"scales": 2, "growth": 4, "block": 2, "hidden": 16}
 
@@ -66,6 +67,40 @@ def test_the_temporal_module_sees_the_last_frames_the_first_one_repeated():
         torch.testing.assert_close(window, frames[:, t : t + 8], rtol=0, atol=1e-12)
 
 
+def test_the_encoder_adds_the_features_of_the_sub_bands_of_each_scale():
+    encoder, seen = tiny().encoder, {}
+    for name, module in encoder.named_modules():
+        module.register_forward_hook(lambda module, given, result, name=name: seen.update({name: (given[0], result)}))
+    x = torch.randn(2, 1, 16, 24).double()
+    with torch.no_grad():
+        encoder(x)
+        LL, y = x, seen["stem"][1]
+        for scale in range(2):
+            before = y
+            for layer in range(2):
+                assert torch.equal(seen[f"blocks.{scale}.layers.{layer}"][0], y)
+                y = torch.cat([y, seen[f"blocks.{scale}.layers.{layer}"][1]], dim=1)
+            assert y.shape[1] == before.shape[1] + 2 * 4
+            assert torch.equal(seen[f"transitions.{scale}"][0], y)
+            bands = LL.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (B, C, h, dy, w, dx)
+            LL = bands.sum(dim=(3, 5)) / 2
+            torch.testing.assert_close(seen[f"wavelets.encoders.{scale}"][0][:, :1], LL, rtol=0, atol=1e-12)
+            y = seen[f"transitions.{scale}"][1] + seen[f"wavelets.encoders.{scale}"][1]
+        assert torch.equal(seen["out"][0], y)
+
+
+def test_the_cell_is_a_convlstm():
+    cell = ConvLSTMCell(3).double()
+    X, H, C = torch.randn(3, 3, 4, 5).double()
+    with torch.no_grad():
+        ours = [tensor[0].numpy() for tensor in cell(X[None], H[None], C[None])]
+    gates = reference.conv(np.concatenate([X, H]), cell.W.weight.detach().numpy(), cell.W.bias.detach().numpy())
+    i, j, f, o = np.split(gates, 4)
+    C = reference.sigmoid(f + 1) * C.numpy() + reference.sigmoid(i) * np.tanh(j)
+    np.testing.assert_allclose(ours[1], C, atol=1e-12)
+    np.testing.assert_allclose(ours[0], reference.sigmoid(o) * np.tanh(C), atol=1e-12)
+
+
 @pytest.mark.parametrize("scales", [2, 3])
 def test_the_decoder_is_unpooling_by_zeros_and_transposed_convolutions(scales):
     decoder, H = Decoder(STMFANetSettings(scales=scales, hidden=16, channels=3)).double(), torch.randn(1, 16, 2, 3)
@@ -85,6 +120,24 @@ def test_the_decoder_is_unpooling_by_zeros_and_transposed_convolutions(scales):
             y = functional.conv_transpose2d(y, weight, layer.bias, padding=1)
             y = torch.tanh(y) if layer is layers[-1] else torch.relu(y)
         torch.testing.assert_close(decoder(H), y, rtol=0, atol=1e-12)
+
+
+def test_prediction_starts_from_the_brightness():
+    """An empty state draws it, because no other bias of the decoder is drawn."""
+    decoder = Decoder(STMFANetSettings(hidden=32, brightness=0.05))
+    torch.testing.assert_close((decoder(torch.zeros(1, 32, 2, 2)) + 1) / 2, torch.full((1, 1, 16, 16), 0.05))
+
+
+def test_the_decoder_keeps_the_scale_of_what_it_is_given():
+    """Each layer adds up 9 taps, or 9 / 4 where zeros lie between pixels, of what ReLU left: half of the power."""
+    net = Decoder(STMFANetSettings(hidden=128))
+    x, powers = torch.randn(2, 128, 8, 8, generator=torch.Generator().manual_seed(0)), []
+    with torch.no_grad():
+        for layer in list(net)[:-1]:
+            x = layer(x)
+            if not isinstance(layer, torch.nn.ReLU):
+                powers.append(x.square().mean().item())
+    assert all(0.4 < power < 4 for power in powers)
 
 
 def test_gradient_difference():
