@@ -5,6 +5,7 @@ Random numbers need no saving: those of a step are a function of (seed, step, ra
 
 import json
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def origin(experiment: Experiment, progress: Progress, protocol: str = "", finge
     """What to say of weights that a run made; `protocol` and `fingerprint` of its training split."""
     tree, d = experiment.tree(), experiment.data_settings
     kept = {name: tree[name] for name in ("model", "data", "train")}
-    kept["data"] = {name: _no_folder(value) for name, value in tree["data"].items() if name != "root"}
+    kept["data"] = {name: _no_folder(value) for name, value in tree["data"].items() if name not in d.places}
     return Origin(
         version=__version__,
         data=experiment.data,
@@ -178,11 +179,20 @@ def _no_folder(value: Any) -> Any:
 
 
 def read_experiment(source: str) -> Experiment:
-    """The settings that a run or checkpoint was made with. Raises `CheckpointError` where there are none."""
+    """The settings that a run, checkpoint or saved model was made with, of a saved one without the places of data.
+
+    Raises
+    ------
+    CheckpointError: no such thing, or nothing is known of its training.
+    """
     path = Path(source)
-    if not path.exists() or (path / CONFIG).is_file():
-        raise CheckpointError(f"{source} does not say what it was trained on; name the dataset with --data")
-    return read(find(path)).experiment
+    if path.is_file() or (path.is_dir() and not (path / CONFIG).is_file()):
+        return read(find(path)).experiment
+    recipe = load_predictor(source).origin.recipe
+    try:
+        return parse(tomllib.loads(recipe))
+    except (SettingsError, tomllib.TOMLDecodeError):
+        raise CheckpointError(f"{source} does not say what it was trained on; name the dataset with --data") from None
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

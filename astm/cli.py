@@ -27,8 +27,8 @@ from astm.cost import Stopwatch, cost
 from astm.data import DataError, DataSettings, dataset, open_clips
 from astm.data.video import frame_rate, frames_at, planes, presentation_times, resize, write_video
 from astm.evaluate import Evaluation, EvaluationError, evaluate, markdown, read_results, to_bytes, write_results
-from astm.hub import HubError, address
-from astm.metrics import check_pair, metric
+from astm.hub import HubError, address, check_name
+from astm.metrics import metric
 from astm.predictor import CONFIG, CheckpointError, count_parameters, macs, model
 from astm.settings import Experiment, SettingsError, merge, override, parse, preset, presets, to_toml
 from astm.tables import TableError
@@ -93,7 +93,8 @@ def train_command(
     if not ended.finished:
         say(f"stopped after step {progress.step}, saved in {out}; the same command goes on from there")
         raise typer.Exit(INTERRUPTED)
-    say(f"finished {progress.step} steps in {ended.seconds:.0f} s; best model in {out / PRETRAINED}")
+    said = "all {} steps were done before" if math.isnan(ended.loss) else "finished {} steps in {:.0f} s"
+    say(f"{said.format(progress.step, ended.seconds)}; best model in {out / PRETRAINED}")
 
 
 @app.command("evaluate")
@@ -120,7 +121,7 @@ def evaluate_command(
     """Score models on the same clips: JSON, a Markdown table, filmstrips, error maps, curves, a map by level."""
     with _refusals():
         name, settings = _data_of(sources, data, chosen, more or [])
-        names = metrics.split(",") if metrics else list(metric)
+        names = [name.strip() for name in metrics.split(",")] if metrics else list(metric)
         if unknown := [n for n in names if n not in metric]:
             raise SettingsError(f"unknown metric {', '.join(unknown)}; choices are {', '.join(metric)}")
         clips, where = open_clips(name, settings, split), choose_device(device)
@@ -170,9 +171,7 @@ def predict_command(
         frames = torch.from_numpy(pictures)[None].float().div_(255).to(where)
         with torch.no_grad(), _fits(source):
             predicted = predictor.to(where).eval()(frames[:, :past], horizon)
-        future = frames[:, past:]
-        check_pair(predicted, future)
-        psnr = metric["psnr_frame"](predicted, future)[0].tolist()
+        psnr = metric["psnr_frame"](predicted, frames[:, past:])[0].tolist()
         shown = np.concatenate([pictures[:past], to_bytes(predicted[0])])
         write_video(out, beside(pictures, shown), frame_rate(video))
     if as_json:
@@ -205,6 +204,7 @@ def publish_command(
         exported = Path(source) / PRETRAINED
         predictor = load_predictor(str(exported) if (exported / CONFIG).is_file() else source)
         if dry_run:
+            check_name(repository)
             sys.stdout.write(card(predictor, About(repository, licence, tuple(results or ()), label)))
             return
         if as_json or not console.is_terminal:
@@ -249,12 +249,24 @@ def models_command(
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
         return
-    table = Table(
-        "model", "parameters", "GMAC", f"presets for {data}", title=f"{rows[0]['frames']}, {rows[0]['size']}"
-    )
+    table = Table(title=f"{rows[0]['frames']}, {rows[0]['size']}")
+    for head in ("model", "parameters", "published", "GMAC"):
+        table.add_column(head, justify="left" if head == "model" else "right", no_wrap=True)
+    table.add_column(f"presets for {data}")
     for row in rows:
-        table.add_row(row["model"], f"{row['parameters']:,}", f"{row['macs'] / 1e9:.1f}", row["presets"])
+        published = row["published_parameters"]
+        table.add_row(
+            row["model"],
+            f"{row['parameters']:,}",
+            f"{published:.1f} M{'*' if row['published_remark'] else ''}" if published else "-",
+            f"{row['macs'] / 1e9:.1f}",
+            row["presets"],
+        )
     Console().print(table)
+    say("published: in OpenSTL's table of Moving MNIST, at full size. * Not the default settings here:")
+    for row in rows:
+        if row["published_remark"]:
+            say(f"  {row['model']}: {row['published_remark']}")
 
 
 @app.command("bench")
@@ -306,13 +318,12 @@ def bench(experiment: Experiment, device: torch.device, repeat: int) -> dict[str
     for i in range(repeat + 1):
         if i == 1:  # the first one warms up
             timer = Stopwatch(device)
-        began = timer.now()
-        with torch.autocast(device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
-            loss = predictor.loss(past, future, i, s.seed)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        timer.seconds += timer.now() - began
+        with timer.running():
+            with torch.autocast(device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
+                loss = predictor.loss(past, future, i, s.seed)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
     rate = repeat * s.batch_size / timer.seconds
     return {**row, "training_clips_per_second": rate, "training_peak_bytes": timer.peak_bytes}
 
@@ -323,7 +334,7 @@ def labels(sources: Sequence[str]) -> list[str]:
     for source in sources:
         path = Path(source)
         run = path.parent if path.stem in {"best", "last"} or path.name == PRETRAINED else path
-        short.append(run.name if path.exists() else source)
+        short.append(run.absolute().name if path.exists() else source)
     return [name if short.count(name) == 1 else source for name, source in zip(short, sources, strict=True)]
 
 
@@ -379,15 +390,17 @@ class Bars:
 
 
 class LogFile:
-    """One JSON object per report. A run that goes on drops what was said after the step it goes on from."""
+    """One JSON object per report. A run that goes on drops what was said after the step it goes on from, and a line
+    that a killed run left torn."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def began(self, step: int, steps: int, about: str) -> None:
         """Cut the file back to `step`."""
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
-        files.write(self.path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.is_file() else []
+        kept = (line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step)
+        files.write(self.path, "".join(kept))
 
     def logged(self, report: Logged) -> None:
         """Append."""
@@ -432,11 +445,13 @@ def _experiment(name: str, data: str, chosen: str, assignments: Sequence[str]) -
 
 
 def _data_of(sources: Sequence[str], data: str, chosen: str, assignments: Sequence[str]) -> tuple[str, DataSettings]:
-    """The dataset to evaluate on: a named one, or that of the first model that says what it was trained on."""
+    """The dataset to evaluate on: a named one, or that of the first model that was trained."""
     if data:
         table = {**_data_table(data, chosen), "name": data}
     else:
-        known = next((source for source in sources if Path(source).exists()), sources[0])
+        if chosen:
+            raise SettingsError(f"--preset {chosen} is of a dataset; name it with --data")
+        known = next((source for source in sources if Path(source).exists() or source not in model), sources[0])
         table = read_experiment(known).tree()["data"]
     changes = override(assignments)
     if others := changes.keys() - {"data"}:
@@ -459,12 +474,15 @@ def _data_table(data: str, chosen: str) -> dict[str, Any]:
 
 
 def _model_row(experiment: Experiment) -> dict[str, Any]:
-    predictor, d = experiment.predictor(), experiment.data_settings
+    with torch.device("meta"):
+        predictor, d = experiment.predictor(), experiment.data_settings
     with _fits(experiment.model):
         count = macs(predictor, d.past, d.horizon, (d.size, d.size))
     return {
         "model": experiment.model,
         "parameters": count_parameters(predictor),
+        "published_parameters": predictor.published.parameters,
+        "published_remark": predictor.published.remark,
         "macs": count,
         "frames": f"{d.past} -> {d.horizon}",
         "size": f"{d.channels} x {d.size} x {d.size}",
@@ -493,10 +511,14 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except EXPECTED as why:
-        _refuse(why)
+        _refuse(str(why))
+    except OSError as why:
+        if why.filename is None:
+            raise
+        _refuse(f"{why.filename}: {why.strerror}; give another path")
 
 
-def _refuse(why: Exception) -> NoReturn:
+def _refuse(why: str) -> NoReturn:
     say(f"astm: {why}", "red")
     raise typer.Exit(1) from None
 

@@ -1,6 +1,8 @@
 """What a model costs: numbers that do not depend on the machine, and two that do."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -45,18 +47,29 @@ def saved_bytes(predictor: Predictor, past: Tensor, future: Tensor) -> int:
 
 
 class Stopwatch:
-    """Seconds spent predicting, the device's queue included."""
+    """Seconds that a device worked, its queue included, and the most bytes that it held meanwhile."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.seconds, self.clips = device, 0.0, 0
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        self.peak_bytes = 0
+        """0 on a CPU."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What is done inside counts."""
+        cuda = self.device.type == "cuda"
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        began = self.now()
+        yield
+        self.seconds += self.now() - began
+        if cuda:
+            self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated(self.device))
 
     def predict(self, predictor: Predictor, past: Tensor, horizon: int) -> Tensor:
         """Predict a batch on the clock."""
-        began = self.now()
-        predicted: Tensor = predictor(past, horizon)
-        self.seconds += self.now() - began
+        with self.running():
+            predicted: Tensor = predictor(past, horizon)
         self.clips += len(past)
         return predicted
 
@@ -65,11 +78,6 @@ class Stopwatch:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-    @property
-    def peak_bytes(self) -> int:
-        """Most bytes a CUDA device held since the watch was made; 0 on a CPU."""
-        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
 
 
 def cost(predictor: Predictor, watch: Stopwatch, past: Tensor, future: Tensor) -> Cost:

@@ -166,11 +166,11 @@ def evaluate(
 
     Raises
     ------
-    KeyError: an unknown metric. ValueError: clips that the model cannot take.
+    KeyError: an unknown metric. ValueError: clips that the model cannot take, or predictions that are not finite.
     """
     chosen = {name: metric[name] for name in metrics}
     predictor = predictor.to(device).eval()
-    names = [*metrics, *(name for base in metrics for name in sampled_names(base, samples))]
+    names = [*chosen, *(name for base in chosen for name in sampled_names(base, samples))]
     watch, tally, shelf = Stopwatch(device), Tally(names), _Shelf(keep)
     s = clips.settings
     for batch in ordered_batches(clips, count, batch_size, workers, device):

@@ -25,14 +25,19 @@ class HubError(RuntimeError):
     """The Hub refused or cannot be reached; the message says what would do."""
 
 
-def check(repository: str) -> None:
-    """Raise `HubError` for a name that the Hub would refuse, or where nobody is logged in."""
+def check_name(repository: str) -> None:
+    """Raise `HubError` for a name that the Hub would refuse."""
     try:
         validate_repo_id(repository)
     except HFValidationError as why:
         raise HubError(f"{repository!r} is no name of a repository: {why}") from None
     if repository.count("/") != 1:
         raise HubError(f"{repository!r} is not OWNER/NAME")
+
+
+def check(repository: str) -> None:
+    """Raise `HubError` for a name that the Hub would refuse, or where nobody is logged in."""
+    check_name(repository)
     if not get_token():
         raise HubError("no token: log in with `hf auth login`, or set HF_TOKEN to a token that may write")
 

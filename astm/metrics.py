@@ -99,13 +99,15 @@ def better(name: str, value: float, than: float) -> bool:
 
 
 def check_pair(pred: Tensor, target: Tensor) -> None:
-    """Refuse pictures that do not match or are too small for the windows."""
+    """Refuse pictures that do not match, are too small for the windows, or are predicted as no numbers."""
     if pred.shape != target.shape or pred.ndim != 5:
         raise ValueError(
             f"prediction {tuple(pred.shape)} and target {tuple(target.shape)} must both be (B, T, C, H, W)"
         )
     if min(pred.shape[-2:]) < 11:
         raise ValueError(f"pictures of {pred.shape[-2]} x {pred.shape[-1]} are smaller than the window of 11 x 11")
+    if not pred.isfinite().all():
+        raise ValueError("the prediction has values that are not finite; the model diverged, train it anew")
 
 
 def _clip(pictures: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from astm import bundled
 from astm.files import whole, write
-from astm.provenance import NO_PAPER, UNKNOWN, Origin, Paper
+from astm.provenance import NO_COUNTS, NO_PAPER, UNKNOWN, Counts, Origin, Paper
 from mlst.records import decode, encode
 from mlst.registry import Registry
 
@@ -37,6 +37,10 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def misfit(self, height: int, width: int) -> str:
+        """Why pictures of this size, which the patch tiles, cannot be taken, and what would do; "" if they can."""
+        return ""
+
 
 class Predictor(nn.Module):
     """A model of video prediction.
@@ -49,6 +53,9 @@ class Predictor(nn.Module):
 
     paper: ClassVar[Paper] = NO_PAPER
     """What the model implements, for its card."""
+
+    published: ClassVar[Counts] = NO_COUNTS
+    """What a public table says of the size of the method."""
 
     origin: Origin = UNKNOWN
     """The training that made the weights; saved and loaded with them."""

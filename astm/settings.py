@@ -224,6 +224,8 @@ def _clashes(model_settings: ModelSettings, data: DataSettings) -> list[str]:
         problems.append(f"model.channels = {channels}, but data.channels = {data.channels}; leave out the former")
     if data.size % patch:
         problems.append(f"data.size = {data.size} is not a multiple of model.patch = {patch}; change one of them")
+    elif misfit := model_settings.misfit(data.size, data.size):
+        problems.append(f"model: {misfit}")
     return problems
 
 
@@ -237,5 +239,7 @@ def _explain(kind: type[BaseModel], table: str, error: ErrorDetails) -> str:
 def _decisive(experiment: Experiment) -> dict[str, Any]:
     """Flat settings without those that cannot change the weights."""
     tree = experiment.tree()
-    del tree["run"], tree["data"]["root"]
+    del tree["run"]
+    for place in experiment.data_settings.places:
+        del tree["data"][place]
     return {f"{table}.{name}": value for table, values in tree.items() for name, value in values.items()}

@@ -167,8 +167,8 @@ class _Run:
         return self.settings.validate_on > 0
 
     def _resume(self) -> Progress:
-        path = self.out / LAST
-        if not path.is_file():
+        path = next((path for name in (LAST, BEST) if (path := self.out / name).is_file()), None)
+        if path is None:
             return START
         earlier = checkpoint.read(path)
         if differences := self.experiment.difference(earlier.experiment):
@@ -176,6 +176,8 @@ class _Run:
                 f"{self.out} holds a run with other settings; give another folder, or the same settings:\n"
                 + "\n".join(differences)
             )
+        if path.name == BEST:  # interrupted before the first `save_every`
+            return START
         load_weights(self.predictor, earlier.weights, str(path))
         checkpoint.restore_optimiser(self.optimiser, earlier.optimiser)
         return earlier.progress

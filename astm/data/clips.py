@@ -3,7 +3,8 @@
 Which sample comes when is a pure function of (seed, epoch): workers and ranks only share the work out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -19,6 +20,9 @@ from astm.data.bits import permutation, stream
 from mlst.records import SPLITS
 from mlst.registry import Registry
 
+GRACE = 30
+"""Seconds that a worker goes on after SIGTERM; `torchrun` and SLURM kill everything after as many."""
+
 ALL = "all"
 """The level of clips that have none."""
 
@@ -32,8 +36,11 @@ class DataSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    places: ClassVar[tuple[str, ...]] = ("root",)
+    """Settings that say where pictures lie, not which: they alone may differ between machines."""
+
     root: str = "data"
-    """Folder of the data; the only setting that may differ between machines."""
+    """Folder of the data."""
     past: Annotated[int, Field(ge=1)] = 10
     """Frames a model is shown."""
     horizon: Annotated[int, Field(ge=1)] = 10
@@ -215,10 +222,16 @@ def _load(clips: Clips, rows: Iterator[list[int]], workers: int, device: torch.d
 
 
 def _quiet(worker: int) -> None:
-    """One OpenCV thread in each worker."""
+    """One OpenCV thread in each worker, and no sudden death by a signal to the whole group of processes (Ctrl-C,
+    `torchrun`, SLURM): the trainer finishes its step and ends its workers itself.
+
+    Not ignored for good: a process that ends by an exception sends its workers SIGTERM, and waits for them.
+    """
     import cv2  # noqa: PLC0415, not every dataset needs it
 
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def fitting(folder: Path, wanted: Sequence[str]) -> str:
@@ -237,8 +250,3 @@ def open_clips(name: str, settings: DataSettings, split: str) -> Clips:
     KeyError: no such dataset. DataError: nothing there, or unfit.
     """
     return dataset[name](settings, split)
-
-
-def mapping(settings: DataSettings) -> Mapping[str, object]:
-    """The settings as JSON values, without `root`: what decides the pictures, not where they lie."""
-    return settings.model_dump(mode="json", exclude={"root"})

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -40,6 +40,8 @@ IMAGE = re.compile(r"image[-_](\d+)\.(png|jpe?g)")
 
 class KthSettings(DataSettings):
     """Settings of KTH."""
+
+    places: ClassVar[tuple[str, ...]] = ("root", "cache")
 
     root: str = "data/kth"
     size: Annotated[int, Field(ge=8, le=4096)] = 128

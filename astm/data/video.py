@@ -44,10 +44,10 @@ def frames_of(path: Path, suffix: str, pixels: str) -> Iterator[NDArray[np.uint8
 
 
 def presentation_times(path: Path) -> list[int]:
-    """Pts of every frame, ascending, from the packets: nothing is decoded."""
+    """Pts of every frame, ascending, from the packets: nothing is decoded. What an edit list cuts off is no frame."""
     with _opened(path, path.suffix) as container:
         try:
-            packets = [p.pts for p in container.demux(container.streams.video[0]) if p.size]
+            packets = [p.pts for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard]
         except av.FFmpegError as why:
             raise DataError(f"{path} cannot be read: {why}") from None
     if None in packets:
@@ -70,6 +70,8 @@ def frames_at(path: Path, times: Sequence[int]) -> NDArray[np.uint8]:
                 break
     if len(found) != len(times):
         raise DataError(f"{path}: {len(times) - len(found)} of {len(times)} frames from pts {times[0]} do not decode")
+    if sizes := {f"{frame.shape[1]} x {frame.shape[0]}" for frame in found if frame.shape != found[0].shape}:
+        raise DataError(f"{path} changes its size within a clip, to {', '.join(sorted(sizes))}; encode it anew")
     return np.stack(found)
 
 

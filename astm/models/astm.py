@@ -61,6 +61,15 @@ class ASTMSettings(RecurrentSettings):
     """What stands for the frames before the first one."""
     forget_bias: float = 1.0
 
+    def misfit(self, height: int, width: int) -> str:
+        made_for = tuple(side * self.patch for side in self.grid)
+        if self.norm != "layer" or (height, width) == made_for:
+            return ""
+        return (
+            f"with norm = 'layer' this model is made for {made_for[0]} x {made_for[1]} pixels (grid {self.grid}), "
+            f"got {height} x {width}; norm = 'group' takes any size"
+        )
+
 
 class BasicSettings(ASTMSettings):
     """ASTM without EIFAG."""
@@ -212,12 +221,8 @@ class ASTM(Recurrent):
 
     def check(self, frames: Tensor) -> None:
         super().check(frames)
-        s, (height, width) = self.settings, self.usual_size()
-        if s.norm == "layer" and tuple(frames.shape[3:]) != (height, width):
-            raise ValueError(
-                f"with norm = 'layer' this model is made for {height} x {width} pixels (grid {s.grid}), "
-                f"got {frames.shape[3]} x {frames.shape[4]}; norm = 'group' takes any size"
-            )
+        if misfit := self.settings.misfit(*frames.shape[3:]):
+            raise ValueError(misfit)
 
     @property
     def temporal(self) -> int:

@@ -10,7 +10,7 @@ Letters: MU multiplicative unit, RMB residual multiplicative block, g1, g2, g3 g
 (the LSTM's output), c channels of a unit; blocks are 2c wide.
 
 What is predicted is the mean of the distribution, which is best in squared error (with pixel dependency, each pixel's
-mean given the means before it); `sample` draws from the distribution, and `nats` is its negative log-likelihood.
+mean given the means before it); `samples` draws from the distribution, and `nats` is its negative log-likelihood.
 Training is on true frames throughout.
 
 There is no public code of the authors. Reconstructed, in part after https://github.com/o-tawab/Video-Pixel-Networks:
@@ -26,9 +26,11 @@ Departures from the paper:
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -193,13 +195,14 @@ class VPN(Predictor):
     def forward(self, past: Tensor, horizon: int) -> Tensor:
         return self.roll(past, horizon, self.mean)
 
-    def sample(self, past: Tensor, horizon: int, seed: int) -> Tensor:
-        """Frames drawn from the distribution, each fed back; as `forward` otherwise. Equal seeds give equal frames.
+    def samples(self, past: Tensor, horizon: int, count: int, seeds: Sequence[int]) -> Iterator[Tensor]:
+        """Frames drawn from the distribution, each fed back; see `Predictor.samples`.
 
         With `output = "bernoulli"` they are black and white: the distribution of a pixel is that of a bit.
         """
-        generator = torch.Generator().manual_seed(seed)
-        return self.roll(past, horizon, lambda logits: self.draw(logits, generator))
+        for k in range(count):
+            generators = [np.random.default_rng([seed, k]) for seed in seeds]
+            yield self.roll(past, horizon, partial(self.draw, generators=generators))
 
     def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
         """Mean negative log-likelihood of the future's pixels, in nats per pixel and channel."""
@@ -299,10 +302,11 @@ class VPN(Predictor):
         levels = torch.arange(LEVELS, device=p.device, dtype=p.dtype) / (LEVELS - 1)
         return torch.einsum("bdlhw,l->bdhw", p, levels)
 
-    def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """From the distribution, by uniform numbers of a CPU's generator, so that devices draw alike; as `mean`."""
+    def draw(self, logits: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """From the distribution, by uniform numbers of a generator for each of the B; as `mean`."""
         p = self.probabilities(logits)
-        uniform = torch.rand(len(p), self.settings.depth, *p.shape[-2:], generator=generator).to(p)
+        shape = (self.settings.depth, *p.shape[-2:])
+        uniform = torch.from_numpy(np.stack([one.random(shape, np.float32) for one in generators])).to(p)
         if self.settings.output == "bernoulli":
             return (uniform < p).to(p)
         level = (p.cumsum(2) < uniform[:, :, None]).sum(2).clamp(max=LEVELS - 1)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from astm.cli import INTERRUPTED, app, beside, labels
+from astm.cli import INTERRUPTED, LogFile, app, beside, labels
 from astm.data.video import frames_of
+from astm.train import Validated
 from tests.astm.media import encode, film, mlst_dataset, mnist
 
 TINY = ["model.hidden=[4]", "model.patch=8", "data.size=32", "data.past=3", "data.horizon=2", "train.batch_size=2"]
@@ -49,6 +50,16 @@ def test_train(trained):
         *("log.jsonl", "last.safetensors", "best.safetensors", "experiment.toml", "pretrained")
     }
     assert re.search(r"step 4/6: loss 0\.\d+, [\d.]+ clips/s, 0:00:\d\d left", ran.stderr)
+
+
+def test_training_again_says_that_nothing_was_left_to_do(trained, root):
+    out, ran = trained
+    again = run(
+        *("train", "convlstm", "--out", out, "--device", "cpu", f"data.root={root}", *TINY),
+        *("train.steps=6", "train.validate_on=2", "run.log_every=2"),
+    )
+    assert "finished 6 steps in " in ran.stderr
+    assert f"all 6 steps were done before; best model in {out}/pretrained" in again.stderr
 
 
 def test_print_config():
@@ -94,6 +105,10 @@ def test_evaluate_and_table(trained, root, tmp_path):
     )
     assert ran.exit_code == 0, ran.output
     assert '"mse_sum_best_of_2"' in ran.stdout
+    saved = run(
+        "evaluate", "copy_last", out / "pretrained", "--set", f"data.root={root}", "--out", tmp_path / "s", "--json"
+    )
+    assert [r["fingerprint"] for r in json.loads(saved.stdout)] == [r["fingerprint"] for r in json.loads(ran.stdout)]
     results = json.loads(ran.stdout)
     assert [r["label"] for r in results] == ["small", "copy_last"]
     assert {r["clips"] for r in results} == {5}
@@ -113,7 +128,7 @@ def test_evaluate_and_table(trained, root, tmp_path):
             tmp_path / "b",
         ),
         *("--set", "data.test=generated", "--set", "data.size=32", "--set", "data.horizon=10", "--count", 3),
-        *("--metrics", "psnr_frame,ssim_wang"),
+        *("--metrics", "psnr_frame, ssim_wang,psnr_frame"),
     )
     assert longer.exit_code == 0, longer.output
     assert "| small | " in longer.stdout
@@ -153,6 +168,22 @@ def test_predict(trained, tmp_path):
     assert "has 9 frames; 10 + 30 from frame 0 need 40: lower --horizon" in short.stderr
 
 
+def test_predict_takes_pictures_that_no_window_of_a_metric_fits(tmp_path):
+    video = tmp_path / "in.mp4"
+    video.write_bytes(encode(film(20, 40, 60, 0)))
+    ran = run("predict", "copy_last", video, "--size", 8, "--out", tmp_path / "o.mp4")
+    assert ran.exit_code == 0, ran.output
+
+
+def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
+    log = LogFile(path)
+    log.began(2, 9, "")
+    log.validated(Validated(3, 0.5, True))
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+
 def test_models_and_bench():
     rows = {row["model"]: row for row in json.loads(run("models", "--json").stdout)}
     assert rows["astm"]["parameters"] == 18_086_928
@@ -175,10 +206,12 @@ def test_models_and_bench():
         (("train", "astm", "train.stpes=1"), "train.stpes: unknown setting; choices are seed, steps"),
         (("train", "astm", "data.root=/nowhere"), "/nowhere is no folder; train-images-idx3-ubyte.gz was looked for"),
         (("train", "copy_last", "--preset", ""), "copy_last has no parameters"),
-        (
-            ("evaluate", "/nowhere/best.safetensors"),
-            "does not say what it was trained on; name the dataset with --data",
-        ),
+        (("evaluate", "copy_last"), "copy_last does not say what it was trained on; name the dataset with --data"),
+        (("evaluate", "/nowhere/best.safetensors"), "/nowhere/best.safetensors is neither a folder, nor a bundled"),
+        (("evaluate", "copy_last", "--preset", "tiny"), "--preset tiny is of a dataset; name it with --data"),
+        (("publish", "moving-mnist-small", "name", "--dry-run"), "'name' is not OWNER/NAME"),
+        (("train", "astm", "--out", "/dev/null/run", "data.root={mnist}"), "/dev/null/run: Not a directory; give"),
+        (("bench", "stam", "--preset", "authors", "model.patch=8"), "model: with norm = 'layer' this model is made"),
         (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is no folder, no http(s) address and no Hub id"),
         (("evaluate", "copy_last", "--data", "mlst", "--metrics", "psnr"), "unknown metric psnr; choices are mae_sum"),
         (
@@ -191,9 +224,9 @@ def test_models_and_bench():
         (("models", "--preset", "huge"), "unknown preset 'huge' of moving_mnist"),
     ],
 )
-def test_mistakes_are_messages(arguments, message, tmp_path, monkeypatch):
+def test_mistakes_are_messages(arguments, message, root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ran = run(*arguments)
+    ran = run(*(argument.format(mnist=root) for argument in arguments))
     assert ran.exit_code == 1
     assert message in ran.stderr.replace("\n", " ")
     assert list(tmp_path.iterdir()) == []
@@ -213,12 +246,14 @@ def test_tensorboard_is_an_extra(root):
     assert "pip install 'mlst[train]'" in ran.stderr
 
 
-def test_labels(trained):
+def test_labels(trained, monkeypatch):
     out, _ = trained
     assert labels([str(out), "copy_last"]) == ["small", "copy_last"]
     best = str(out / "best.safetensors")
     assert labels([best, "copy_last"]) == ["small", "copy_last"]
     assert labels([str(out), best]) == [str(out), best]
+    monkeypatch.chdir(out)
+    assert labels(["."]) == labels(["pretrained"]) == labels(["last.safetensors"]) == ["small"]
 
 
 def test_films_side_by_side():

@@ -1,5 +1,13 @@
 """Order, batches and random numbers: pure functions of (seed, epoch), whoever loads."""
 
+import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +16,7 @@ from astm.data.bits import draws, permutation, stream, uniform
 from astm.data.clips import Clips, DataError, DataSettings, Sample, Share, ordered_batches, position, training_batches
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 class Numbers(Clips):
@@ -78,6 +87,35 @@ def test_batches(numbers):
 def test_order_does_not_depend_on_workers(numbers):
     alone = take(training_batches(numbers, 5, 3, 0, 0, CPU), 7)
     assert take(training_batches(numbers, 5, 3, 0, 2, CPU), 7) == alone
+
+
+def test_a_signal_to_all_processes_does_not_end_the_workers(numbers):
+    """As `torchrun`, SLURM and Ctrl-C send it; the trainer still needs them for the step that it is at."""
+    batches = training_batches(numbers, 5, 3, 0, 2, CPU)
+    first = take(batches, 2)  # one of each worker, so both have begun
+    children = multiprocessing.active_children()
+    for child, number in itertools.product(children, (signal.SIGTERM, signal.SIGINT)):
+        os.kill(child.pid, number)
+    assert first + take(batches, 30) == take(training_batches(numbers, 5, 3, 0, 0, CPU), 32)
+    assert len(children) == 2
+    batches.close()
+    for child in children:
+        child.join(20)
+        assert child.exitcode == 0
+
+
+def test_workers_do_not_outlive_a_trainer_that_ends_by_an_exception():
+    """The interpreter sends them SIGTERM and waits for them as it exits, where something still holds the loader."""
+    code = (
+        "from astm.data import clips; from tests.astm.test_data_clips import CPU, Numbers; clips.GRACE = 1; "
+        "batches = clips.training_batches(Numbers(clips.DataSettings(past=2, horizon=3), 'train'), 5, 3, 0, 2, CPU); "
+        "next(batches), next(batches); raise SystemError('a bug')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "SystemError: a bug" in ended.stderr
 
 
 def test_starting_later_goes_on(numbers):

@@ -1,13 +1,16 @@
 """A folder of videos: windows by frame, splits by folder or hash."""
 
+import io
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from astm.data import DataError
 from astm.data.folder import Folder, FolderSettings
-from astm.data.video import frame_rate, frames_of, presentation_times, write_video
+from astm.data.video import frame_rate, frames_at, frames_of, presentation_times, write_video
+from tests import synthetic
 from tests.astm.media import encode, film
 
 
@@ -38,6 +41,15 @@ def test_windows_show_their_frames(root):
         assert np.array_equal(data[i].frames, still[first : first + 5])
         assert data[i].level == "still"
     assert data[0].level == "all"
+
+
+def test_frames_that_an_edit_list_hides_are_none(tmp_path):
+    """As in a video that was cut without encoding it anew: its packets begin before its pictures."""
+    synthetic.write(tmp_path / "cut.mp4", synthetic.Spec(frames=20, width=32, height=32, first=-6))
+    shown = list(frames_of(tmp_path / "cut.mp4", ".mp4", "rgb24"))
+    times = presentation_times(tmp_path / "cut.mp4")
+    assert len(times) == len(shown) < 20
+    assert np.array_equal(frames_at(tmp_path / "cut.mp4", times[:5]), shown[:5])
 
 
 def test_step_and_stride(root):
@@ -74,6 +86,26 @@ def test_refusals(root, tmp_path):
         folder(root)
     with pytest.raises(DataError, match=r"cannot read '.gif' files; choices are .avi"):
         list(frames_of(root / "x.gif", ".gif", "gray"))
+
+
+def test_pictures_that_change_size_are_refused(tmp_path):
+    """VP8 may do that; two such files one after the other, as one."""
+    streams = [encode(film(3, size, 48, 0), "ivf", "libvpx") for size in (32, 64)]
+    with av.open(str(tmp_path / "x.webm"), "w") as out:
+        for k, data in enumerate(streams):
+            with av.open(io.BytesIO(data), format="ivf") as part:
+                if k == 0:
+                    stream = out.add_stream_from_template(part.streams.video[0])
+                for packet in part.demux(video=0):
+                    if packet.size:
+                        packet.pts = packet.dts = packet.pts + 3 * k
+                        packet.stream = stream
+                        out.mux(packet)
+    times = presentation_times(tmp_path / "x.webm")
+    assert len(times) == 6
+    assert frames_at(tmp_path / "x.webm", times[:3]).shape == (3, 32, 48, 3)
+    with pytest.raises(DataError, match=r"x.webm changes its size within a clip, to 48 x 64; encode it anew"):
+        frames_at(tmp_path / "x.webm", times)
 
 
 def test_written_videos_read_back(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from astm.data import DataError
 from astm.data.kth import Kth, KthSettings, Window, backwards, find_videos, manifest
+from astm.settings import parse
 from tests.astm.media import encode, film
 
 
@@ -68,6 +69,19 @@ def test_decoded_once(frames, tmp_path):
     assert np.array_equal(kth(frames, "test", tmp_path / "cache")[0].frames, first)
     with pytest.raises(DataError, match=r"not a readable picture"):
         kth(frames, "test", tmp_path / "other")[0]
+
+
+def test_the_cache_may_be_elsewhere_when_training_goes_on(frames, tmp_path):
+    one, other = (
+        parse(
+            {
+                "model": {"name": "convlstm"},
+                "data": {"name": "kth", "root": root, "cache": f"{root}/cache", "past": past},
+            }
+        )
+        for root, past in (("/a", 10), ("/b", 9))
+    )
+    assert other.difference(one) == ["data.past is 9, was 10"]
 
 
 def test_validation_is_kept_from_training_by_video(frames, tmp_path):

@@ -140,6 +140,59 @@ def test_latents_of_a_prediction():
     assert mu.ne(0).all()
 
 
+def test_the_latent_passes_an_lstm():
+    """PyTorch's, which adds two biases and nothing to f."""
+    generator, z = tiny().generator, torch.randn(3, 2, 2).double()
+    lstm = torch.nn.LSTMCell(2, 2).double()
+    i, j, f, o = (
+        torch.cat([w, b[:, None]], dim=1)
+        for w, b in zip(generator.lstm_z.weight.chunk(4), generator.lstm_z.bias.chunk(4), strict=True)
+    )
+    rows = torch.cat([i, f, j, o])
+    with torch.no_grad():
+        lstm.weight_ih.copy_(rows[:, :2])
+        lstm.weight_hh.copy_(rows[:, 2:4])
+        lstm.bias_ih.copy_(rows[:, 4])
+        lstm.bias_hh.copy_(torch.tensor([0, 1, 0, 0]).repeat_interleave(2))
+        x, state, expected = clip(1)[:, 0], None, None
+        for one in z:
+            _, state = generator(x, x, one, state or generator.start(x))
+            expected = lstm(one, expected)
+            for ours, theirs in zip(state[0], expected, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_a_time_step_is_wired_as_in_the_paper():
+    """A U-Net whose decoder sees the encoder's maps of the same size, and seven pictures under one softmax."""
+    predictor, (x, first) = tiny(size=64), clip(2).unbind(1)
+    generator, seen = predictor.generator, {}
+    for name, module in generator.named_modules():
+        module.register_forward_hook(lambda module, given, result, name=name: seen.update({name: (given, result)}))
+    with torch.no_grad():
+        y, ((h, _), _) = generator(x, first, torch.randn(2, 2).double(), generator.start(x))
+    given, result = ({name: value[part] for name, value in seen.items()} for part in (0, 1))
+    down, up = ([result[f"{way}.{k}"][0] for k in range(3)] for way in ("down", "up"))
+    for name, expected in {
+        "down.0": torch.cat([x, first], dim=1),
+        "down.1": down[0],
+        "down.2": down[1],
+        "up.0": down[2],
+        "up.1": torch.cat([up[0], down[1]], dim=1),
+        "up.2": torch.cat([up[1], down[0]], dim=1),
+    }.items():
+        assert torch.equal(given[name][0], expected), name
+        assert given[name][1] is h, "every level sees the latent"
+        z = h[:, :, None, None].expand(-1, -1, *expected.shape[2:])
+        assert torch.equal(given[f"{name}.resize"][0], torch.cat([expected, z], dim=1))
+    assert torch.equal(given["dense_w"][0].view(2, -1, 8, 8)[:, :, ::4, ::4], down[2]), "2 x 2 pixels, repeated"
+    moved = cdna(x, kernels(result["dense_w"].view(2, 4, 5, 5)))
+    pictures = torch.cat([moved, torch.stack([x, first, torch.sigmoid(result["scratch"])], dim=1)], dim=1)
+    assert torch.equal(given["heads"][0], up[2])
+    assert torch.equal(given["masks"][0][:, 3:], pictures.flatten(1, 2))
+    masks = result["masks"].exp() / result["masks"].exp().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(y, (masks[:, :, None] * pictures).sum(dim=1), rtol=0, atol=1e-12)
+
+
 def test_a_frame_is_put_together_from_pictures_in_range():
     with torch.no_grad():
         predicted = tiny()(clip(2).round(), 6)

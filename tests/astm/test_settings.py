@@ -78,6 +78,10 @@ def test_channels_follow_the_data():
             r"train.schedule = 'cosine': .*'constant', 'exponential', 'linear' or 'onecycle'",
         ),
         ({"data": {"size": 66}}, "data.size = 66 is not a multiple of model.patch = 4"),
+        (
+            {"model": {"norm": "layer", "patch": 8}},
+            r"model: with norm = 'layer' this model is made for 128 x 128 pixels \(grid \(16, 16\)\), got 64 x 64",
+        ),
         ({"optim": {}}, "unknown table 'optim'; choices are model, data, train, run"),
     ],
 )

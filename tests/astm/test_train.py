@@ -92,6 +92,20 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(root, tmp_path):
     assert same(tmp_path / "whole" / LAST, tmp_path / "killed" / LAST)
 
 
+def test_a_run_killed_before_its_first_checkpoint(root, tmp_path):
+    """What it left of the best so far is that of the same settings, or refused; no other run's best is exported."""
+    e = experiment(root)
+    train(e, tmp_path, "cpu")
+    best = (tmp_path / BEST).read_bytes()
+    (tmp_path / LAST).unlink()
+    with pytest.raises(TrainError, match=r"other settings.*\ntrain.validate_on is 0, was 4"):
+        train(experiment(root, {"train": {"validate_on": 0}}), tmp_path, "cpu")
+    heard = Recorder()
+    assert train(e, tmp_path, "cpu", [heard]).finished
+    assert heard.first == 0
+    assert (tmp_path / BEST).read_bytes() == best
+
+
 def test_workers_change_nothing(root, tmp_path):
     for workers in (0, 2):
         train(experiment(root, {"run": {"workers": workers}}), tmp_path / str(workers), "cpu")

@@ -92,8 +92,8 @@ def test_incremental_decoding_is_the_plain_one(settings, drawn):
     predictor, Z = small(pixel_dependency=True, **settings), torch.randn(2, 8, 4, 5).double()
 
     def chooser():
-        generator = torch.Generator().manual_seed(1)
-        return (lambda logits: predictor.draw(logits, generator)) if drawn else predictor.mean
+        generators = [np.random.default_rng(seed) for seed in (1, 2)]
+        return (lambda logits: predictor.draw(logits, generators)) if drawn else predictor.mean
 
     with torch.no_grad():
         plain, fast = one_by_one(predictor, Z, chooser()), predictor.decode(Z, chooser())
@@ -116,11 +116,11 @@ def test_incremental_decoding_computes_each_position_once():
 def test_a_drawn_frame_has_the_likelihood_with_which_it_was_drawn(output):
     """The chain rule: what decoding believed, pixel by pixel, adds up to what the parallel pass says."""
     predictor, past = small(pixel_dependency=True, output=output), frames(2)
-    generator, nats = torch.Generator().manual_seed(5), torch.zeros(2).double()
+    generators, nats = [np.random.default_rng(seed) for seed in (5, 6)], torch.zeros(2).double()
 
     def choose(logits):
         nonlocal nats
-        x = predictor.draw(logits, generator)
+        x = predictor.draw(logits, generators)
         p = predictor.probabilities(logits)
         if output == "bernoulli":
             chosen = torch.where(x > 0.5, p, 1 - p)
@@ -197,9 +197,7 @@ def test_draws_follow_the_distribution(output):
     logits = torch.full((256, 1), -30.0).double()
     logits[[3, 200]] = torch.tensor([[1.0], [0.0]]).double()
     logits = logits if output == "softmax" else torch.tensor([[0.8]]).double()
-    drawn = predictor.draw(
-        logits[None, :, :, None].expand(1, -1, 1, 1).repeat(20_000, 1, 1, 1), torch.Generator().manual_seed(0)
-    )
+    drawn = predictor.draw(logits[None, :, :, None].expand(1, -1, 100, 200), [np.random.default_rng(0)])
     assert set((drawn * 255).round().int().flatten().tolist()) == ({3, 200} if output == "softmax" else {0, 255})
     expected = float(predictor.mean(logits[None, :, :, None]))
     assert float(drawn.mean()) == pytest.approx(expected, abs=5 * float(drawn.std()) / 20_000**0.5)
@@ -209,11 +207,16 @@ def test_draws_follow_the_distribution(output):
 def test_samples_are_a_function_of_the_seed(pixel_dependency):
     predictor, past = small(pixel_dependency=pixel_dependency), frames(2)
     with torch.no_grad():
-        one, again, other = (predictor.sample(past, 2, seed) for seed in (1, 1, 2))
-        assert torch.equal(one, again)
-        assert not torch.equal(one, other)
-        assert one.shape == (2, 2, 1, 4, 5)
-        assert set(one.flatten().tolist()) == {0.0, 1.0}
+        (one, second), (again,), (other,) = (
+            list(predictor.samples(past, 2, count, seeds)) for count, seeds in [(2, (1, 2)), (1, (1, 2)), (1, (1, 3))]
+        )
+        (alone,) = predictor.samples(past[1:], 2, 1, [2])
+    assert torch.equal(one, again)
+    assert torch.equal(one[1:], alone)
+    assert [bool((one[i] == other[i]).all()) for i in (0, 1)] == [True, False]
+    assert not torch.equal(one, second)
+    assert one.shape == (2, 2, 1, 4, 5)
+    assert set(one.flatten().tolist()) == {0.0, 1.0}
 
 
 def test_masks_cost_the_reading_of_the_frame_alone():
