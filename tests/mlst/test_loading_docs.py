@@ -58,7 +58,7 @@ def test_which_clips_when(demo: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("6 (")
     assert line.endswith(" 24")
-    assert re.findall("s.t.", line).count("s2t2") >= 2
+    assert re.findall("s.t.", line).count("s2t0") >= 2
     assert len({level for batch in names["even"] for level in batch.levels}) == 9
 
 
