@@ -48,7 +48,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.NAME=VALU
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write results to standard output as JSON.")]
 Data = Annotated[str, typer.Option("--data", help="Dataset: moving_mnist, kth, mlst or folder.")]
-Preset = Annotated[str, typer.Option("--preset", help="paper, authors, strong or tiny; empty for defaults alone.")]
+Preset = Annotated[str, typer.Option("--preset", help="paper, authors, strong, tiny, small; empty for defaults.")]
 
 
 def say(text: str, style: str = "") -> None:
@@ -245,7 +245,7 @@ def models_command(
         names = presets(data).get(chosen, ()) if chosen else tuple(model)
         if not names:
             raise SettingsError(f"unknown preset {chosen!r} of {data}; choices are {', '.join(presets(data))}")
-        rows = [_model_row(_experiment(name, data, chosen, [])) for name in names]
+        rows = [_model_row(name, data, chosen) for name in names]
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
         return
@@ -259,7 +259,7 @@ def models_command(
             row["model"],
             f"{row['parameters']:,}",
             f"{published:.1f} M{'*' if row['published_remark'] else ''}" if published else "-",
-            f"{row['macs'] / 1e9:.1f}",
+            "-" if row["macs"] is None else f"{row['macs'] / 1e9:.1f}",
             row["presets"],
         )
     Console().print(table)
@@ -473,13 +473,20 @@ def _data_table(data: str, chosen: str) -> dict[str, Any]:
     return table
 
 
-def _model_row(experiment: Experiment) -> dict[str, Any]:
+def _model_row(name: str, data: str, chosen: str) -> dict[str, Any]:
+    """`macs` is None of a model whose defaults are for pictures of another size."""
+    count: int | None = None
     with torch.device("meta"):
-        predictor, d = experiment.predictor(), experiment.data_settings
-    with _fits(experiment.model):
-        count = macs(predictor, d.past, d.horizon, (d.size, d.size))
+        try:
+            experiment = _experiment(name, data, chosen, [])
+            predictor, d = experiment.predictor(), experiment.data_settings
+            count = macs(predictor, d.past, d.horizon, (d.size, d.size))
+        except SettingsError:
+            if chosen:
+                raise
+            predictor, d = model[name](), dataset[data].Settings()
     return {
-        "model": experiment.model,
+        "model": name,
         "parameters": count_parameters(predictor),
         "published_parameters": predictor.published.parameters,
         "published_remark": predictor.published.remark,
@@ -487,7 +494,7 @@ def _model_row(experiment: Experiment) -> dict[str, Any]:
         "frames": f"{d.past} -> {d.horizon}",
         "size": f"{d.channels} x {d.size} x {d.size}",
         "about": (type(predictor).__doc__ or "").split("\n")[0],
-        "presets": ", ".join(name for name, models in presets(experiment.data).items() if experiment.model in models),
+        "presets": ", ".join(preset for preset, models in presets(data).items() if name in models),
     }
 
 

@@ -39,7 +39,7 @@ from collection.stores import StoreError, looked_at, opened
 from collection.takedown import TakedownError
 from collection.upkeep_cli import register
 from collection.waves import fetch_and_scan
-from collection.workspace import Workspace, WorkspaceBusyError
+from collection.workspace import Workspace, WorkspaceBusyError, WorkspaceError, apart
 from collection.ytdlp import Access, ConfigurationError
 from mlst.dataset import DATASET
 from mlst.diff import DiffError
@@ -61,6 +61,7 @@ REFUSALS = (
     NoBuildError,
     NoClipError,
     WorkspaceBusyError,
+    WorkspaceError,
     StoreError,
     RayError,
     TakedownError,
@@ -127,6 +128,7 @@ def build_command(
     began = time.monotonic()
     order = orders.read_order(recipe, Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate)))
     work = _lasting(work or f"{_lasting(out).rstrip('/')}-work")
+    apart(out, work)
     with opened(work) as here, looked_at(out) as dataset:
         orders.keep_exclusions(dataset, order)
         before = _description(dataset)
@@ -214,6 +216,8 @@ def verify_command(
     """Check a dataset: every hash, key, schema, boundary, split and level, and that every clip decodes."""
     if hub and is_url(dataset):
         raise typer.BadParameter("works on a folder; download the dataset first", param_hint="--hub")
+    if not is_url(dataset) and not Path(dataset).is_dir():
+        raise typer.BadParameter(f"{dataset!r} is no folder; give the folder of a built dataset", param_hint="DATASET")
     seen = _verified(dataset, workers)
     if hub:
         seen = replace(seen, findings=tuple(sorted({*seen.findings, *lint(Path(dataset))})))
@@ -382,6 +386,8 @@ def _flat(value: Any, name: str) -> Iterable[tuple[str, str]]:
         yield name, f"{timedelta(seconds=round(value))} (h:mm:ss)"
     elif isinstance(value, float):
         yield name, f"{value:.6g}"
+    elif name.endswith("fingerprint"):
+        yield name, f"{value[:16]}... ({len(value)} hex digits; --json has all)"
     else:
         yield name, str(value)
 

@@ -388,6 +388,7 @@ def _checked(sources: Iterable[Source], report: Report) -> Iterator[tuple[str, .
     """Rows as text, after the checks that reading makes; what cannot be read again raises at the end."""
     count = 0
     ids: set[str] = set()
+    groups: dict[str, str] = {}
     for count, source in enumerate(sources, 1):
         row = [source.id, source.url, "", "", *(getattr(source, name) for name in COLUMNS[4:])]
         for at, name in ((2, "start"), (3, "end")):
@@ -404,6 +405,8 @@ def _checked(sources: Iterable[Source], report: Report) -> Iterator[tuple[str, .
         if source.id in ids:
             report.add(count, "id", source.id, "an id of its own; another source has the same")
         ids.add(source.id)
+        if (group := groups.setdefault(source.url, source.group)) != source.group:
+            report.add(count, "group", source.group, f"{shown(group)} as in another row: same url")
         if not report.problems:
             yield tuple(row)
     if count == 0:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,9 +128,13 @@ def _plan(release: Prepared, target: Target, api: HfApi) -> Plan:
         return Plan("", release.files, (), 0)
     there = _tree(api, target, head)
     send = tuple(file for file in release.files if not _same(release.folder, file, there.get(file.path)))
+    return Plan(head, send, tuple(_left_over(release, there)), len(release.files) - len(send))
+
+
+def _left_over(release: Prepared, there: Iterable[str]) -> list[str]:
+    """What an earlier release left: a list of sources, above all, may name those that were taken down since."""
     names = {file.path for file in release.files}
-    remove = tuple(sorted(path for path in there if path not in names and path.startswith(OWNED)))
-    return Plan(head, send, remove, len(release.files) - len(send))
+    return sorted(p for p in there if p not in names and (p.startswith(OWNED) or p in release.lists))
 
 
 def _head(target: Target, api: HfApi) -> str:
@@ -316,8 +320,7 @@ def _read_back(release: Prepared, target: Target, api: HfApi, commit: str, how: 
     """Compare a commit with the release, file by file. Gives how many by recorded hash, and how many by content."""
     there = _tree(api, target, commit)
     wrong = [file.path for file in release.files if not _same(release.folder, file, there.get(file.path))]
-    names = {file.path for file in release.files}
-    wrong += [path for path in there if path not in names and path.startswith(OWNED)]
+    wrong += _left_over(release, there)
     size = sum(file.size for file in release.files)
     full = how == "full" or (how == "auto" and size <= FULL_BYTES)
     chosen = [file for file in release.files if full or there[file.path].lfs is None] if not wrong else []

@@ -68,7 +68,7 @@ RULES = (
     Rule("blocked.bot", r"confirm you.{1,3}re not a bot|captcha|ip is likely being blocked|unusual traffic"),
     Rule("blocked.session", r"page needs to be reloaded|cookies are no longer valid|login details are needed"),
     Rule("blocked.client", r"not available on this app|latest version of youtube|not supported in this application"),
-    Rule("blocked.formats", r"only images are available|no video formats found|po token|sabr"),
+    Rule("blocked.formats", r"only images are available|no video formats found|\bpo token\b|\bsabr\b"),
     Rule("blocked.forbidden", r"http error (401|403|407)\b|\bforbidden\b"),
     Rule(
         "unknown.extractor", r"unable to download api page: http error 4|please report this issue|unable to extract "

@@ -5,9 +5,10 @@ What only changes where or how fast a build runs is a command-line flag.
 
 import math
 import tomllib
+from difflib import SequenceMatcher
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -140,13 +141,31 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe in the TOML file `path`. Raises `RecipeError`."""
     try:
         return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RecipeError(f"{path}: no such file; give the path of a recipe.toml") from None
-    except tomllib.TOMLDecodeError as why:
+    except IsADirectoryError:
+        inside = path / "recipe.toml"
+        remedy = f"give {inside}" if inside.is_file() else "give the path of a recipe.toml"
+        raise RecipeError(f"{path} is a folder; {remedy}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise RecipeError(f"{path}: not TOML: {why}") from None
     except ValidationError as why:
         raise RecipeError("\n".join(f"{path}: {_place(e)}" for e in why.errors())) from None
 
 
 def _place(error: ErrorDetails) -> str:
-    return f"{'.'.join(map(str, error['loc']))} = {error['input']!r}: {error['msg']}"
+    name, value = ".".join(map(str, error["loc"])), error["input"]
+    if error["type"] == "missing":
+        return f'{name}: missing; add {name} = "..." above the first [table]'
+    if error["type"] == "extra_forbidden":
+        return f"{name} = {value!r}: unknown setting; choices are {', '.join(_choices(error))}"
+    return f"{name} = {value!r}: {error['msg']}"
+
+
+def _choices(error: ErrorDetails) -> list[str]:
+    """The settings of the table that has an unknown one, the most alike first."""
+    *tables, name = map(str, error["loc"])
+    kind: Any = Recipe
+    for table in tables:
+        kind = kind.model_fields[table].annotation
+    return sorted(kind.model_fields, key=lambda choice: -SequenceMatcher(None, name, choice).ratio())

@@ -57,12 +57,12 @@ MARKER = ".cache/mlst-release"
 
 REDISTRIBUTABLE = re.compile(
     r"cc0(-1\.0)?|cc-pdm-1\.0|pddl-1\.0|public-domain|unlicense|mit|apache-2\.0|bsd-[23]-clause|odbl-1\.0|odc-by-1\.0"
-    r"|cc-by(-sa)?(-[1-4]\.[05](-[a-z]+)?)?|creative commons attribution licen[cs]e \(reuse allowed\)",
+    r"|cc-by(-sa)?(-[1-4]\.[05](-(?!n[cd]$)[a-z]+)?)?|creative commons attribution licen[cs]e \(reuse allowed\)",
     re.IGNORECASE,
 )
 """Licences under which a changed copy may be passed on to anyone: SPDX identifiers, and YouTube's wording. Not ND: a
-clip is cut and scaled, which is a change."""
-NON_COMMERCIAL = re.compile(r"cc-by-nc(-sa)?(-[1-4]\.[05](-[a-z]+)?)?", re.IGNORECASE)
+clip is cut and scaled, which is a change. A port such as `-DE` may follow the version, `-NC` and `-ND` are none."""
+NON_COMMERCIAL = re.compile(r"cc-by-nc(-sa)?(-[1-4]\.[05](-(?!nd$)[a-z]+)?)?", re.IGNORECASE)
 """Allowed where the licence of the whole says the same, so that nobody takes it for more."""
 
 
@@ -113,6 +113,8 @@ class Prepared:
     dataset: Dataset
     files: tuple[File, ...]
     """All of it, by path."""
+    lists: tuple[str, ...]
+    """Where the lists that the recipe names lie in a release of mode `ids`."""
 
 
 def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], workers: int) -> Prepared:
@@ -135,7 +137,9 @@ def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], worker
     _tidy(out, before, files)
     if findings := list(lint_files(out, dataset, files, HUB)):
         raise UnsoundError(findings)
-    return Prepared(out, mode, read_json(out / DATASET), files)
+    recipe = _recipe(source)
+    lists = tuple(str(Path(name)) for name in (recipe.sources, recipe.levels, recipe.exclusions) if name)
+    return Prepared(out, mode, read_json(out / DATASET), files, lists)
 
 
 def refusals(lock: Iterable[LockRow], whole: str) -> list[Refusal]:
@@ -188,19 +192,19 @@ def _ids(
     kept = (ATTRIBUTION, EXCLUSIONS, INDEX, LEVELS, LOCK, RECIPE)
     made = [_link(source, out, file) for file in dataset.files if file.path in kept]
     recipe = _recipe(source)
-    _inside(recipe.sources, "sources")
+    sources = _inside(recipe.sources, "sources")
     try:
-        write_manifest(out / recipe.sources, [row.source for row in lock])
+        write_manifest(out / sources, [row.source for row in lock])
     except ManifestError as why:
         raise ReleaseError(f"the list of sources cannot be written: {why}") from None
-    made.append(listed(out, recipe.sources))
-    if not _bundled(recipe.levels) and _inside(recipe.levels, "levels") != LEVELS:
-        made.append(put(out, recipe.levels, [(source / LEVELS).read_bytes()]))
-    if recipe.exclusions and _inside(recipe.exclusions, "exclusions") != EXCLUSIONS:
-        made.append(put(out, recipe.exclusions, [(source / EXCLUSIONS).read_bytes()]))
+    made.append(listed(out, sources))
+    if not _bundled(recipe.levels) and (levels := _inside(recipe.levels, "levels")) != LEVELS:
+        made.append(put(out, levels, [(source / LEVELS).read_bytes()]))
+    if recipe.exclusions and (exclusions := _inside(recipe.exclusions, "exclusions")) != EXCLUSIONS:
+        made.append(put(out, exclusions, [(source / EXCLUSIONS).read_bytes()]))
     plain = tuple(made)
     made += _pictures(source, out, (SCATTER,))
-    described = Release(False, recipe.sources, _captions(made), measured, plain)
+    described = Release(False, sources, _captions(made), measured, plain)
     made.append(_card(source, out, dataset, lock, described))
     made.append(put(out, CROISSANT, [croissant(dataset, made)]))
     made.append(_link(source, out, listed(source, DATASET)))
@@ -221,7 +225,7 @@ def _bundled(levels: str) -> bool:
 
 
 def _inside(name: str, setting: str) -> str:
-    """`name`, if it is a plain path below the recipe's folder."""
+    """`name` without `./`, if it is a plain path below the recipe's folder."""
     parts = Path(name).parts
     taken = {ATTRIBUTION, CARD, CROISSANT, DATASET, INDEX, LOCK, RECIPE}
     if not parts or Path(name).is_absolute() or ".." in parts or name in taken:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from collection.files import listed, place, put
 from collection.orders import NOTHING, read_exclusions
-from collection.sites import youtube_id
+from collection.sites import watch_url, youtube_id
 from collection.workspace import atomic
 from mlst.card import attribution, card
 from mlst.dataset import (
@@ -143,12 +143,21 @@ def _named(lock: Sequence[LockRow], names: Collection[str], exclusions: Exclusio
     sources = [row.source for row in lock]
     found: dict[str, Source] = {}
     for name in names:
-        hits = [source for source in sources if name in (source.id, source.url, youtube_id(source.url) or source.id)]
-        if not hits and not exclusions.holds(name):
+        forms = _forms(name)
+        hits = [source for source in sources if source.id in forms or source.url in forms]
+        if not hits and not any(map(exclusions.holds, forms)):
             raise TakedownError(f"{name!r} is no id or address of a source in {LOCK}")
         found |= {source.id: source for source in hits}
     addresses = {source.url for source in found.values()}
     return tuple(source for source in sources if source.url in addresses)
+
+
+def _forms(name: str) -> set[str]:
+    """The name, and for a YouTube id or any link to a video the address that a lock and exclusions know it by."""
+    video = ""
+    with contextlib.suppress(ValueError):  # a link to a list
+        video = youtube_id(name)
+    return {name, watch_url(video)} if video else {name}
 
 
 def _plan(dataset: Dataset, rows: Sequence[Row], gone: Collection[str]) -> list[_Planned]:
@@ -224,12 +233,16 @@ def _rewritten(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:
 
 
 def _kept(path: Path, wanted: Mapping[str, Row]) -> Iterator[Sample]:
+    missing = set(wanted)
     for sample, _ in open_shard(path):
         row = wanted.get(sample.key)
+        missing.discard(sample.key)
         if row is not None and hashlib.sha256(sample.mp4).hexdigest() != row.sha256:
             raise TakedownError(f"{path.name}: {sample.key} is not the video that the index lists; run `mlst verify`")
         if row is not None:
             yield sample
+    if missing:
+        raise TakedownError(f"{path.name}: {min(missing)} is in the index, but not in the shard; run `mlst verify`")
 
 
 def _as_it_is(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:

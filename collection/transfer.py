@@ -103,7 +103,7 @@ class Transfer:
         with self._ask(0, HEAD) as answer:
             total = _total(answer, 0)
             self.ranges = answer.status == 206 and total > 0
-            self.size = total or int(answer.headers.get("Content-Length") or 0)
+            self.size = total or _length(answer)
             self._check_type(answer)
             self._check_size(self.size)
             out = bytearray()
@@ -125,7 +125,7 @@ class Transfer:
         file.truncate()
         with self.wire.open(self.rendition.url, dict(self.rendition.headers)) as answer:
             self._check_type(answer)
-            size = int(answer.headers.get("Content-Length") or 0)
+            size = _length(answer)
             self._check_size(size)
             self._receive(answer, size or self.wire.limit + 1, file, exact=bool(size))
 
@@ -170,8 +170,14 @@ class Transfer:
 
 def _total(answer: Any, start: int) -> int:
     """Size of the file by the Content-Range header (RFC 9110, 14.4); 0 for none or another part than asked for."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range") or "")
+    found = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", answer.headers.get("Content-Range") or "")
     return int(found[2]) if found and int(found[1]) == start else 0
+
+
+def _length(answer: Any) -> int:
+    """The Content-Length header; 0 for none or nonsense."""
+    text = answer.headers.get("Content-Length") or ""
+    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else 0
 
 
 def _validator(answer: Any) -> str:

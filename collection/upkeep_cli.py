@@ -24,7 +24,7 @@ from collection.stage import FAILED, Stage
 from collection.status import remember
 from collection.stores import looked_at, opened
 from collection.takedown import Takedown, purge, takedown
-from collection.workspace import Workspace
+from collection.workspace import Workspace, apart
 from collection.ytdlp import Access
 from mlst.dataset import DATASET, EXCLUSIONS, read_json
 from mlst.diff import Difference, diff
@@ -74,8 +74,15 @@ def diff_command(
 
 def takedown_command(
     dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a built dataset.")],
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids or addresses of sources, or YouTube ids.")],
-    work: Annotated[Path | None, typer.Option(help="Workspace to clear of them too.")] = None,
+    ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="Ids or addresses of sources, or YouTube ids; write -- before an id -..."
+        ),
+    ],
+    work: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of a workspace to clear of them too.")
+    ] = None,
     workers: Workers = 2,
     check: Check = True,
     as_json: AsJson = False,
@@ -85,14 +92,20 @@ def takedown_command(
     Only shards that held them are written again. Whatever stops it, the same command ends it.
     """
     done = takedown(dataset, ids)
+    purged: tuple[str, ...] = ()
     if work:
         with opened(str(work)):
-            purge(work, read_exclusions(dataset / EXCLUSIONS))
+            purged = purge(work, read_exclusions(dataset / EXCLUSIONS))
     findings = _checked(str(dataset), workers) if check else ()
     if as_json:
-        print(canonical_json({**encode(done), "findings": encode(findings)}))
+        print(canonical_json({**encode(done), "findings": encode(findings), "purged": purged}))
     else:
-        _print_takedown(done, dataset, work)
+        _print_takedown(done, dataset)
+        if work:
+            results.print(f"{safe(str(work))} held something of {len(purged)} excluded sources, which was removed.")
+        else:
+            results.print("Workspaces still hold what was fetched: give --work, or delete them.")
+        results.print("Publish the new version.")
     raise typer.Exit(WRONG if findings else OK)
 
 
@@ -115,10 +128,12 @@ def drift_command(
     Sources that could not be asked are `unknown`: the same command asks those again. Once all have answered, the next
     check begins anew. Exit status: 0 nothing has changed, 1 something has, 3 something is unknown.
     """
+    work = work or f"{dataset.rstrip('/')}-work"
     access = Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
     with _described(dataset) as described:
         stage = DriftStage(reorder(described, files or described, access).fetch, deep)
-        with opened(work or f"{dataset.rstrip('/')}-work") as here, _watcher(as_json) as watcher:
+        apart(dataset, work)
+        with opened(work) as here, _watcher(as_json) as watcher:
             if fresh:
                 _forget(here, stage)
             do = Driver(here, _executor(kind, workers, address), watcher, True, 1, False)
@@ -156,11 +171,13 @@ def rebuild_command(
     Its clips are kept wherever their sources are; what is lost is filled from the reserves. Exit status: 0 done,
     1 --locked was asked for and it is not the same, or it is wrong, 3 some items failed and can be tried again.
     """
+    work = work or f"{out.rstrip('/')}-work"
+    apart(out, work)
     access = Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
     with _described(dataset) as old:
         order = reorder(old, files or old, access)
         order = locked(order, old) if exact else order
-        with opened(work or f"{out.rstrip('/')}-work") as here, looked_at(out) as target:
+        with opened(work) as here, looked_at(out) as target:
             keep_exclusions(target, order)
             remember(here, order.recipe.name, order.recipe.version, stages(order))
             with _watcher(as_json) as watcher:
@@ -287,7 +304,7 @@ def _print_drift(found: DriftReport, states: Counter[str]) -> None:
     results.print("Sources: " + ", ".join(f"{states[state]} {state} ({STATES[state]})" for state in seen))
 
 
-def _print_takedown(done: Takedown, dataset: Path, work: Path | None) -> None:
+def _print_takedown(done: Takedown, dataset: Path) -> None:
     if not done.sources:
         results.print(f"Nothing to do: they are not in {safe(str(dataset))}, and excluded.")
     else:
@@ -299,8 +316,6 @@ def _print_takedown(done: Takedown, dataset: Path, work: Path | None) -> None:
     results.print(
         f"Copy {EXCLUSIONS} beside your recipe and set exclusions = {EXCLUSIONS!r}, so that builds refuse them."
     )
-    if not work:
-        results.print("Workspaces still hold what was fetched: give --work, or delete them. Publish the new version.")
 
 
 def _print_lines(lines: list[str]) -> None:

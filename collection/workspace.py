@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from mlst.remote import is_url
+
 PART = ".part"
 """Ending of files and folders that are not finished; their names begin with a dot."""
 
@@ -107,14 +109,42 @@ class Desk(Workspace):
         return self.keeper or str(self.shared("politeness"))
 
 
+class WorkspaceError(ValueError):
+    """A place that cannot be a workspace, or not together with the dataset's."""
+
+
 class WorkspaceBusyError(RuntimeError):
     """Another build is using the workspace."""
 
 
+def apart(dataset: str, work: str) -> None:
+    """Raise `WorkspaceError` where a dataset cannot be a folder, or where it and its workspace, paths or URLs, are
+    one or one is inside the other: files of a build would become files of the dataset.
+    """
+    if not is_url(dataset) and Path(dataset).exists() and not Path(dataset).is_dir():
+        raise WorkspaceError(f"{dataset} is a file; name the folder of a dataset")
+    one, two = _parts(dataset), _parts(work)
+    if all(a == b for a, b in zip(one, two, strict=False)):
+        how = "are the same place" if one == two else "are inside each other"
+        raise WorkspaceError(f"the dataset {dataset} and its workspace {work} {how}; give --work a place beside it")
+
+
+def _parts(place: str) -> tuple[str, ...]:
+    return tuple(place.rstrip("/").split("/")) if is_url(place) else Path(place).resolve().parts
+
+
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Hold the workspace for one driver; the lock goes with the process. Raises `WorkspaceBusyError`."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Hold the workspace for one driver; the lock goes with the process.
+
+    Raises `WorkspaceBusyError`, and `WorkspaceError` where a file is in the way.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise WorkspaceError(
+            f"{root} cannot be a workspace: a file is in the way; give --work a folder, there or not yet"
+        ) from None
     with (root / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -123,7 +123,9 @@ def choose(formats: Sequence[Mapping[str, Any]], short_side: int) -> Mapping[str
     if not large:
         best = max(_short_side(f) for f in usable)
         raise Rejected(
-            "no_format", f"the largest rendition has a short side of {best} pixels, the recipe asks for {short_side}"
+            "no_format",
+            f"the largest rendition that is one http file has a short side of {best} pixels, "
+            f"the recipe asks for {short_side}",
         )
     return min(large, key=_rank)
 

@@ -30,6 +30,8 @@ class Page:
     """Bytes per second; 0 for as fast as possible."""
     location: str = ""
     """Redirect there."""
+    length: str = ""
+    """Announce this as Content-Length, and close the connection at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         self.send_header("Content-Type", page.kind)
-        self.send_header("Content-Length", str(stop - start))
+        self.send_header("Content-Length", page.length or str(stop - start))
+        self.close_connection |= bool(page.length)
         self.end_headers()
         self._send(page, page.body[start:stop])
 

@@ -1,6 +1,7 @@
 """Batches in an order that workers and ranks cannot change, and a position in it that can be saved."""
 
 import math
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,8 +46,12 @@ def order_of(clips: ClipDataset, seed: int = 0, sampling: Sampling = "shuffle") 
 
     Raises
     ------
-    LoadError: unknown sampling or level, a weight below 0, no weight above 0.
+    LoadError: unknown sampling or level, a weight below 0, no weight above 0, a seed that is no whole number.
     """
+    try:
+        seed = operator.index(seed)  # of NumPy's integers too: the order depends on how the seed is written
+    except TypeError:
+        raise LoadError(f"seed = {seed!r} should be a whole number") from None
     names = list(clips.settings.levels)
     if isinstance(sampling, str):
         if sampling not in ("shuffle", "index", "balanced"):

@@ -197,7 +197,7 @@ def load(
     ----------
     place: a folder, an http(s) address above `dataset.json`, or a Hub id `OWNER/NAME` (also `hf://datasets/OWNER/NAME`).
     split: `train`, `validation` or `test`.
-    levels: only these, e.g. `["s0t0", "s2t2"]`.
+    levels: only these, e.g. `["s0t0", "s2t2"]`; None for all.
     past, horizon: a clip's first `past` + `horizon` frames are read.
     size: height and width, pixels; 0 for the stored size.
     colour: `rgb` or `grey` (one channel, the mean of R, G and B).
@@ -210,6 +210,8 @@ def load(
     ------
     LoadError: no such dataset, split or level; clips that are too short. ReadError: files that cannot be had.
     """
+    if levels is not None and not levels:
+        raise LoadError(f"levels = {levels!r} names none; leave it out for all levels")
     wanted = (levels,) if isinstance(levels, str) else tuple(sorted(set(levels or ())))
     settings = Settings(split, wanted, past, horizon, size, colour, verify, errors)
     _check(settings)

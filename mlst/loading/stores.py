@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import tenacity
@@ -37,6 +37,11 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be gone a moment later."""
 TIMEOUT = urllib3.Timeout(connect=15, read=60)
 
+TRANSPORT_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
+REFUSALS = (TRANSPORT_ERROR, ConnectionError, HFValidationError, LocalEntryNotFoundError)
+"""What the Hub's client raises where something cannot be had: its own errors; `HTTPError` of httpx or httpx2, by the
+version of `huggingface_hub`, for a network that fails; `ConnectionError` in offline mode."""
+
 
 class Store(Protocol):
     """Read access to the files of one dataset, by their path in it, with `/`."""
@@ -59,6 +64,8 @@ def store_of(place: str | Path, revision: str, cache: bool) -> Store:
         found: Store = Web(text)
     elif isinstance(place, Path) or Path(text).is_dir():
         found = Folder(Path(place).absolute())  # good wherever the process goes
+    elif REPO.fullmatch(text) and (above := Path(text).parent).is_dir():
+        raise LoadError(f"no folder {text!r}, though {str(above)!r} is one; on the Hub it is {PREFIX}{text}")
     elif REPO.fullmatch(name := text.removeprefix(PREFIX)):
         return on_hub(name, revision, cache)
     else:
@@ -154,7 +161,7 @@ class Hub:
             hf_raise_for_status(response)
         except RemoteEntryNotFoundError as why:
             raise Missing(f"{self.name}: {path}: {why}") from None
-        except HfHubHTTPError as why:
+        except REFUSALS as why:
             raise ReadError(f"{self.name}: {path}: {why}") from None
         if response.status_code != 206:
             raise ReadError(f"{self.name}: {path}: the endpoint ignores range requests; load with cache=True")
@@ -173,7 +180,7 @@ def _download(repo: str, path: str, revision: str) -> Path:
     """A file in the Hub's cache, downloaded where it is not there yet."""
     try:
         return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision or None))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as why:
+    except REFUSALS as why:
         place = f"{repo}@{revision}" if revision else repo
         kind = Missing if isinstance(why, RemoteEntryNotFoundError) else ReadError
         raise kind(f"{place} is no folder here, and from the Hub {path} cannot be had: {why}") from None

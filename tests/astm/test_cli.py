@@ -189,6 +189,8 @@ def test_models_and_bench():
     assert rows["astm"]["parameters"] == 18_086_928
     assert rows["astm"]["macs"] == pytest.approx(176e9, rel=0.001)
     assert rows["astm"]["presets"] == "paper, authors, strong, tiny, small"
+    larger = {row["model"]: row["macs"] for row in json.loads(run("models", "--data", "kth", "--json").stdout)}
+    assert [name for name, count in larger.items() if count is None] == ["stam"]  # made for 64 x 64
     tiny = run("models", "--data", "kth", "--preset", "tiny")
     assert "predrnn_pp" in tiny.stdout
     bench = json.loads(run("bench", "convlstm", *TINY, "--repeat", 1, "--json", "--device", "cpu").stdout)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,18 @@ def test_a_signal_to_all_processes_does_not_end_the_workers(numbers):
     for child in children:
         child.join(20)
         assert child.exitcode == 0
+
+
+def test_a_step_may_take_longer_than_workers_wait(numbers, monkeypatch):
+    monkeypatch.setattr("astm.data.clips.GRACE", 1)
+    batches = training_batches(numbers, 5, 3, 0, 1, CPU)
+    take(batches, 1)
+    (child,) = multiprocessing.active_children()
+    os.kill(child.pid, signal.SIGTERM)
+    until = time.monotonic() + 20
+    while child.is_alive() and time.monotonic() < until:  # the loader's own handler of SIGCHLD would raise here
+        time.sleep(0.05)
+    assert child.exitcode == 0
 
 
 def test_workers_do_not_outlive_a_trainer_that_ends_by_an_exception():

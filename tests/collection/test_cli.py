@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from collection.workspace import WorkspaceError, apart
+
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT / "manifests" / "demo" / "clips"
 HEAD = "id,url,start,end,licence,title,channel,group,provenance\n"
@@ -204,8 +206,62 @@ def test_bad_manifests_name_file_and_row(tmp_path, rows, words):
 def test_output_that_cannot_be_a_folder(tmp_path):
     path = recipe(tmp_path / "manifest", rows=["water"])
     (tmp_path / "file").write_text("not a folder")
-    _, err = mlst("build", path, "--out", tmp_path / "file" / "data", status=1)
-    assert "Not a directory" in err
+    for place, words in (("file/data", "file/data-work cannot be a workspace"), ("file", "file is a file")):
+        _, err = mlst("build", path, "--out", tmp_path / place, status=2)
+        assert words in err
+        assert not (tmp_path / "file-work").exists()
+
+
+def test_a_workspace_that_is_a_file(tmp_path):
+    path = recipe(tmp_path / "manifest", rows=["water"])
+    (tmp_path / "file").write_text("not a folder")
+    _, err = mlst("build", path, "--out", tmp_path / "data", "--work", tmp_path / "file", status=2)
+    assert f"{tmp_path / 'file'} cannot be a workspace" in err
+
+
+@pytest.mark.parametrize("command", ["build", "rebuild"])
+def test_dataset_and_workspace_in_one_place_are_refused_before_anything_is_done(tmp_path, command):
+    path = recipe(tmp_path / "manifest", rows=["water"])
+    place, out = {"build": path, "rebuild": path.parent}[command], tmp_path / "data"
+    _, err = mlst(command, place, "--out", out, "--work", out / "work", status=2)
+    assert "inside each other; give --work a place beside it" in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "work"),
+    [
+        ("data", "data"),
+        ("data", "./data/../data/"),
+        ("data", "data/work"),
+        ("work/data", "work"),
+        (".", ".-work"),
+        ("data", "link/x"),
+        ("s3://bucket/data", "s3://bucket/data/"),
+        ("s3://bucket/data", "s3://bucket/data/work"),
+    ],
+)
+def test_places_that_are_not_apart(tmp_path, monkeypatch, dataset, work):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("data")
+    with pytest.raises(WorkspaceError) as refused:
+        apart(dataset, work)
+    assert f"{dataset} and its workspace {work}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "work"),
+    [
+        ("data", "data-work"),
+        ("data/a", "data/b"),
+        ("data", "../data"),
+        ("s3://bucket/data", "s3://bucket/data-work"),
+        ("s3://bucket/data", "data"),
+    ],
+)
+def test_places_that_are_apart(tmp_path, monkeypatch, dataset, work):
+    monkeypatch.chdir(tmp_path)
+    apart(dataset, work)
 
 
 def test_full_disk_leaves_no_partial_file_and_a_whole_ledger(built, tmp_path):
@@ -243,12 +299,23 @@ def test_verify_finds_a_flipped_byte(built, tmp_path):
     mlst("verify", built[0])
 
 
+def test_verify_of_no_folder_is_an_input_error(tmp_path):
+    _, err = mlst("verify", tmp_path / "nothing", status=2)
+    assert "is no folder" in err
+    out, _ = mlst("verify", tmp_path, "--json", status=1)
+    assert [finding["rule"] for finding in json.loads(out)["findings"]] == ["dataset"]
+
+
 def test_inspect_writes_a_contact_sheet(built, tmp_path):
     key = pq.read_table(built[0] / "metadata" / "clips.parquet", columns=["key"])["key"][0].as_py()
     sheet = tmp_path / "sheet.png"
     out, _ = mlst("inspect", key, "--dataset", built[0], "--sheet", sheet, "--json")
+    whole = json.loads(out)["fingerprint"]
     assert json.loads(out)["info"]["key"] == key
     assert sheet.read_bytes().startswith(b"\x89PNG")
+    out, _ = mlst("inspect", key, "--dataset", built[0], "--sheet", sheet)
+    assert f"{whole[:16]}... ({len(whole)} hex digits" in out
+    assert len(out.splitlines()) < 100
     _, err = mlst("inspect", "nothing_1", "--dataset", built[0], status=2)
     assert "nothing_1" in err
 

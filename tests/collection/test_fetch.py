@@ -236,6 +236,16 @@ def test_typed_outcomes(
     assert not [p for p in work.root.rglob("*") if p.is_file() and "politeness" not in p.parts]
 
 
+@pytest.mark.parametrize("length", ["many", "-5", "9" * 5000])
+def test_a_length_that_is_none_is_not_believed(
+    tmp_path: Path, work: Workspace, server: MediaServer, length: str
+) -> None:
+    body = (CLIPS / "flower_timelapse_5s_960x540.mp4").read_bytes()
+    server.pages["/a.mp4"] = Page(body, ranges=False, length=length)
+    video = fetched(attempt(stage(tmp_path), source(server.url("/a.mp4")), work))
+    assert work.path(video.file).read_bytes() == body
+
+
 def test_nobody_listening(tmp_path: Path, work: Workspace, server: MediaServer) -> None:
     outcome = attempt(stage(tmp_path), source("http://127.0.0.1:9/a.mp4"), work)
     assert (outcome.status, outcome.kind) == (FAILED, "network.refused")

@@ -355,7 +355,9 @@ def test_a_time_without_a_short_decimal_is_not_written(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.csv"]
 
 
-@pytest.mark.parametrize("changed", [{"title": "a\nb"}, {"url": "-2X4mB4hyLA"}, {"id": "a b"}, {"group": ""}])
+@pytest.mark.parametrize(
+    "changed", [{"title": "a\nb"}, {"url": "-2X4mB4hyLA"}, {"id": "a b"}, {"group": ""}, {"group": "another"}]
+)
 def test_sources_that_could_not_be_read_back_are_not_written(tmp_path: Path, changed: dict[str, str]) -> None:
     (source,) = read_manifest(written(tmp_path / "m.csv", {}), YOUTUBE)
     for suffix in (".csv", ".jsonl", ".parquet"):

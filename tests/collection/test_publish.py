@@ -403,6 +403,9 @@ def test_what_an_earlier_release_left_goes_and_the_rest_stays(
     done = publish(ids, HERE, api)
     assert done.removed == len(todo.remove)
     assert set(on_the_hub(hub)) == {*digests(ids.folder), "NOTES"}
+    assert plan(clips, HERE, api).remove == ("sources.csv",)
+    publish(clips, HERE, api, "hashes")
+    assert set(on_the_hub(hub)) == {*digests(clips.folder), "NOTES"}
 
 
 # -- Releases
@@ -482,6 +485,17 @@ def test_a_source_list_that_cannot_lie_in_a_release(tmp_path: Path, name: str) -
         prepare(tmp_path / "dataset", tmp_path / "release", "ids", [], 0)
 
 
+def test_dots_before_the_name_of_the_source_list_are_left_off(tmp_path: Path) -> None:
+    """Also the second time, when the list of the first is there."""
+    recipe = tiny.RECIPE.replace('"sources.csv"', '"./sources.csv"')
+    tiny.build(tmp_path / "work", tmp_path / "dataset", tiny.material(tmp_path / "work", 4), recipe)
+    for _ in range(2):
+        made = prepare(tmp_path / "dataset", tmp_path / "release", "ids", [], 0)
+        assert "sources.csv" in {file.path for file in made.files}
+        order = read_order(tmp_path / "release" / RECIPE, Access())
+        assert [source.id for source in order.sources] == [row.source.id for row in read_lock(made.folder / LOCK)]
+
+
 # -- Licences
 
 ALLOWED = ("CC0-1.0", "CC-BY-3.0", "cc-by-4.0", "CC-BY-SA-3.0-DE", "public-domain", "CC-PDM-1.0", "MIT")
@@ -493,6 +507,8 @@ FORBIDDEN = (
     "proprietary",
     "Standard YouTube License",
     "CC-BY-NC-4.0",
+    "CC-BY-4.0-NC",
+    "CC-BY-SA-4.0-nd",
 )
 REUSE = "Creative Commons Attribution license (reuse allowed)"
 
@@ -506,6 +522,7 @@ REUSE = "Creative Commons Attribution license (reuse allowed)"
         ("CC-BY-3.0", "All rights reserved", "other", False),
         ("CC-BY-NC-4.0", "", "CC-BY-NC-SA-4.0", True),
         ("CC-BY-NC-ND-4.0", "", "CC-BY-NC-4.0", False),
+        ("CC-BY-NC-4.0-ND", "", "CC-BY-NC-4.0", False),
         ("CC-BY-4.0 or so", "", "other", False),
     ],
 )

@@ -36,6 +36,10 @@ def test_blocked_is_never_gone_whatever_is_said_around_it(row: dict[str, str]) -
         assert classify(more + row["message"]).kind == row["kind"]
 
 
+def test_an_id_is_no_sentence() -> None:
+    assert classify("[youtube] xSABRpotoke: Video unavailable").kind == "gone.unavailable"
+
+
 def test_every_kind_is_explained() -> None:
     text = (Path(__file__).parents[2] / "docs/fetching.md").read_text()
     for rule in RULES:

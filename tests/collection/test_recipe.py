@@ -69,6 +69,48 @@ def test_impossible_settings_are_named(tmp_path, text, words):
     assert [word for word in words if word not in str(refused.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[scan]\nlenght = 30", "scan.lenght = 30: unknown setting; choices are length, "),
+        ("[fetch.limits]\npixel = 9", "fetch.limits.pixel = 9: unknown setting; choices are pixels, "),
+        ("source = 's.csv'", "source = 's.csv': unknown setting; choices are sources, "),
+    ],
+)
+def test_unknown_settings_list_the_choices_nearest_first(tmp_path, text, words):
+    (tmp_path / "recipe.toml").write_text(MINIMAL + text)
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(tmp_path / "recipe.toml")
+    assert words in str(refused.value)
+
+
+def test_missing_settings_are_named_with_a_remedy(tmp_path):
+    (tmp_path / "recipe.toml").write_text('name = "x"\n[scan]\nsize = 64\n')
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(tmp_path / "recipe.toml")
+    path, missing = tmp_path / "recipe.toml", 'missing; add {} = "..." above the first [table]'
+    assert str(refused.value).splitlines() == [
+        f"{path}: {name}: {missing.format(name)}" for name in ("version", "sources")
+    ]
+
+
+def test_a_folder_is_no_recipe_but_may_have_one(tmp_path):
+    with pytest.raises(RecipeError, match=r"is a folder; give the path of a recipe\.toml"):
+        read_recipe(tmp_path)
+    path = tmp_path / "recipe.toml"
+    path.write_text(MINIMAL)
+    with pytest.raises(RecipeError, match=re.escape(f"{tmp_path} is a folder; give {path}")):
+        read_recipe(tmp_path)
+    with pytest.raises(RecipeError, match="no such file"):
+        read_recipe(path / "recipe.toml")
+
+
+def test_binary_is_not_toml(tmp_path):
+    (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match="not TOML"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
 def test_all_problems_at_once(tmp_path):
     (tmp_path / "recipe.toml").write_text(MINIMAL.replace("1.0.0", "one") + "[scan]\nsise = 1\ncrf = 99\n")
     with pytest.raises(RecipeError) as refused:

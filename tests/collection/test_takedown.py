@@ -14,7 +14,7 @@ from collection import takedown as module
 from collection.takedown import STAGE, TakedownError, takedown
 from mlst.dataset import DATASET, EXCLUSIONS, INDEX, LOCK, RECIPE, read_index, read_json, read_lock
 from mlst.diff import diff
-from mlst.shards import PATH, open_shard
+from mlst.shards import PATH, open_shard, write_shard
 from mlst.verify import verify
 from tests import tiny
 
@@ -120,6 +120,19 @@ def test_same_result_at_once_or_one_by_one(folder: Path, tmp_path: Path) -> None
     assert differ == {"recipe.toml", "dataset.json", "README.md"}, "only the version is another"
 
 
+def test_any_link_to_a_video_names_it_and_does_so_again(tmp_path: Path) -> None:
+    """Also where the source has an id of its own."""
+    made = tiny.material(tmp_path / "work", count=9)
+    one = next(iter(made.sources))
+    made.sources[one] = replace(made.sources[one], url="https://www.youtube.com/watch?v=-2X4mB4hyLA", group="g")
+    tiny.build(tmp_path / "work", tmp_path / "data", made)
+    assert takedown(tmp_path / "data", ["https://youtu.be/-2X4mB4hyLA?t=3"]).sources == (one,)
+    for name in ("https://youtu.be/-2X4mB4hyLA", "-2X4mB4hyLA", "youtube.com/shorts/-2X4mB4hyLA", one):
+        assert takedown(tmp_path / "data", [name]).sources == ()
+    with pytest.raises(TakedownError, match="no id or address"):
+        takedown(tmp_path / "data", ["https://www.youtube.com/@someone"])
+
+
 def test_unknown_names_are_refused_and_nothing_changes(folder: Path) -> None:
     before = content(folder)
     with pytest.raises(TakedownError, match="'nobody' is no id"):
@@ -153,6 +166,23 @@ def test_a_shard_that_was_changed_is_not_sealed_again(folder: Path) -> None:
     (folder / cell.shard).write_bytes(data)
     with pytest.raises(TakedownError, match="mlst verify"):
         takedown(folder, [cell.info.source])
+
+
+def test_a_clip_that_its_shard_lost_is_not_forgotten(tmp_path: Path) -> None:
+    """Its row would go without a word, and the dataset would be found sound without it."""
+    tiny.build(tmp_path / "work", tmp_path / "data", tiny.material(tmp_path / "work"), shard_bytes=1 << 20)
+    rows = list(read_index(tmp_path / "data" / INDEX))
+    shard = next(
+        row.shard for row in rows if len({other.info.source for other in rows if other.shard == row.shard}) > 2
+    )
+    gone, lost, *_ = dict.fromkeys(row.info.source for row in rows if row.shard == shard)
+    left = [sample for sample, _ in open_shard(tmp_path / "data" / shard) if not sample.key.startswith(lost)]
+    with (tmp_path / "data" / shard).open("wb") as file:
+        write_shard(file, left)
+    before = content(tmp_path / "data")
+    with pytest.raises(TakedownError, match=rf"{lost}_.* is in the index, but not in the shard; run `mlst verify`"):
+        takedown(tmp_path / "data", [gone])
+    assert {path: data for path, data in content(tmp_path / "data").items() if STAGE not in path} == before
 
 
 class Killed(BaseException):

@@ -69,6 +69,7 @@ def test_takedown_with_the_workspace(built: tuple[Path, list[str]], copy: Path) 
     one = built[1][0]
     out, _ = mlst("takedown", copy / "dataset", one, "--work", copy / "dataset-work", "--json")
     assert json.loads(out)["sources"] == [one]
+    assert json.loads(out)["purged"] == [one]
     held = [path for top in ("dataset", "dataset-work") for path in (copy / top).rglob("*") if path.is_file()]
     assert [path for path in held if one.encode() in path.read_bytes() or one in path.name] == []
     _, err = mlst("build", copy / "recipe.toml", "--out", copy / "dataset", status=2)
@@ -84,6 +85,18 @@ def test_takedown_with_the_workspace(built: tuple[Path, list[str]], copy: Path) 
     assert verify(copy / "dataset", 0).ok
 
 
+@pytest.mark.parametrize("work", ["dataset-wrok", "s3://bucket/work"])
+def test_a_workspace_that_is_not_there_is_no_workspace_cleared(
+    built: tuple[Path, list[str]], copy: Path, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy)
+    _, err = mlst("takedown", "--work", work, "dataset", built[1][0], status=2)
+    assert "does not exist" in err
+    assert read_json(copy / "dataset" / DATASET).version == "1.0.0"
+    assert not (copy / work).exists()
+    assert not (copy / "s3:").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -92,6 +105,7 @@ def test_takedown_with_the_workspace(built: tuple[Path, list[str]], copy: Path) 
         (("diff", ".", "dataset"), "no dataset"),
         (("drift", "."), "give the folder of a dataset"),
         (("drift", "nowhere"), "no such file"),
+        (("drift", "dataset", "--work", "dataset/work"), "are inside each other"),
         (("rebuild", "nowhere", "--out", "new"), "no such file"),
     ],
 )
@@ -101,3 +115,4 @@ def test_what_cannot_be_used_is_said(
     monkeypatch.chdir(built[0])
     _, err = mlst(*words, status=2)
     assert said in err
+    assert not (built[0] / "dataset" / "work").exists()

@@ -5,8 +5,10 @@
 
 import hashlib
 import json
+import socket
 import sys
 from typing import Any
+from unittest import mock
 
 
 def upload(folder: str, repo: str) -> None:
@@ -54,9 +56,18 @@ def load(repo: str) -> None:
         "no such revision": refused(lambda: seen(revision="v9")),
         "no such dataset": refused(lambda: seen("nobody/nothing")),
     }
+    opened = mlst.load(repo, past=2, horizon=4, revision="v1", cache=False)
     constants.HF_HUB_OFFLINE = True
     found["offline"] = seen(revision="v1")
+    found["offline, streamed"] = refused(lambda: opened[0])
     found["offline, not cached"] = refused(lambda: seen("nobody/nothing"))
+    constants.HF_HUB_OFFLINE = False
+    with socket.socket() as closed:  # a port that nobody listens on
+        closed.bind(("127.0.0.1", 0))
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
+        constants.HUGGINGFACE_CO_URL_TEMPLATE = f"http://127.0.0.1:{closed.getsockname()[1]}{''.join(template[1:])}"
+        with mock.patch("time.sleep"):  # the client's pauses, 23 s of them
+            found["no server, streamed"] = refused(lambda: opened[0])
     print(json.dumps(found))
 
 

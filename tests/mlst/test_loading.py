@@ -1,5 +1,6 @@
 """Loading from a folder: frames, selection, batches, position, damage."""
 
+import json
 import logging
 import pickle
 import re
@@ -143,6 +144,7 @@ def test_indices(clips: ClipDataset) -> None:
     ("settings", "message"),
     [
         ({"split": "dev"}, "unknown split 'dev'; choices are train, validation, test"),
+        ({"levels": []}, r"levels = \[\] names none; leave it out for all levels"),
         ({"levels": ["s0t9"]}, r"no train clips of 's0t9'; levels are s0t0, s0t1"),
         ({"past": 3}, r"24 of 24 train clips have fewer frames than past 3 \+ horizon 4, e.g. .* with 6; lower"),
         ({"past": 0}, "past = 0 should be a whole number from 1 on"),
@@ -156,6 +158,17 @@ def test_indices(clips: ClipDataset) -> None:
 def test_refusals(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(LoadError, match=message):
         load(tiny.built(), **{**SHORT, **settings})
+
+
+def test_a_typo_in_the_name_of_a_folder_is_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out" / "demo").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        LoadError, match="no folder 'out/demmo', though 'out' is one; on the Hub it is hf://datasets/out/demmo"
+    ):
+        load("out/demmo")
 
 
 def test_places_that_are_none(tmp_path: Path) -> None:
@@ -260,6 +273,15 @@ def test_sampling(clips: ClipDataset) -> None:
     for wrong in ("level", {"s9t9": 1.0}, {"s0t0": -1.0}, {"s0t0": 0.0}, {}):
         with pytest.raises(LoadError):
             loader(clips, 4, sampling=wrong)
+
+
+def test_seeds(clips: ClipDataset) -> None:
+    """An integer of NumPy's gives the same order, and a state that JSON takes."""
+    one, other = loader(clips, 4, seed=1), loader(clips, 4, seed=np.int64(1))  # type: ignore[arg-type]
+    assert one.batches.order.epoch(0).tolist() == other.batches.order.epoch(0).tolist()
+    one.load_state_dict(json.loads(json.dumps(other.state_dict())))
+    with pytest.raises(LoadError, match=r"seed = 0\.5 should be a whole number"):
+        loader(clips, 4, seed=0.5)  # type: ignore[arg-type]
 
 
 def test_goes_to_another_process(clips: ClipDataset) -> None:

@@ -80,6 +80,8 @@ def test_requests(hub: Hub, found: Any) -> None:
         ("no such revision", "v9"),
         ("no such dataset", "nobody/nothing is no folder here"),
         ("offline, not cached", "nobody/nothing is no folder here"),
+        ("offline, streamed", "offline mode is enabled"),
+        ("no server, streamed", "refused"),
     ],
 )
 def test_what_is_not_there(found: Any, case: str, message: str) -> None:
