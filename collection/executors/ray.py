@@ -130,6 +130,8 @@ def joined(settings: Ray) -> Any:
         raise RayError(f"{what}: {type(why).__name__}: {why}") from why
     finally:
         signal.signal(signal.SIGTERM, before)
+    # Ray says on stdout that a node died, whatever log_to_driver is, and there it would be amid our JSON.
+    ray._private.worker._worker_logs_enabled = False
     return ray
 
 

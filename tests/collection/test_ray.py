@@ -130,6 +130,15 @@ def test_a_build_that_loses_a_node_has_the_same_bytes(two_nodes, plain, tmp_path
     assert hashes(tmp_path / "data") == wanted
 
 
+def test_ray_says_nothing_on_stdout(nodes, capsys):
+    """There is our JSON; `print_to_stdstream` is where Ray's thread tells of lost nodes."""
+    ray = joined(Ray(2, nodes.address))
+    ray._private.worker.print_to_stdstream(
+        {"lines": ["a node died"], "pid": "raylet", "is_err": False}, ignore_prefix=False
+    )
+    assert capsys.readouterr() == ("", "")
+
+
 def test_without_the_extra_its_name_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RayError, match=r'pip install "mlst\[ray\]"'):
