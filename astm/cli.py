@@ -33,6 +33,7 @@ from astm.predictor import CONFIG, CheckpointError, count_parameters, macs, mode
 from astm.settings import Experiment, SettingsError, merge, override, parse, preset, presets, to_toml
 from astm.tables import TableError
 from astm.train import PRETRAINED, Listener, Logged, TrainError, Validated, choose_device, make_optimiser, train
+from mlst import __version__
 
 console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 """Progress and messages; standard output is for results. Of several processes only the first one speaks."""
@@ -59,6 +60,21 @@ def say(text: str, style: str = "") -> None:
 def main() -> None:
     """Entry point of the `astm` command."""
     app()
+
+
+def _tell_versions(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"astm {__version__}\ntorch {torch.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def main_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_versions, is_eager=True, help="Versions of astm and torch.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("train")

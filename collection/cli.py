@@ -20,6 +20,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from collection import orders
+from collection.assemble import tools
 from collection.estimate import estimate
 from collection.executors import executor
 from collection.executors.ray import Ray, RayError
@@ -78,9 +79,6 @@ the same command tries again what failed.
 app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-app.add_typer(manifest, name="manifest")
-app.command("publish")(publish_command)
-register(app)
 results = Console(highlight=False, soft_wrap=True)
 """Standard output: what a command was asked for."""
 
@@ -104,6 +102,25 @@ Keep = Annotated[
 ]
 
 
+def _tell_versions(wanted: bool) -> None:
+    if wanted:
+        for tool in tools():
+            print(tool.name, tool.version)
+        raise typer.Exit
+
+
+@app.callback()
+def main_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_versions, is_eager=True, help="Versions of all that may change a dataset."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command("build")
 def build_command(
     recipe: RecipePath,
@@ -121,7 +138,7 @@ def build_command(
     check: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the result, every clip decoded.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Build the dataset that RECIPE describes: fetch, scan, select, pack, verify, report.
+    """Build the dataset that RECIPE describes, verify it and report.
 
     It goes on where it was stopped, and does nothing when nothing has changed.
     """
@@ -155,7 +172,10 @@ def plan(
     keep_videos: Keep = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a build would fetch, and how much disk and time it would take. Asks nobody anything."""
+    """Say what a build would fetch, and what disk and time it takes.
+
+    Nobody is asked anything.
+    """
     order = orders.read_order(recipe, Access(cookies=cookies, budget=Budget(requests_per_minute=rate)))
     at_once = len(order.sources) if keep_videos else wave
     _print_record("Plan", estimate(order.sources, order.recipe, order.fetch, at_once), as_json)
@@ -165,7 +185,7 @@ def plan(
 def status_command(
     work: Annotated[str, typer.Argument(metavar="WORK", help="Workspace of a build.")], as_json: AsJson = False
 ) -> None:
-    """Count the outcomes of a build by stage and reason; works while it runs and after it was killed."""
+    """Count the outcomes of a build, running or killed, by reason."""
     with looked_at(work) as here:
         _print_status(status(here), as_json)
 
@@ -187,7 +207,10 @@ def calibrate_command(
     keep_videos: Keep = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the 3 x 3 thresholds to the clips of RECIPE's sources and write them to a file that recipes can name."""
+    """Fit the 3 x 3 thresholds to the clips of RECIPE's sources.
+
+    They go to a file that recipes can name.
+    """
     order = orders.read_order(recipe, Access())
     fetch, scan, _ = stages(order)
     with opened(_lasting(work)) as here, _watcher(as_json) as watcher:
@@ -213,7 +236,10 @@ def verify_command(
     hub: Annotated[bool, typer.Option("--hub", help="Also look for what the Hugging Face Hub trips over.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a dataset: every hash, key, schema, boundary, split and level, and that every clip decodes."""
+    """Check a dataset: hashes, keys, schemas, cuts, splits, levels.
+
+    Every clip is decoded.
+    """
     if hub and is_url(dataset):
         raise typer.BadParameter("works on a folder; download the dataset first", param_hint="--hub")
     if not is_url(dataset) and not Path(dataset).is_dir():
@@ -239,6 +265,11 @@ def inspect_command(
     sheet = sheet or Path(f"{clip}.png")
     row = inspect(dataset, clip, sheet)
     _print_record(f"{clip}, contact sheet in {sheet}", row, as_json)
+
+
+app.command("publish")(publish_command)
+register(app)
+app.add_typer(manifest, name="manifest")
 
 
 def _after(

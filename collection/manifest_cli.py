@@ -25,7 +25,7 @@ from collection.stage import Rejected, Retry
 from collection.ytdlp import Access, Client, ConfigurationError
 from mlst.records import OPEN_END, Source
 
-manifest = typer.Typer(help=__doc__, no_args_is_help=True)
+manifest = typer.Typer(help="Make, check, convert and describe lists of sources.", no_args_is_help=True)
 results = Console(highlight=False)
 UNUSABLE = 2
 

@@ -42,10 +42,11 @@ def publish_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the release in DIR-release, send nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for scripts.")] = False,
 ) -> None:
-    """Publish a dataset on the Hugging Face Hub: verify, lint, upload, read back, tag.
+    """Publish a dataset on the Hugging Face Hub, and read it back.
 
-    The token comes from HF_TOKEN or from `hf auth login`. Run it again after an interruption: what is there is not
-    sent twice. Exit status: 1 the dataset may not be published so, 2 the input cannot be used, 3 try again.
+    First it is verified and linted. The token comes from HF_TOKEN or from `hf auth login`. Run it again after an
+    interruption: what is there is not sent twice. Exit status: 1 the dataset may not be published so,
+    2 the input cannot be used, 3 try again.
     """
     if gated not in ("", "auto", "manual"):
         raise typer.BadParameter(f"{gated!r} is not auto or manual", param_hint="--gated")

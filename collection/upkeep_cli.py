@@ -62,7 +62,10 @@ def diff_command(
     two: Annotated[str, typer.Argument(metavar="B", help="Another, or its next version.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say which clips, sources and settings of two datasets differ. Exit status 0 where none do, else 1."""
+    """Say how clips, sources and settings of two datasets differ.
+
+    Exit status 0 where none do, else 1.
+    """
     with _described(one) as before, _described(two) as after:
         found = diff(before, after)
     if as_json:
@@ -87,7 +90,7 @@ def takedown_command(
     check: Check = True,
     as_json: AsJson = False,
 ) -> None:
-    """Remove sources from a built dataset, and see to it that later builds refuse them.
+    """Remove sources from a dataset; later builds refuse them.
 
     Only shards that held them are written again. Whatever stops it, the same command ends it.
     """
@@ -123,7 +126,7 @@ def drift_command(
     rate: Rate = 40.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask whether a dataset's sources are still there and what they were, and what that does to its balance.
+    """Ask whether a dataset's sources are still what they were.
 
     Sources that could not be asked are `unknown`: the same command asks those again. Once all have answered, the next
     check begins anew. Exit status: 0 nothing has changed, 1 something has, 3 something is unknown.
@@ -166,10 +169,11 @@ def rebuild_command(
     check: Check = True,
     as_json: AsJson = False,
 ) -> None:
-    """Build a dataset again from its own recipe, thresholds, lock and exclusions, and say what has changed.
+    """Build a dataset again from its own files; say what changed.
 
-    Its clips are kept wherever their sources are; what is lost is filled from the reserves. Exit status: 0 done,
-    1 --locked was asked for and it is not the same, or it is wrong, 3 some items failed and can be tried again.
+    Those are its recipe, thresholds, lock and exclusions. Its clips are kept wherever their sources are; what is lost
+    is filled from the reserves. Exit status: 0 done, 1 --locked was asked for and it is not the same, or
+    it is wrong, 3 some items failed and can be tried again.
     """
     work = work or f"{out.rstrip('/')}-work"
     apart(out, work)

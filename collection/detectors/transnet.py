@@ -3,6 +3,7 @@
 The network sees windows of 100 frames, 50 apart, and is believed for the middle 50 of each, as in its authors' code.
 """
 
+import hashlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -71,15 +72,24 @@ class Windows:
 
 
 @detector
-def transnetv2(_: Fraction, *, model: str = "", threshold: float = 0.5) -> Windows:
-    """TransNetV2 from the ONNX file `model`; long transitions of all kinds are called dissolves."""
+def transnetv2(_: Fraction, *, model: str = "", sha256: str = "", threshold: float = 0.5) -> Windows:
+    """TransNetV2 from the ONNX file `model`; long transitions of all kinds are called dissolves.
+
+    The recipe names the file's sha256, so that it says which weights found the shots, and other weights are another
+    recipe.
+    """
+    try:
+        weights = Path(model).read_bytes()
+    except OSError as why:
+        what = f"model = {model!r} cannot be read ({why.strerror})"
+        raise ValueError(f"{what}; give the path of TransNetV2 exported to ONNX") from None
+    if (found := hashlib.sha256(weights).hexdigest()) != sha256:
+        raise ValueError(f"{model} has sha256 = {found!r}, the recipe says {sha256!r}")
     try:
         import onnxruntime  # noqa: PLC0415 - optional, and heavy
     except ImportError:
         raise ValueError("it needs ONNX Runtime; install it with `pip install onnxruntime`") from None
-    if not Path(model).is_file():
-        raise ValueError(f"no such file: model = {model!r}; give the path of TransNetV2 exported to ONNX")
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def predict(frames: Bytes) -> NDArray[np.float32]:

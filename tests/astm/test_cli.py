@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from astm.cli import INTERRUPTED, LogFile, app, beside, labels
 from astm.data.video import frames_of
 from astm.train import Validated
+from mlst import __version__
 from tests.astm.media import encode, film, mlst_dataset, mnist
 
 TINY = ["model.hidden=[4]", "model.patch=8", "data.size=32", "data.past=3", "data.horizon=2", "train.batch_size=2"]
@@ -264,3 +266,7 @@ def test_films_side_by_side():
     assert film.shape == (2, 4, 16, 3)
     assert (film[:, :, :6] == 0).all()
     assert (film[:, :, 10:] == 9).all()
+
+
+def test_version():
+    assert run("--version").output == f"astm {__version__}\ntorch {torch.__version__}\n"

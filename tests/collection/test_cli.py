@@ -337,3 +337,8 @@ def test_report_escapes_titles(built):
     page = (built[0].with_name("data-work") / "report.html").read_text()
     assert "<b>&amp;" not in page
     assert "Content-Security-Policy" in page
+
+
+def test_version_is_that_of_all_that_may_change_a_dataset(built):
+    tools = json.loads((built[0] / "dataset.json").read_text())["tools"]
+    assert mlst("--version")[0].splitlines() == [f"{tool['name']} {tool['version']}" for tool in tools]

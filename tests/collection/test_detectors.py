@@ -1,5 +1,6 @@
 """One contract for every registered detector, and PySceneDetect's own reader as the judge of its adapter."""
 
+import hashlib
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -326,8 +327,15 @@ class TestTransNet:
         assert found == [Transition("cut", 41, 41), Transition("dissolve", 99, 103)]
 
     def test_what_is_missing_is_named(self) -> None:
-        with pytest.raises(ValueError, match=r"pip install onnxruntime|no such file: model = 'absent\.onnx'"):
+        with pytest.raises(ValueError, match=r"model = 'absent\.onnx' cannot be read"):
             make_detector("transnetv2", {"model": "absent.onnx"}, RATE_OF_VIDEO)
+
+    def test_other_weights_than_the_recipes_are_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / "transnet.onnx"
+        file.write_bytes(b"weights")
+        found = hashlib.sha256(b"weights").hexdigest()
+        with pytest.raises(ValueError, match=f"transnet.onnx has sha256 = '{found}', the recipe says ''"):
+            make_detector("transnetv2", {"model": str(file)}, RATE_OF_VIDEO)
 
 
 def test_unknown_detectors_and_options_name_the_choices() -> None:
