@@ -20,6 +20,7 @@ from collection.progress import Bars, JsonLines, console, counted, safe
 from collection.rebuild import DriftError, locked, rebuild
 from collection.report import write_report
 from collection.run import Driver, Executor, folder
+from collection.sites import is_web
 from collection.stage import FAILED, Stage
 from collection.status import remember
 from collection.stores import looked_at, opened
@@ -43,7 +44,10 @@ results = Console(highlight=False, soft_wrap=True)
 
 Place = Annotated[str, typer.Argument(metavar="DIR", help="A dataset: its folder, or its place in a store.")]
 Files = Annotated[
-    Path | None, typer.Option("--sources", help="Folder that local sources are relative to; DIR by default.")
+    Path | None,
+    typer.Option(
+        "--sources", exists=True, file_okay=False, help="Folder that sources that are files are relative to."
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Items worked on at a time.")]
 Kind = Annotated[str, typer.Option("--executor", help=f"Where items are worked on: {', '.join(executor)}.")]
@@ -134,7 +138,7 @@ def drift_command(
     work = work or f"{dataset.rstrip('/')}-work"
     access = Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
     with _described(dataset) as described:
-        stage = DriftStage(reorder(described, files or described, access).fetch, deep)
+        stage = DriftStage(_ordered(described, files, access).fetch, deep)
         apart(dataset, work)
         with opened(work) as here, _watcher(as_json) as watcher:
             if fresh:
@@ -179,7 +183,7 @@ def rebuild_command(
     apart(out, work)
     access = Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
     with _described(dataset) as old:
-        order = reorder(old, files or old, access)
+        order = _ordered(old, files, access)
         order = locked(order, old) if exact else order
         with opened(work) as here, looked_at(out) as target:
             keep_exclusions(target, order)
@@ -214,6 +218,16 @@ def register(app: typer.Typer) -> None:
     app.command("drift")(drift_command)
     app.command("takedown")(takedown_command)
     app.command("diff")(diff_command)
+
+
+def _ordered(dataset: Path, files: Path | None, access: Access) -> Order:
+    """What builds a dataset again. Without `--sources`, files would all be found missing, which says nothing."""
+    order = reorder(dataset, files or dataset, access)
+    local = [source.url for source in order.sources if not is_web(source.url)]
+    if local and not files:
+        what = f"{len(local)} sources are files, such as {local[0]!r}"
+        raise typer.BadParameter(f"{what}; give the folder that they are relative to", param_hint="--sources")
+    return order
 
 
 @contextlib.contextmanager

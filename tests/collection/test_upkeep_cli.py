@@ -104,8 +104,10 @@ def test_a_workspace_that_is_not_there_is_no_workspace_cleared(
         (("takedown", ".", "a"), "is no dataset that can be read"),
         (("diff", ".", "dataset"), "no dataset"),
         (("drift", "."), "give the folder of a dataset"),
+        (("drift", "dataset"), "sources are files, such as"),
+        (("rebuild", "dataset", "--out", "new"), "give the folder that they are relative to"),
         (("drift", "nowhere"), "no such file"),
-        (("drift", "dataset", "--work", "dataset/work"), "are inside each other"),
+        (("drift", "dataset", "--sources", ".", "--work", "dataset/work"), "are inside each other"),
         (("rebuild", "nowhere", "--out", "new"), "no such file"),
     ],
 )
