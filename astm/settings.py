@@ -233,6 +233,10 @@ def _explain(kind: type[BaseModel], table: str, error: ErrorDetails) -> str:
     name = ".".join((table, *map(str, error["loc"])))
     if error["type"] == "extra_forbidden":
         return f"{name}: unknown setting; choices are {', '.join(kind.model_fields)}"
+    if error["type"] == "tuple_type" and isinstance(error["input"], str):
+        # A shell takes double quotes away, and what is left is text.
+        meant = [part.strip() for part in error["input"].strip("[]").split(",")]
+        return f"{name} = {error['input']!r} is no list; in a shell write '{name}={json.dumps(meant)}'"
     return f"{name} = {error['input']!r}: {error['msg']}"
 
 

@@ -82,6 +82,10 @@ def test_channels_follow_the_data():
             {"model": {"norm": "layer", "patch": 8}},
             r"model: with norm = 'layer' this model is made for 128 x 128 pixels \(grid \(16, 16\)\), got 64 x 64",
         ),
+        (
+            {"data": {"name": "mlst", "levels": "[s0t0, s1t1]"}},
+            r"""in a shell write 'data.levels=\["s0t0", "s1t1"\]'""",
+        ),
         ({"optim": {}}, "unknown table 'optim'; choices are model, data, train, run"),
     ],
 )
