@@ -91,9 +91,13 @@ def find_files(root: Path, split: str) -> list[Path]:
     top = root / split if separate else root
     every = sorted(p for p in top.rglob("*") if p.is_file() and p.suffix.lower() in DEMUXERS) if top.is_dir() else []
     files = every if separate else [p for p in every if _drawn(_relative(p, root)) == split]
+    if every and not files:
+        raise DataError(
+            f"{root}: by the hash of its name none of {len(every)} videos fell to {split}; "
+            f"make folders {', '.join(SPLITS)} there"
+        )
     if not files:
-        others = f"; of {len(every)} videos none fell to {split}, make folders {', '.join(SPLITS)}" if every else ""
-        raise DataError(f"{fitting(top, [f'*{suffix}' for suffix in DEMUXERS])}{others}")
+        raise DataError(fitting(top, [f"*{suffix}" for suffix in DEMUXERS]))
     return files
 
 

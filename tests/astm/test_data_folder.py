@@ -69,6 +69,13 @@ def test_names_decide_where_there_are_no_folders(tmp_path):
     assert len(found["train"]) > 6
 
 
+def test_a_split_that_no_name_fell_to(tmp_path):
+    (tmp_path / "0.mp4").write_bytes(encode(film(5, 16, 16, 0)))
+    for split in ("validation", "test"):
+        with pytest.raises(DataError, match=f"none of 1 videos fell to {split}; make folders train, validation, test"):
+            folder(tmp_path, split)
+
+
 def test_fingerprint_follows_the_content(root):
     before = folder(root, "test").fingerprint
     assert folder(root, "test", stride=2).fingerprint != before
