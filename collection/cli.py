@@ -413,7 +413,7 @@ def _flat(value: Any, name: str) -> Iterable[tuple[str, str]]:
             yield from _flat(inner, f"{name}.{key}" if name else key)
     elif name.endswith("bytes"):
         yield name, decimal(int(value))
-    elif name.endswith("seconds") and value >= 100:
+    elif "seconds" in name and value >= 60:
         yield name, f"{timedelta(seconds=round(value))} (h:mm:ss)"
     elif isinstance(value, float):
         yield name, f"{value:.6g}"

@@ -107,10 +107,14 @@ def locate(text: str, fetch: FetchSettings, folder: Path) -> str:
 
 
 def group_of(url: str) -> str:
-    """The group of a row that names none: the same for all rows with the same (canonical) url."""
+    """The group of a row that names none: the same for all rows with the same (canonical) url.
+
+    `./` is no difference; it stands before files that would else be YouTube ids.
+    """
     if url.startswith(_WATCH):
         return url[len(_WATCH) :]
-    return f"{'url' if is_web(url) else 'file'}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+    kind = "url" if is_web(url) else "file"
+    return f"{kind}-{hashlib.sha256(url.removeprefix('./').encode()).hexdigest()[:16]}"
 
 
 def host_of(url: str) -> str:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from collection import manifest
 from collection.manifest import ANYTHING, COLUMNS, ManifestError, decimal, read_manifest, seconds, write_manifest
 from collection.recipe import FetchSettings, read_recipe
-from collection.sites import listing_url, youtube_id
+from collection.sites import group_of, listing_url, youtube_id
 from mlst.records import OPEN_END, Source
 
 ROOT = Path(__file__).parents[2]
@@ -232,6 +232,7 @@ def test_a_local_file_inside_is_allowed_where_the_recipe_says_so(tmp_path: Path)
     path = written(tmp_path / "m.csv", *rows)
     assert [source.url for source in read_manifest(path, FetchSettings(local=True))] == [row["url"] for row in rows]
     assert problems(path) == [(2, "url"), (3, "url"), (4, "url")]
+    assert group_of("./video_file1") == group_of("video_file1") != group_of("video_file2")
 
 
 @pytest.mark.parametrize(
