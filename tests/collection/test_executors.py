@@ -84,7 +84,7 @@ def test_workers_die_with_a_killed_driver(run_all, tmp_path, request):
     script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
     driver = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
-    waited = wait_for(lambda: len(pids(tmp_path)) >= 2, seconds=40)
+    waited = wait_for(lambda: len(pids(tmp_path)) >= 2, seconds=150)
     before = family(driver.pid) | pids(tmp_path)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
