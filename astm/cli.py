@@ -432,17 +432,19 @@ class LogFile:
 
 
 class Boards:
-    """TensorBoard files."""
+    """TensorBoard files. A run that goes on has it forget what was said after the step it goes on from."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415, an extra
         except ImportError:
             raise SettingsError("--tensorboard needs the extra: pip install 'mlst[train]'") from None
-        self._writer: Any = SummaryWriter(str(folder))
+        self._kind: Any = SummaryWriter
 
     def began(self, step: int, steps: int, about: str) -> None:
-        """Nothing to do."""
+        """Open a new file."""
+        self._writer = self._kind(str(self.folder), purge_step=step + 1)
 
     def logged(self, report: Logged) -> None:
         """Loss, gradient norm, learning rate and speed."""
