@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
 from astm.predictor import CARD, CONFIG, WEIGHTS
-
-TRANSPORT_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
-"""What the client's HTTP library raises: `HTTPError` of httpx or httpx2, by the version of `huggingface_hub`."""
+from mlst.hub import TRANSPORT_ERROR
 
 REMEDY = {
     401: "log in with `hf auth login`, or set HF_TOKEN to a token that may write",

@@ -40,7 +40,7 @@ from collection.stores import StoreError, looked_at, opened
 from collection.takedown import TakedownError
 from collection.upkeep_cli import register
 from collection.waves import fetch_and_scan
-from collection.workspace import Workspace, WorkspaceBusyError, WorkspaceError, apart
+from collection.workspace import Workspace, WorkspaceBusyError, WorkspaceError, workspace_of
 from collection.ytdlp import Access, ConfigurationError
 from mlst.dataset import DATASET
 from mlst.diff import DiffError
@@ -144,8 +144,7 @@ def build_command(
     """
     began = time.monotonic()
     order = orders.read_order(recipe, Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate)))
-    work = _lasting(work or f"{_lasting(out).rstrip('/')}-work")
-    apart(out, work)
+    work = _lasting(workspace_of(_lasting(out), work))
     with opened(work) as here, looked_at(out) as dataset:
         orders.keep_exclusions(dataset, order)
         before = _description(dataset)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import (
@@ -28,6 +28,7 @@ from huggingface_hub.hf_api import RepoFile
 from collection.release import MARKER, Prepared
 from mlst.croissant import CROISSANT
 from mlst.dataset import CARD, DATASET, File
+from mlst.hub import TRANSPORT_ERROR
 
 LAST = (CARD, CROISSANT, DATASET)
 """What makes the rest a dataset."""
@@ -46,9 +47,6 @@ ReadBack = Literal["auto", "full", "hashes"]
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 """Of branches and tags."""
-
-TRANSPORT_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
-"""What the client's HTTP library raises: `HTTPError` of httpx or httpx2, by the version of `huggingface_hub`."""
 
 
 class PublishError(RuntimeError):

@@ -25,7 +25,7 @@ from collection.stage import FAILED, Stage
 from collection.status import remember
 from collection.stores import looked_at, opened
 from collection.takedown import Takedown, purge, takedown
-from collection.workspace import Workspace, apart
+from collection.workspace import Workspace, workspace_of
 from collection.ytdlp import Access
 from mlst.dataset import DATASET, EXCLUSIONS, read_json
 from mlst.diff import Difference, diff
@@ -135,12 +135,10 @@ def drift_command(
     Sources that could not be asked are `unknown`: the same command asks those again. Once all have answered, the next
     check begins anew. Exit status: 0 nothing has changed, 1 something has, 3 something is unknown.
     """
-    work = work or f"{dataset.rstrip('/')}-work"
     access = Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
     with _described(dataset) as described:
         stage = DriftStage(_ordered(described, files, access).fetch, deep)
-        apart(dataset, work)
-        with opened(work) as here, _watcher(as_json) as watcher:
+        with opened(workspace_of(dataset, work)) as here, _watcher(as_json) as watcher:
             if fresh:
                 _forget(here, stage)
             do = Driver(here, _executor(kind, workers, address), watcher, True, 1, False)
@@ -179,8 +177,7 @@ def rebuild_command(
     is filled from the reserves. Exit status: 0 done, 1 --locked was asked for and it is not the same, or
     it is wrong, 3 some items failed and can be tried again.
     """
-    work = work or f"{out.rstrip('/')}-work"
-    apart(out, work)
+    work = workspace_of(out, work)
     access = Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
     with _described(dataset) as old:
         order = _ordered(old, files, access)

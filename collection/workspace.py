@@ -129,6 +129,13 @@ def apart(dataset: str, work: str) -> None:
         raise WorkspaceError(f"the dataset {dataset} and its workspace {work} {how}; give --work a place beside it")
 
 
+def workspace_of(dataset: str, work: str) -> str:
+    """The workspace for a dataset: `work`, or DATASET-work where that is empty. Raises as `apart`."""
+    work = work or f"{dataset.rstrip('/')}-work"
+    apart(dataset, work)
+    return work
+
+
 def _parts(place: str) -> tuple[str, ...]:
     return tuple(place.rstrip("/").split("/")) if is_url(place) else Path(place).resolve().parts
 

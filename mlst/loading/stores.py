@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import tenacity
 import urllib3
 from huggingface_hub import hf_hub_download, hf_hub_url
 from huggingface_hub.errors import (
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RemoteEntryNotFoundError,
@@ -24,6 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff  # type: ignore[attr-defined]
 
 from mlst.dataset import DATASET
+from mlst.hub import TRANSPORT_ERROR
 from mlst.loading.errors import LoadError, Missing, ReadError
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -37,10 +37,9 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be gone a moment later."""
 TIMEOUT = urllib3.Timeout(connect=15, read=60)
 
-TRANSPORT_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
 REFUSALS = (TRANSPORT_ERROR, ConnectionError, HFValidationError, LocalEntryNotFoundError)
-"""What the Hub's client raises where something cannot be had: its own errors; `HTTPError` of httpx or httpx2, by the
-version of `huggingface_hub`, for a network that fails; `ConnectionError` in offline mode."""
+"""What the Hub's client raises where something cannot be had: transport errors, which its own errors are too, and
+`ConnectionError` in offline mode."""
 
 
 class Store(Protocol):
