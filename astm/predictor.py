@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from astm import bundled
 from astm.files import whole, write
-from astm.provenance import NO_COUNTS, NO_PAPER, UNKNOWN, Counts, Origin, Paper
+from astm.pretrained import bundled
+from astm.pretrained.provenance import NO_COUNTS, NO_PAPER, UNKNOWN, Counts, Origin, Paper
 from mlst.records import decode, encode
 from mlst.registry import Registry
 
@@ -177,7 +177,7 @@ class Predictor(nn.Module):
         ------
         EvaluationError: results that cannot be read, or that are not of this model.
         """
-        from astm.card import About, card, is_ours  # noqa: PLC0415, it imports the Hub's client and the evaluator
+        from astm.pretrained.card import About, card, is_ours  # noqa: PLC0415, it imports the Hub's client and the evaluator
 
         paths = [results] if isinstance(results, str | Path) else list(results)
         about = About(repository, licence, tuple(Path(path) for path in paths if str(path)), label)
@@ -221,7 +221,7 @@ class Predictor(nn.Module):
         ------
         HubError: a bad name, no token, a refusal, or no connection. EvaluationError: see `save_pretrained`.
         """
-        from astm.hub import check, push  # noqa: PLC0415, it imports the Hub's client
+        from astm.pretrained.hub import check, push  # noqa: PLC0415, it imports the Hub's client
 
         check(repository)
         with tempfile.TemporaryDirectory() as folder:
@@ -235,7 +235,7 @@ class Predictor(nn.Module):
         Parameters
         ----------
         source: a folder, or else the name of a checkpoint that comes with the package ("moving-mnist-small"; see
-            `astm.bundled.names`), or else the id of a Hub repository ("owner/name").
+            `astm.pretrained.bundled.names`), or else the id of a Hub repository ("owner/name").
         revision: branch, tag or commit on the Hub.
 
         Raises

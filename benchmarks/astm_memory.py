@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from astm import Predictor, count_parameters, create
-from astm.cost import saved_bytes
+from astm.evaluation.cost import saved_bytes
 from astm.models import astm as implementation
 
 MIB = 2**20

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from astm import count_parameters
-from astm.cost import saved_bytes
+from astm.evaluation.cost import saved_bytes
 from astm.models.crevnet import CrevNet, decode, encode, psi, unpsi
 from astm.models.recurrent import State, recomputed
 from benchmarks.astm_memory import MIB, allocated

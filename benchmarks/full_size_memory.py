@@ -1,6 +1,6 @@
 """What one clip of Moving MNIST keeps for the backward pass, for every model at its default settings.
 
-    python -m benchmarks.full_size_memory > astm/results/memory.json
+    python -m benchmarks.full_size_memory > astm/evaluation/measured/memory.json
 
 Bytes by model, 10 -> 10 frames of 64 x 64, float32, without parameters. Exact, and the same everywhere: counted on the
 meta device. `astm table 1` shows them.
@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from astm.cost import saved_bytes
+from astm.evaluation.cost import saved_bytes
 from astm.models import model
 
 

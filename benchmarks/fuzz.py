@@ -19,13 +19,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
+from collection.engine.stage import Needs, Outcome, Stage
 from collection.executors import executor
-from collection.fetch import FetchStage
+from collection.fetch.stage import FetchStage
+from collection.fetch.ytdlp import Access
 from collection.recipe import FetchSettings, Limits, ScanSettings
-from collection.scan import ScanStage
-from collection.stage import Needs, Outcome, Stage
-from collection.workspace import Workspace, sweep
-from collection.ytdlp import Access
+from collection.scan.stage import ScanStage
+from collection.workspace.folder import Workspace, sweep
 from mlst.records import OPEN_END, Source
 from tests.media_mutations import mutate
 

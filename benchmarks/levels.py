@@ -16,11 +16,11 @@ from typing import Any
 import ffmpeg
 import imageio_ffmpeg
 
-from collection.decode import open_video
-from collection.probe import probe
+from collection.media.decode import open_video
+from collection.media.probe import probe
 from collection.recipe import Limits
-from mlst.frames import Reduced, canonical, reduce
-from mlst.levels import Level, classify, read_levels
+from mlst.levels.levels import Level, classify, read_levels
+from mlst.pictures.frames import Reduced, canonical, reduce
 from mlst.statistics import measure
 
 CLIPS = Path(__file__).parents[1] / "manifests" / "demo" / "clips"

@@ -14,7 +14,7 @@ import webdataset
 from torch.utils.data import DataLoader
 
 import mlst
-from mlst.dataset import DATASET, read_json
+from mlst.dataset.description import DATASET, read_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,19 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from collection import pipeline
-from collection.fetch import FetchStage
-from collection.manifest import read_manifest, write_manifest
-from collection.pack import PackStage, plan_shards
+from collection.engine.run import Driver
+from collection.engine.stage import DONE, REJECTED, Outcome, Stage
+from collection.engine.waves import fetch_and_scan
+from collection.fetch.stage import FetchStage
+from collection.fetch.ytdlp import Access
+from collection.manifest.table import read_manifest, write_manifest
+from collection.pack.stage import PackStage, plan_shards
 from collection.recipe import FetchSettings, PackSettings, ScanSettings, SelectSettings
-from collection.run import Driver
-from collection.scan import ScanStage
+from collection.scan.stage import ScanStage
 from collection.select import select
-from collection.stage import DONE, REJECTED, Outcome, Stage
-from collection.waves import fetch_and_scan
-from collection.workspace import Workspace
-from collection.ytdlp import Access
-from mlst.fingerprints import WINDOWS, WORDS
-from mlst.levels import read_levels
+from collection.workspace.folder import Workspace
+from mlst.levels.levels import read_levels
+from mlst.pictures.fingerprints import WINDOWS, WORDS
 from mlst.records import OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
 
 ROWS = (100_000, 300_000, 1_000_000)

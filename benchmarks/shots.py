@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cv2
 
+from benchmarks.shot_scores import Evaluation, Score, evaluate
 from collection.detectors import Thumb, detector, make_detector
-from collection.detectors.evaluation import Evaluation, Score, evaluate
 from mlst.records import Transition
 from tests.splices import HOLD_OUT, RATE, TUNING, Footage, Frames, Recipe, decoded, encode, load, splice
 

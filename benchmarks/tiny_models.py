@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.tiny_models mlst out/demo --out runs/tiny-mlst
 
 Prints a table of docs/results.md; `results/results.json` in the output folder is the file that comes with the package,
-`astm/results/DATASET_tiny.json`. The same command goes on where it was stopped; nothing is trained twice.
+`astm/evaluation/measured/DATASET_tiny.json`. The same command goes on where it was stopped; nothing is trained twice.
 `data/mnist` holds MNIST's files of images, as downloaded; `make demo` builds `out/demo`.
 """
 
@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from astm.data import dataset
-from astm.evaluate import Evaluation, read_results
-from astm.settings import presets
+from astm.evaluation.evaluate import Evaluation, read_results
+from astm.training.settings import presets
 
 COLUMNS = ("mse_sum", "psnr_frame", "ssim_wang", "ssim_sk_dr2")
 METRICS = (*COLUMNS, "ssim_sk_u8")
@@ -50,7 +50,7 @@ def train(name: str, arguments: argparse.Namespace) -> None:
 
 def astm(*command: str) -> None:
     """Run the `astm` command."""
-    subprocess.run([sys.executable, "-m", "astm.cli", *command], check=True)
+    subprocess.run([sys.executable, "-m", "astm", *command], check=True)
 
 
 def table(results: list[Evaluation]) -> str:

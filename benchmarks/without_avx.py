@@ -32,7 +32,7 @@ def mask() -> None:
         ctypes.CDLL(library).av_force_cpu_flags(FLAGS)
     if not mapped:
         sys.exit(f"libavutil of PyAV {av.__version__} was not found, so nothing is masked")
-    from collection import encode  # noqa: PLC0415
+    from collection.media import encode  # noqa: PLC0415
 
     configure = encode._configure
 
@@ -48,7 +48,7 @@ os.environ.update(MASKS)
 mask()
 
 if __name__ == "__main__":
-    from collection import cli
+    from collection.cli import main as cli
     from collection.executors import local
 
     local.PRELOAD = ["benchmarks.without_avx"]

@@ -4,17 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from collection.assemble import Inputs, write_dataset
-from collection.fetch import FetchStage
-from collection.pack import PackStage, plan_shards
+from collection.engine.run import Driver, Result
+from collection.engine.waves import fetch_and_scan
+from collection.fetch.stage import FetchStage
+from collection.pack.assemble import Inputs, write_dataset
+from collection.pack.stage import PackStage, plan_shards
 from collection.recipe import Recipe
-from collection.run import Driver, Result
-from collection.scan import ScanStage
+from collection.scan.stage import ScanStage
 from collection.select import Selection, complete, select
-from collection.waves import fetch_and_scan
-from collection.workspace import Workspace
-from mlst.dataset import Dataset
-from mlst.levels import Levels
+from collection.workspace.folder import Workspace
+from mlst.dataset.description import Dataset
+from mlst.levels.levels import Levels
 from mlst.records import Source, Video
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collection.recipe import SelectSettings
-from mlst.dataset import Share, SplitRule
-from mlst.fingerprints import Fingerprints
-from mlst.flags import flags
-from mlst.levels import LEVELS, Level, Levels, classify, margins
+from mlst.dataset.description import Share, SplitRule
+from mlst.levels.flags import flags
+from mlst.levels.levels import LEVELS, Level, Levels, classify, margins
+from mlst.levels.splits import group_of, order_of, quotas, split_of
+from mlst.pictures.fingerprints import Fingerprints
 from mlst.records import SPLITS, Clip, Scan, Source, Upstream
-from mlst.splits import group_of, order_of, quotas, split_of
 
 PRIORITY = ("test", "validation", "train")
 """Of two copies of the same footage in different splits, the one in the earlier of these stays."""

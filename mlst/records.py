@@ -92,7 +92,7 @@ class Probe:
     duration: Fraction
     """Seconds from the first pts to the end of the last frame."""
     rate: Fraction
-    """Frames per second, from the usual distance between neighbouring pts; see `collection.probe.frame_rate`."""
+    """Frames per second, from the usual distance between neighbouring pts; see `collection.media.probe.frame_rate`."""
     packets: int
     packets_sha256: str
     """Over the payloads of the video packets in decoding order: survives remuxing, changes with re-encoding."""
@@ -191,7 +191,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Measured on a clip's canonical picture (`mlst.frames`); one field per function in `mlst.statistics`."""
+    """Measured on a clip's canonical picture (`mlst.pictures.frames`); one field per function in `mlst.statistics`."""
 
     si: float
     """Mean over the 10 Hz grid of P.910's spatial information, range-normalised ("legacy") domain. Decides `s`."""
@@ -269,7 +269,7 @@ class Clip:
     statistics: Statistics
     box: Box
     fingerprint: str
-    """Perceptual hashes of its grid frames (`mlst.fingerprints`), hex: alike for the same footage."""
+    """Perceptual hashes of its grid frames (`mlst.pictures.fingerprints`), hex: alike for the same footage."""
     offset: int
     """Where the clip's encoded bytes lie in `Scan.file`."""
     size: int

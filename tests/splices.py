@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collection.detectors import Thumb, make_detector, thumb
-from mlst.frames import Picture, PictureFormat
+from mlst.pictures.frames import Picture, PictureFormat
 from mlst.records import Transition
 
 WIDTH, HEIGHT, RATE = 320, 180, 30

@@ -145,7 +145,7 @@ def write(path: Path, spec: Spec = Spec(), paint: Painter = counted) -> Path:
 
 
 def _options(spec: Spec) -> dict[str, str]:
-    """Fast, and the same bytes on every run (x264's macroblock tree is not; see `collection.encode`)."""
+    """Fast, and the same bytes on every run (x264's macroblock tree is not; see `collection.media.encode`)."""
     options = {}
     if spec.codec == "libx264":
         options = {"preset": "ultrafast", "crf": "14", "x264-params": "no-mbtree=1"}

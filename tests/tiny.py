@@ -14,15 +14,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from collection.assemble import Inputs, write_dataset
-from collection.pack import PackStage, plan_shards
+from collection.engine.stage import DONE, attempt
+from collection.pack.assemble import Inputs, write_dataset
+from collection.pack.stage import PackStage, plan_shards
 from collection.recipe import Recipe
 from collection.select import select
-from collection.stage import DONE, attempt
-from collection.workspace import Workspace
-from mlst.dataset import Dataset
-from mlst.fingerprints import WINDOWS, WORDS
-from mlst.levels import find_levels, read_levels
+from collection.workspace.folder import Workspace
+from mlst.dataset.description import Dataset
+from mlst.levels.levels import find_levels, read_levels
+from mlst.pictures.fingerprints import WINDOWS, WORDS
 from mlst.records import OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
 
 SIDE, FRAMES, RATE = 32, 6, 30

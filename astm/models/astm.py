@@ -30,7 +30,7 @@ from torch.autograd.function import once_differentiable
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
-from astm.provenance import Paper
+from astm.pretrained.provenance import Paper
 
 
 class ASTMSettings(RecurrentSettings):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
-from astm.provenance import Counts, Paper
+from astm.pretrained.provenance import Counts, Paper
 
 
 class ConvLSTMSettings(RecurrentSettings):

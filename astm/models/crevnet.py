@@ -45,7 +45,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, OddSide, State, recomputed
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
-from astm.provenance import Counts, Paper
+from astm.pretrained.provenance import Counts, Paper
 
 CLIP = 3
 """Frames of a clip."""

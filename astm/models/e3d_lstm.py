@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, Recurrent, RecurrentSettings, State
 from astm.predictor import model
-from astm.provenance import Counts, Paper
+from astm.pretrained.provenance import Counts, Paper
 
 
 class E3DLSTMSettings(RecurrentSettings):

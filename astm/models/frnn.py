@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, OddSide, State, recomputed
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
-from astm.provenance import Paper
+from astm.pretrained.provenance import Paper
 
 Widths: TypeAlias = Annotated[tuple[Count, ...], Field(min_length=1)]
 """Channels, layer by layer."""

@@ -39,7 +39,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, OddSide, State, recomputed
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
-from astm.provenance import Paper
+from astm.pretrained.provenance import Paper
 
 # Width of each level in units of ngf, and whether it has a ConvLSTM.
 ENCODERS = {

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from astm.models.recurrent import Count, OddSide
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
-from astm.provenance import Counts, Paper
+from astm.pretrained.provenance import Counts, Paper
 
 
 class SimVPSettings(ModelSettings):

@@ -20,7 +20,7 @@ from torch import Tensor
 from astm.models.astm import ASTM, ASTMSettings
 from astm.models.recurrent import Count, OddSide
 from astm.predictor import CheckpointError, load_weights, model, read_weights
-from astm.provenance import Paper
+from astm.pretrained.provenance import Paper
 
 
 class STAMSettings(ASTMSettings):

@@ -43,7 +43,7 @@ from torch.nn import functional
 
 from astm.models.recurrent import Count, State, recomputed
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
-from astm.provenance import Paper
+from astm.pretrained.provenance import Paper
 
 
 class STMFANetSettings(ModelSettings):

@@ -40,7 +40,7 @@ from torch.utils.checkpoint import checkpoint
 from astm.models.convlstm import ConvLSTMCell
 from astm.models.recurrent import Count
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model, patchify, unpatchify
-from astm.provenance import Paper
+from astm.pretrained.provenance import Paper
 
 LEVELS = 256
 """Grey levels of `output = "softmax"`."""

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.frames import Picture, PictureFormat, Plane
+from mlst.pictures.frames import Picture, PictureFormat, Plane
 
 Bytes = NDArray[np.uint8]
 

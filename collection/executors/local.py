@@ -21,11 +21,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from collection.executors.sandbox import LONGEST, confine, epitaph, received
+from collection.engine.stage import FAILED, Outcome, Stage, attempt
 from collection.executors.staging import staged
-from collection.stage import FAILED, Outcome, Stage, attempt
-from collection.stores import scratch, user_folder
-from collection.workspace import Workspace
+from collection.sandbox.kernel import LONGEST, confine, epitaph, received
+from collection.workspace.folder import Workspace
+from collection.workspace.store import scratch, user_folder
 from mlst.records import canonical_json
 
 PRELOAD = ["collection.pipeline"]

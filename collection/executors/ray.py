@@ -16,13 +16,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from collection.engine.stage import FAILED, Outcome, Stage
 from collection.executors.local import confined, ready
-from collection.executors.sandbox import received
 from collection.executors.staging import staged
-from collection.keeper import kept
-from collection.stage import FAILED, Outcome, Stage
-from collection.stores import Stored, StoreError
-from collection.workspace import Workspace
+from collection.politeness.keeper import kept
+from collection.sandbox.kernel import received
+from collection.workspace.folder import Workspace
+from collection.workspace.store import Stored, StoreError
 from mlst.records import canonical_json
 
 LOSSES = 3

@@ -8,9 +8,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from collection.stage import DONE, FAILED, FULL, Outcome, Stage
-from collection.stores import Stored, finished, machine_folder, scratch
-from collection.workspace import Desk, Workspace
+from collection.engine.stage import DONE, FAILED, FULL, Outcome, Stage
+from collection.workspace.folder import Desk, Workspace
+from collection.workspace.store import Stored, finished, machine_folder, scratch
 
 Confined = Callable[[Stage, Any, Workspace], Outcome]
 """Does one item in a worker of its own, and never raises because of it."""

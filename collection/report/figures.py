@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from collection.report.rows import Row
-from collection.workspace import Span, Workspace
-from mlst.levels import Levels
+from collection.workspace.folder import Span, Workspace
+from mlst.levels.levels import Levels
 
 RGB = NDArray[np.uint8]
 

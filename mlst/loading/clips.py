@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlst.dataset import DATASET, INDEX, Dataset, File, fingerprint_of, index_schema, parse_json
+from mlst.dataset.description import DATASET, INDEX, Dataset, File, fingerprint_of, index_schema, parse_json
+from mlst.dataset.shards import LARGEST, PATH
 from mlst.loading.decode import Colour, Form, Undecodable, decode_into
 from mlst.loading.errors import CorruptClip, LoadError, Missing
 from mlst.loading.stores import Store, store_of
 from mlst.records import SPLITS, Statistics, digest
-from mlst.shards import LARGEST, PATH
 
 log = logging.getLogger(__name__)
 

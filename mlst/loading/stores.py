@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff  # type: ignore[attr-defined]
 
-from mlst.dataset import DATASET
+from mlst.dataset.description import DATASET
 from mlst.hub import TRANSPORT_ERROR
 from mlst.loading.errors import LoadError, Missing, ReadError
 

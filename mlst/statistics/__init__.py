@@ -2,7 +2,7 @@
 
 import math
 
-from mlst.frames import Frames
+from mlst.pictures.frames import Frames
 from mlst.records import Statistics
 from mlst.statistics import audit, luma, motion, p910, texture
 from mlst.statistics.base import statistic

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.frames import Frames, shared
+from mlst.pictures.frames import Frames, shared
 from mlst.statistics import p910
 from mlst.statistics.base import statistic
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mlst.frames import Frames
+from mlst.pictures.frames import Frames
 from mlst.registry import Registry
 
 statistic: Registry[Callable[[Frames], float]] = Registry("statistic")

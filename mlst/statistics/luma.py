@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.frames import Frames, shared
+from mlst.pictures.frames import Frames, shared
 from mlst.statistics.base import statistic
 
 

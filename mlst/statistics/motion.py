@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.frames import Frames, resized, shared
+from mlst.pictures.frames import Frames, resized, shared
 from mlst.statistics import luma
 from mlst.statistics.base import statistic
 

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.frames import Frames, Plane, nominal, shared
+from mlst.pictures.frames import Frames, Plane, nominal, shared
 from mlst.statistics.base import statistic
 
 PQ_BITS = 24

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.frames import Frames, shared
+from mlst.pictures.frames import Frames, shared
 from mlst.statistics import p910
 from mlst.statistics.base import statistic
 

@@ -19,14 +19,14 @@ def bucket():
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory):
     """A dataset built in folders on this machine: its recipe, and the hashes of its files."""
-    from collection import orders
+    from collection import order as orders
+    from collection.engine.run import Driver
     from collection.executors import Local
+    from collection.fetch.ytdlp import Access
     from collection.pipeline import build
-    from collection.run import Driver
-    from collection.workspace import Workspace
-    from collection.ytdlp import Access
-    from tests.collection.stages import Quiet
-    from tests.collection.test_cli import hashes, recipe
+    from collection.workspace.folder import Workspace
+    from tests.collection.cli.test_main import hashes, recipe
+    from tests.collection.engine.stages import Quiet
 
     folder = tmp_path_factory.mktemp("plain")
     path = recipe(folder / "manifest")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scale
-from mlst import fingerprints
+from mlst.pictures import fingerprints
 
 
 def peak(rows: int, folder: Path) -> tuple[scale.Measured, int]:

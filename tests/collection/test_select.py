@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from collection.recipe import SelectSettings
 from collection.select import PRIORITY, Selection, complete, select
-from mlst import fingerprints
-from mlst.fingerprints import link
+from mlst.levels.splits import order_of, split_of
+from mlst.pictures import fingerprints
+from mlst.pictures.fingerprints import link
 from mlst.records import Scan, Source, Statistics
-from mlst.splits import order_of, split_of
 from tests import tiny
 
 SHARES = {"train": 0.5, "validation": 0.25, "test": 0.25}

@@ -1,0 +1,1 @@
+"""Metrics, results, the paper's tables and figures."""

@@ -1,0 +1,346 @@
+"""Score models on a split: streaming, every clip counts the same, metrics by definition, by frame and by level."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from astm import files
+from astm.data import Clips
+from astm.data.clips import ALL, ordered_batches
+from astm.evaluation.cost import Cost, Stopwatch, cost
+from astm.evaluation.metrics import LOWER_IS_BETTER, Metric, check_pair, metric
+from astm.predictor import Predictor, name_of
+from mlst.records import decode, encode
+
+FORMAT = "astm-evaluation/1"
+RESAMPLES, CONFIDENCE = 1000, 0.95
+POLICY = "predictions clipped to [0, 1] except for *_raw; frames averaged within a clip, clips averaged equally"
+DRAWN = "; {} samples of each clip, seeded with its position, the best one chosen for each clip and metric"
+INTERVAL = f"percentile bootstrap over clips, {RESAMPLES} resamples, seed 0, {CONFIDENCE:.0%}"
+
+
+class EvaluationError(ValueError):
+    """Evaluations that cannot be made or read; the message says what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric over a group of clips."""
+
+    metric: str
+    """Its registered name, of the model's prediction; with one of the endings of `sampled_names`, of samples."""
+    mean: float
+    low: float
+    """Of the confidence interval of the mean."""
+    high: float
+    per_frame: tuple[float, ...]
+    """Mean by predicted frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All clips, or those of one level."""
+
+    level: str
+    clips: int
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model's result on a split."""
+
+    format: str
+    label: str
+    """What the model is called in tables."""
+    model: str
+    """Its registered name."""
+    dataset: str
+    split: str
+    protocol: str
+    fingerprint: str
+    """Of the split's pictures: results with the same one are of the same clips."""
+    clips: int
+    past: int
+    horizon: int
+    size: int
+    channels: int
+    policy: str
+    interval: str
+    groups: tuple[Group, ...]
+    """The first is of all clips."""
+    cost: Cost
+
+    def score(self, name: str, level: str = ALL) -> Score:
+        """The score of a metric. Raises KeyError."""
+        for group in self.groups:
+            for score in group.scores:
+                if (group.level, score.metric) == (level, name):
+                    return score
+        raise KeyError(f"{self.label} has no {name} for {level}")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A clip and what a model made of it, for pictures; (T, C, H, W) uint8."""
+
+    key: str
+    level: str
+    past: NDArray[np.uint8]
+    future: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+
+
+class Tally:
+    """Scores as they come in: pictures are not kept."""
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self.metrics = metrics
+        self.levels: list[str] = []
+        self.scores: dict[str, list[NDArray[np.float64]]] = {name: [] for name in metrics}
+
+    def add(self, scores: Mapping[str, NDArray[np.float64]], levels: Iterable[str]) -> None:
+        """Scores (B, T) of a batch by metric, and the levels of its clips."""
+        for name in self.metrics:
+            self.scores[name].append(scores[name])
+        self.levels += levels
+
+    def groups(self) -> tuple[Group, ...]:
+        """All clips, then every level if there are several."""
+        levels = np.array(self.levels)
+        table = {name: np.concatenate(parts) for name, parts in self.scores.items()}
+        names = sorted(set(self.levels))
+        chosen = [(ALL, np.ones(len(levels), bool))] + [(name, levels == name) for name in names if len(names) > 1]
+        return tuple(
+            Group(level, int(rows.sum()), tuple(summarise(name, values[rows]) for name, values in table.items()))
+            for level, rows in chosen
+        )
+
+
+def summarise(name: str, scores: NDArray[np.float64]) -> Score:
+    """Mean, confidence interval and curve of scores (N, T)."""
+    low, high = bootstrap(scores.mean(axis=1))
+    return Score(name, float(scores.mean()), low, high, tuple(scores.mean(axis=0).tolist()))
+
+
+def bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Percentile interval of the mean of (N,) values (Efron 1979), the same for the same values."""
+    generator = np.random.default_rng(0)
+    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@torch.no_grad()
+def evaluate(
+    predictor: Predictor,
+    clips: Clips,
+    dataset: str,
+    label: str,
+    device: torch.device,
+    metrics: Sequence[str],
+    batch_size: int = 16,
+    count: int = 0,
+    workers: int = 0,
+    keep: int = 3,
+    samples: int = 0,
+) -> tuple[Evaluation, tuple[Example, ...]]:
+    """Score a model.
+
+    Parameters
+    ----------
+    dataset: name of the dataset that `clips` come from. label: what to call the model.
+    metrics: names from the registry `metric`.
+    count: only the first clips; 0 for all.
+    keep: examples to hand back: the first clip of each level, then the first ones, up to this many (or as many as
+        there are levels).
+    samples: also score so many draws of each clip (`Predictor.samples`), seeded with its position; 0 for none.
+
+    Raises
+    ------
+    KeyError: an unknown metric. ValueError: clips that the model cannot take, or predictions that are not finite.
+    """
+    chosen = {name: metric[name] for name in metrics}
+    predictor = predictor.to(device).eval()
+    names = [*chosen, *(name for base in chosen for name in sampled_names(base, samples))]
+    watch, tally, shelf = Stopwatch(device), Tally(names), _Shelf(keep)
+    s = clips.settings
+    for batch in ordered_batches(clips, count, batch_size, workers, device):
+        if not watch.clips:
+            predictor(batch.past, s.horizon)  # warms up, off the clock
+            first = batch.past[:1], batch.future[:1]
+        predicted = watch.predict(predictor, batch.past, s.horizon)
+        check_pair(predicted, batch.future)
+        scores = {n: f(predicted, batch.future).cpu().numpy() for n, f in chosen.items()}
+        if samples:
+            seeds = range(len(tally.levels), len(tally.levels) + len(batch.keys))
+            drawn = predictor.samples(batch.past, s.horizon, samples, seeds)
+            scores |= score_samples(drawn, batch.future, chosen, samples)
+        tally.add(scores, batch.levels)
+        shelf.add(batch.keys, batch.levels, batch.past, batch.future, predicted)
+    with torch.enable_grad():
+        spent = cost(predictor, watch, *first)
+    result = Evaluation(
+        FORMAT,
+        label,
+        name_of(type(predictor)),
+        dataset,
+        clips.split,
+        clips.protocol,
+        clips.fingerprint,
+        len(tally.levels),
+        s.past,
+        s.horizon,
+        s.size,
+        s.channels,
+        POLICY + (DRAWN.format(samples) if samples else ""),
+        INTERVAL,
+        tally.groups(),
+        spent,
+    )
+    return result, shelf.examples()
+
+
+def sampled_names(metric: str, samples: int) -> tuple[str, ...]:
+    """What the scores of a metric over so many samples are called: of the best, of their mean, of the first alone."""
+    return (f"{metric}_best_of_{samples}", f"{metric}_mean_of_{samples}", f"{metric}_one_sample") if samples else ()
+
+
+def base_and_ending(name: str) -> tuple[str, str]:
+    """The inverse of `sampled_names`: "mse_sum", "best_of_100"; the ending is "" where there are no samples."""
+    found = re.fullmatch(r"(.+)_(best_of_\d+|mean_of_\d+|one_sample)", name)
+    return (found[1], found[2]) if found else (name, "")
+
+
+def score_samples(
+    drawn: Iterable[torch.Tensor], future: torch.Tensor, metrics: Mapping[str, Metric], samples: int
+) -> dict[str, NDArray[np.float64]]:
+    """Scores (B, T) of samples (B, T, C, H, W) by `sampled_names`; no more than one sample is held.
+
+    The best sample of a clip is chosen for each metric by its mean over the frames, as in SAVP's evaluation. The mean
+    is that of the scores, not the score of a mean picture.
+    """
+    best, total, first = (dict[str, NDArray[np.float64]]() for _ in range(3))
+    count = 0
+    for count, sample in enumerate(drawn, start=1):  # noqa: B007, a model may have fewer samples than asked for
+        check_pair(sample, future)
+        for name, measure in metrics.items():
+            scores = measure(sample, future).cpu().numpy()
+            sign = 1 if name.startswith(LOWER_IS_BETTER) else -1
+            leader = best.setdefault(name, scores)
+            wins = sign * scores.mean(axis=1) < sign * leader.mean(axis=1)
+            best[name] = np.where(wins[:, None], scores, leader)
+            total[name] = total[name] + scores if name in total else scores
+            first.setdefault(name, scores)
+    return {
+        key: values
+        for name in metrics
+        for key, values in zip(
+            sampled_names(name, samples), (best[name], total[name] / count, first[name]), strict=True
+        )
+    }
+
+
+class _Shelf:
+    """Keeps few examples: one per level first."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep, self.first, self.others = keep, dict[str, Example](), list[Example]()
+
+    def add(self, keys: Sequence[str], levels: Sequence[str], *pictures: torch.Tensor) -> None:
+        """Offer a batch."""
+        for i, (key, level) in enumerate(zip(keys, levels, strict=True)):
+            new = level not in self.first
+            if self.keep and (new or len(self.others) < self.keep):
+                example = Example(key, level, *(to_bytes(part[i]) for part in pictures))
+                if new:
+                    self.first[level] = example
+                else:
+                    self.others.append(example)
+
+    def examples(self) -> tuple[Example, ...]:
+        """By level, then the rest."""
+        found = [self.first[level] for level in sorted(self.first)] + self.others
+        return tuple(found[: max(self.keep, len(self.first))])
+
+
+def to_bytes(pictures: torch.Tensor) -> NDArray[np.uint8]:
+    """Pictures in [0, 1], any shape, as rounded codes."""
+    rounded: NDArray[np.uint8] = (pictures.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return rounded
+
+
+def write_results(path: Path, results: Sequence[Evaluation]) -> None:
+    """Write evaluations as JSON."""
+    files.write(path, json.dumps([encode(result) for result in results], indent=1, allow_nan=False) + "\n")
+
+
+def read_results(path: Path) -> list[Evaluation]:
+    """Read what `write_results` wrote. Raises `EvaluationError`."""
+    try:
+        values: Any = json.loads(path.read_bytes())
+        if not isinstance(values, list) or any(value.get("format") != FORMAT for value in values):
+            raise ValueError(f"it is no list of {FORMAT}")
+        return [decode(Evaluation, value) for value in values]
+    except FileNotFoundError:
+        raise EvaluationError(f"{path}: no such file; make one with `astm evaluate`") from None
+    except (ValueError, AttributeError, TypeError, KeyError) as why:
+        raise EvaluationError(f"{path} is not a result of `astm evaluate`: {why}") from None
+
+
+def markdown(results: Sequence[Evaluation]) -> str:
+    """Tables of the results: all clips, then each metric by level."""
+    names = [score.metric for score in results[0].groups[0].scores if not base_and_ending(score.metric)[1]]
+    arrows = [f"{name} {'↓' if name.startswith(LOWER_IS_BETTER) else '↑'}" for name in names]
+    lines = [f"{results[0].protocol}, {results[0].clips} clips. {results[0].policy}. In brackets: {INTERVAL}.", ""]
+    head = ["model", *arrows, "parameters", "GMAC", "activations MiB", "clips/s"]
+    lines += _table(head, [_row(result, names) for result in results])
+    lines += _samples_table(results)
+    levels = [group.level for group in results[0].groups[1:]]
+    for name in names if levels else ():
+        rows = [[r.label, *(f"{r.score(name, level).mean:.4g}" for level in levels)] for r in results]
+        counts = [f"{group.level} ({group.clips})" for group in results[0].groups[1:]]
+        lines += ["", f"{name} by level (clips):", "", *_table(["model", *counts], rows)]
+    lines += ["", f"Speed on {results[0].cost.device}. Clips {results[0].fingerprint[:16]}."]
+    return "\n".join(lines) + "\n"
+
+
+def _samples_table(results: Sequence[Evaluation]) -> list[str]:
+    """A row for each model and metric, a column for each way to count samples; nothing where none were drawn."""
+    found = [score.metric for score in results[0].groups[0].scores if base_and_ending(score.metric)[1]]
+    if not found:
+        return []
+    bases, endings = ([*dict.fromkeys(parts)] for parts in zip(*map(base_and_ending, found), strict=True))
+    rows = [
+        [result.label, base, *(f"{result.score(f'{base}_{ending}').mean:.4g}" for ending in endings)]
+        for base in bases
+        for result in results
+    ]
+    head = ["model", "metric", *(ending.replace("_", " ") for ending in endings)]
+    return ["", "Samples, beside the one prediction above:", "", *_table(head, rows)]
+
+
+def _row(result: Evaluation, names: Sequence[str]) -> list[str]:
+    scores = [result.score(name) for name in names]
+    c = result.cost
+    return [
+        result.label,
+        *(f"{score.mean:.4g} [{score.low:.4g}, {score.high:.4g}]" for score in scores),
+        f"{c.parameters:,}",
+        f"{c.macs / 1e9:.1f}",
+        f"{c.activation_bytes / 2**20:.1f}",
+        f"{c.clips_per_second:.1f}",
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    texts = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in (head, *rows)]
+    return [texts[0], "| --- " * len(head) + "|", *texts[1:]]

@@ -1,0 +1,1 @@
+"""Settings, presets, the training loop and its checkpoints."""

@@ -1,0 +1,199 @@
+"""Checkpoints: one safetensors file with weights, optimiser and, as JSON in its header, everything else. Never pickle.
+
+Random numbers need no saving: those of a step are a function of (seed, step, rank).
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from astm.files import whole
+from astm.predictor import CONFIG, CheckpointError, Predictor, load_weights, model
+from astm.pretrained.provenance import Origin
+from astm.training.settings import Experiment, SettingsError, parse, to_toml
+from mlst import __version__
+
+FORMAT = "astm-checkpoint/1"
+LAST, BEST = "last.safetensors", "best.safetensors"
+WEIGHTS, OPTIMISER = "weights.", "optimiser."
+"""How the names of tensors begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    step: int
+    """Batches done."""
+    epoch: int
+    position: int
+    """Batches taken of that epoch."""
+    best: float
+    """Lowest validation score so far, `mse_sum`; infinity before the first."""
+    best_step: int
+
+
+START = Progress(0, 0, 0, float("inf"), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint as read."""
+
+    experiment: Experiment
+    progress: Progress
+    weights: Mapping[str, Tensor]
+    optimiser: Mapping[str, Tensor]
+    """By "<index of the parameter>.<name>"; empty in the best one, which is not continued."""
+
+
+def save(
+    path: Path, experiment: Experiment, progress: Progress, net: nn.Module, optimiser: Mapping[str, Tensor]
+) -> None:
+    """Write a checkpoint whole or not at all."""
+    tensors = {WEIGHTS + name: tensor for name, tensor in net.state_dict().items()}
+    tensors |= {OPTIMISER + name: tensor for name, tensor in optimiser.items()}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    about = {"format": FORMAT, "experiment": experiment.tree(), "progress": asdict(progress)}
+    with whole(path) as temporary:
+        save_file(plain, temporary, metadata={"astm": json.dumps(about)})
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint. Raises `CheckpointError` where it is corrupt or not ours."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("astm", "{}"))
+            if about.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path} was not written by `astm train`; foreign weights are read from a folder with {CONFIG}, "
+                    f"see docs/models.md"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        experiment, progress = parse(about["experiment"]), Progress(**about["progress"])
+    except (SafetensorError, OSError, json.JSONDecodeError) as why:
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file ({why}); pickled checkpoints are never loaded"
+        ) from None
+    except (SettingsError, KeyError, TypeError) as why:
+        raise CheckpointError(f"{path} does not fit this version: {why}") from None
+    return Checkpoint(experiment, progress, _part(tensors, WEIGHTS), _part(tensors, OPTIMISER))
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by "<index of the parameter>.<name>"."""
+    state = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": tensor for index, values in state.items() for name, tensor in values.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` gave; hyper-parameters come from the settings."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def find(source: Path) -> Path:
+    """The checkpoint to evaluate: the file itself, or a run's best one, or its last."""
+    if source.is_dir():
+        for name in (BEST, LAST):
+            if (source / name).is_file():
+                return source / name
+        raise CheckpointError(
+            f"{source} holds no {BEST}, {LAST} or {CONFIG}; give a run, a checkpoint or a saved model"
+        )
+    return source
+
+
+def load_predictor(source: str) -> Predictor:
+    """A model to use.
+
+    Parameters
+    ----------
+    source: a run's folder, a checkpoint file, a folder or Hub id that `save_pretrained` or `push_to_hub` wrote, the
+        name of a bundled checkpoint, or that of a registered model without weights, such as `copy_last`.
+
+    Raises
+    ------
+    CheckpointError: nothing of that kind; the message says what was tried.
+    """
+    path = Path(source)
+    if path.is_file() or (path.is_dir() and not (path / CONFIG).is_file()):
+        checkpoint = read(find(path))
+        predictor = checkpoint.experiment.predictor()
+        load_weights(predictor, checkpoint.weights, source)
+        predictor.origin = origin(checkpoint.experiment, checkpoint.progress)
+        return predictor
+    if source in model and not path.exists():
+        predictor = model[source]()
+        if next(predictor.parameters(), None) is not None:
+            raise CheckpointError(f"{source!r} has to be trained first: give its run or checkpoint")
+        return predictor
+    try:
+        return Predictor.from_pretrained(source)
+    except CheckpointError as why:
+        weightless = [name for name in model if next(model[name]().parameters(), None) is None]
+        raise CheckpointError(
+            f"{why}; nor is it the name of a model without weights: {', '.join(weightless)}"
+        ) from None
+
+
+def origin(experiment: Experiment, progress: Progress, protocol: str = "", fingerprint: str = "") -> Origin:
+    """What to say of weights that a run made; `protocol` and `fingerprint` of its training split."""
+    tree, d = experiment.tree(), experiment.data_settings
+    kept = {name: tree[name] for name in ("model", "data", "train")}
+    kept["data"] = {name: _no_folder(value) for name, value in tree["data"].items() if name not in d.places}
+    return Origin(
+        version=__version__,
+        data=experiment.data,
+        protocol=protocol,
+        fingerprint=fingerprint,
+        past=d.past,
+        horizon=d.horizon,
+        size=d.size,
+        channels=d.channels,
+        step=progress.best_step or progress.step,
+        steps=experiment.train.steps,
+        score=progress.best if math.isfinite(progress.best) else -1.0,
+        recipe=to_toml(kept),
+    )
+
+
+def _no_folder(value: Any) -> Any:
+    """A setting without the folder of a file on this machine."""
+    is_path = isinstance(value, str) and (Path(value).is_absolute() or value.startswith("~"))
+    return Path(value).name if is_path else value
+
+
+def read_experiment(source: str) -> Experiment:
+    """The settings that a run, checkpoint or saved model was made with, of a saved one without the places of data.
+
+    Raises
+    ------
+    CheckpointError: no such thing, or nothing is known of its training.
+    """
+    path = Path(source)
+    if path.is_file() or (path.is_dir() and not (path / CONFIG).is_file()):
+        return read(find(path)).experiment
+    recipe = load_predictor(source).origin.recipe
+    try:
+        return parse(tomllib.loads(recipe))
+    except (SettingsError, tomllib.TOMLDecodeError):
+        raise CheckpointError(f"{source} does not say what it was trained on; name the dataset with --data") from None
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,139 @@
+"""What a long command shows: bars with rates and time left on a terminal, else a line per stage; JSON for scripts."""
+
+import contextlib
+import json
+import sys
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Remaining
+
+from collection.engine.stage import DONE, FAILED, REJECTED, Outcome
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and messages; standard output is for results."""
+
+
+def safe(text: str) -> str:
+    """Somebody else's text for the console: no markup, and no characters that move the cursor, change colours or turn
+    the direction of reading; lines stay lines."""
+    kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    return escape("".join(kept))
+
+
+class Bars:
+    """A bar per stage on a terminal; where there is none, one line when a stage has ended."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[tally]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            Remaining(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._stages: dict[str, _Stage] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def begin(self, stage: str, total: int, known: int) -> None:
+        """A stage starts with `total` items, `known` of which are finished already."""
+        task = self._bars.add_task(stage, total=total, completed=known, tally=_tally(Counter()), rate="")
+        self._stages[stage] = _Stage(task, total, known, time.monotonic(), Counter())
+
+    def outcome(self, stage: str, outcome: Outcome) -> None:
+        """One more item has ended."""
+        now = self._stages[stage]
+        now.tally[outcome.status] += 1
+        rate = f"{now.tally.total() / max(time.monotonic() - now.began, 1e-3):.2f}/s"
+        self._bars.update(now.task, advance=1, tally=_tally(now.tally), rate=rate)
+
+    def fewer(self, stage: str) -> None:
+        """One item that was counted on will not come."""
+        self._stages[stage].total -= 1
+        self._bars.update(self._stages[stage].task, total=self._stages[stage].total)
+
+    def end(self, stage: str) -> None:
+        """The stage is over."""
+        now = self._stages[stage]
+        if not console.is_terminal:
+            seconds = time.monotonic() - now.began
+            console.print(f"{stage}: {_tally(now.tally)}, {now.known} known before, {seconds:.1f} s")
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What is shown of a stage that is under way."""
+
+    task: TaskID
+    total: int
+    known: int
+    began: float
+    tally: Counter[str]
+
+
+@contextlib.contextmanager
+def counted(what: str, unit: str) -> Iterator[Callable[[int, int], object]]:
+    """A bar for something that says how many of how many are done; silent where there is no terminal."""
+    columns = (TextColumn("{task.description:<8}"), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn(unit))
+    times = (TimeElapsedColumn(), TextColumn("left"), Remaining())
+    with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class JsonLines:
+    """One JSON object per event on standard error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def begin(self, stage: str, total: int, known: int) -> None:
+        """A stage starts with `total` items, `known` of which are finished already."""
+        self._say(event="begin", stage=stage, total=total, known=known)
+
+    def outcome(self, stage: str, outcome: Outcome) -> None:
+        """One more item has ended."""
+        self._say(event="outcome", stage=stage, key=outcome.key, status=outcome.status, kind=outcome.kind)
+
+    def fewer(self, stage: str) -> None:
+        """One item that was counted on will not come."""
+        self._say(event="fewer", stage=stage)
+
+    def end(self, stage: str) -> None:
+        """The stage is over."""
+        self._say(event="end", stage=stage)
+
+    @staticmethod
+    def _say(**event: str | int) -> None:
+        print(json.dumps(event), file=sys.stderr, flush=True)
+
+
+def _tally(tally: Counter[str]) -> str:
+    told = [DONE, *(status for status in (REJECTED, FAILED) if tally[status])]
+    return " ".join(f"{tally[status]} {status}" for status in told)

@@ -1,0 +1,1 @@
+"""Stages, their outcomes and ledgers, and the loop that runs them."""

@@ -1,0 +1,261 @@
+"""What became of every item of a stage: an append-only file of outcomes, and a few numbers per item in memory.
+
+The ledger is a folder of numbered segments, JSON Lines, written by the driver alone. A run adds segments of its own
+and never changes an old one, so that a store which can only replace whole files can hold them. A line is a pair: what
+is looked at for every item, then the outputs, which are decoded only where somebody asks for them. The last line of a
+key counts. Where a crash left a torn end, what cannot be read is passed over and its items are done again.
+"""
+
+import contextlib
+import json
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from collection.engine.stage import DONE, FAILED, Outcome
+from collection.workspace.folder import Workspace
+from mlst.records import canonical_json, decode
+
+SEGMENT = 64 << 20
+"""Bytes at which a segment is closed; one more line may go beyond."""
+
+PAUSE = 0.5
+"""Seconds between two waits for the disk: an outcome that is lost with the power only means an item done again."""
+
+SHARE = 10
+"""At most one part in so many of the time is spent waiting for the disk or the store."""
+
+DETAIL = 4000
+"""Characters of a detail that are kept: the end of a traceback says most."""
+
+BLAMELESS = ("blocked", "network", "disk_full", "unknown")
+"""Failures that say nothing about the item; they never lead to quarantine."""
+
+PENDING = "pending"
+"""Status of an item without an outcome."""
+
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Columns with a number per item: where its outcome lies, and how it ended."""
+
+    segment: "array[int]"
+    offset: "array[int]"
+    length: "array[int]"
+    end: "array[int]"
+    """Index into a list of (status, kind)."""
+
+    def put(self, row: int, segment: int, offset: int, length: int, end: int) -> None:
+        """Set the numbers of an item."""
+        self.segment[row], self.offset[row], self.length[row], self.end[row] = segment, offset, length, end
+
+    def grow(self) -> None:
+        """Add an item that nothing is known of."""
+        for column in (self.segment, self.offset, self.length, self.end):
+            column.append(0)
+
+    def pick(self, rows: "array[int]") -> "Places":
+        """The same columns for `rows`, in their order."""
+        columns = (self.segment, self.offset, self.length, self.end)
+        return Places(*(array(column.typecode, map(column.__getitem__, rows)) for column in columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """One outcome per item, in the order of the items; each is read when it is looked at, every time anew."""
+
+    output: type
+    paths: Sequence[Path]
+    """Of the segments."""
+    ends: Sequence[tuple[str, str]]
+    places: Places
+
+    def __len__(self) -> int:
+        return len(self.places.end)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """Those there are; pending items have none."""
+        return self._read(range(len(self)))
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many ended with which status and kind."""
+        return Counter({self.ends[end]: count for end, count in Counter(self.places.end).items()})
+
+    @property
+    def undone(self) -> Iterator[Outcome]:
+        """Those that are not done."""
+        return self._read(row for row, end in enumerate(self.places.end) if self.ends[end][0] != DONE)
+
+    def _read(self, rows: Iterable[int]) -> Iterator[Outcome]:
+        reader, places = Reader(self.output, self.paths), self.places
+        try:
+            for row in rows:
+                if self.ends[places.end[row]][0] != PENDING:
+                    yield reader.outcome(places, row)
+        finally:
+            reader.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Outputs of the items that are done, in the order of the items; read from the ledger, every time anew."""
+
+    outcomes: Outcomes
+
+    def __iter__(self) -> Iterator[Any]:
+        return (output for outcome in self.outcomes for output in outcome.outputs)
+
+
+class Reader:
+    """Reads single outcomes; neighbours in a segment come fastest."""
+
+    def __init__(self, output: type, paths: Sequence[Path]) -> None:
+        self._output, self._paths = output, paths
+        self._segment, self._file = -1, None  # type: int, BinaryIO | None
+
+    def outcome(self, places: Places, row: int) -> Outcome:
+        """The outcome of an item. Raises ValueError where the line was changed behind our back."""
+        if self._file is None or self._segment != places.segment[row]:
+            self.close()
+            self._segment = places.segment[row]
+            self._file = self._paths[self._segment].open("rb")
+        self._file.seek(places.offset[row])
+        line = self._file.read(places.length[row])
+        try:
+            head, outputs = json.loads(line)
+            return Outcome(outputs=tuple(decode(self._output, output) for output in outputs), **head)
+        except (ValueError, TypeError) as why:
+            path = self._paths[self._segment]
+            raise ValueError(f"{path}: byte {places.offset[row]}: no outcome ({why}); delete this file") from None
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+class Ledger:
+    """The outcomes of a stage. Items have rows: numbers that stay the same as long as the ledger is open."""
+
+    def __init__(self, work: Workspace, output: type) -> None:
+        self._work, self._folder, self._output = work, f"{work.folder}/ledger", output
+        self._rows: dict[str, int] = {}
+        self._places = Places(array("H"), array("Q"), array("I"), array("I"))
+        self._breaks = array("B")
+        self._ends: dict[tuple[str, str], int] = {(PENDING, ""): 0}
+        self._statuses = [PENDING]
+        self._paths: list[Path] = []
+        names = work.names(self._folder)
+        for name in names:
+            self._paths.append(work.path(name))
+            self._index(self._paths[-1])
+        self._number = int(Path(names[-1]).stem) if names else -1
+        self._reader = Reader(output, self._paths)
+        self._file: BinaryIO | None = None
+        self._synced, self._pause = time.monotonic(), PAUSE
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Make sure of what was added, and give the files back."""
+        self._end_segment()
+        self._reader.close()
+
+    def row(self, key: str) -> int:
+        """The row of the item `key`; a new one is pending."""
+        row = self._rows.setdefault(key, len(self._rows))
+        if row == len(self._breaks):
+            self._places.grow()
+            self._breaks.append(0)
+        return row
+
+    def status(self, row: int) -> str:
+        """`done`, `rejected`, `failed` or `pending`."""
+        return self._statuses[self._places.end[row]]
+
+    def breaks(self, row: int) -> int:
+        """How often the item broke its worker."""
+        return self._breaks[row]
+
+    def outputs(self, row: int) -> tuple[Any, ...]:
+        """Outputs of the item; none unless it is done."""
+        return self._reader.outcome(self._places, row).outputs if self.status(row) == DONE else ()
+
+    def outcomes(self, rows: Iterable[int]) -> Outcomes:
+        """What is known now of the items `rows`, in their order; this ledger may be closed and forgotten."""
+        places = self._places.pick(array("Q", rows))
+        return Outcomes(self._output, tuple(self._paths), tuple(self._ends), places)
+
+    def add(self, outcome: Outcome) -> None:
+        """Write the outcome of an item. It outlives this process at once, and the machine's power after `PAUSE`."""
+        head = {"key": outcome.key, "status": outcome.status, "kind": outcome.kind, "detail": outcome.detail[-DETAIL:]}
+        line = canonical_json((head, outcome.outputs)).encode() + b"\n"
+        file = self._segment()
+        offset = file.tell()
+        file.write(line)
+        file.flush()
+        self._note(outcome.key, outcome.status, outcome.kind, (len(self._paths) - 1, offset, len(line)))
+        if file.tell() >= SEGMENT:
+            self._end_segment()
+        elif time.monotonic() - self._synced >= self._pause:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until everything that was added is safe."""
+        if self._file is None:
+            return
+        began = time.monotonic()
+        self._work.sync(self._name)
+        self._synced = time.monotonic()
+        self._pause = max(PAUSE, SHARE * (self._synced - began))
+
+    @property
+    def _name(self) -> str:
+        return f"{self._folder}/{self._number:06d}.jsonl"
+
+    def _segment(self) -> BinaryIO:
+        if self._file is None:
+            self._number += 1
+            self._paths.append(self._work.path(self._name))
+            self._paths[-1].parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._paths[-1].open("xb")
+        return self._file
+
+    def _end_segment(self) -> None:
+        self.sync()
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _index(self, path: Path) -> None:
+        """Note every whole line of a segment, without its outputs."""
+        offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    head, _ = _DECODER.raw_decode(line.decode(), line.endswith(b"\n"))
+                    self._note(head["key"], head["status"], head["kind"], (len(self._paths) - 1, offset, len(line)))
+                offset += len(line)
+
+    def _note(self, key: str, status: str, kind: str, place: tuple[int, int, int]) -> None:
+        row = self.row(key)
+        end = self._ends.setdefault((status, kind), len(self._ends))
+        if end == len(self._statuses):
+            self._statuses.append(status)
+        self._places.put(row, *place, end)
+        if breaks(status, kind):
+            self._breaks[row] = min(self._breaks[row] + 1, 255)
+
+
+def breaks(status: str, kind: str) -> bool:
+    """Whether an outcome counts towards quarantine: the item failed, and it may be the item's fault."""
+    return status == FAILED and kind.split(".", maxsplit=1)[0] not in BLAMELESS

@@ -1,0 +1,169 @@
+"""Run a stage over its items: skip what is known, do the rest, record each outcome, give outputs in input order.
+
+State is one folder per stage and fingerprint of its settings, with a ledger that the driver alone
+writes. Deleting a folder redoes its stage.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any, Protocol, Self
+
+from collection.engine.ledger import PENDING, Ledger, Outcomes, Outputs
+from collection.engine.stage import DONE, FAILED, REJECTED, Outcome, Stage
+from collection.workspace.folder import Workspace, sweep
+from mlst.records import digest
+
+ATTEMPTS = 3
+"""An item that broke its worker this often is quarantined: it stays failed until `--retry`."""
+
+ITEMS = "items.txt"
+"""The keys of a stage's items, one per line: what the outcomes have to add up to while a build runs."""
+
+
+class Executor(Protocol):
+    """Exactly one outcome per item, in any order; never raises because of an item; never touches a ledger."""
+
+    def __call__(self, stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome]:
+        """Run `attempt(stage, item, work)` somewhere for every item."""
+
+
+class Watcher(Protocol):
+    """Who is told how the stages go on; more than one may be under way."""
+
+    def begin(self, stage: str, total: int, known: int) -> None:
+        """A stage starts with `total` items, `known` of which are finished already."""
+
+    def outcome(self, stage: str, outcome: Outcome) -> None:
+        """One more item has ended."""
+
+    def fewer(self, stage: str) -> None:
+        """One item that was counted on will not come."""
+
+    def end(self, stage: str) -> None:
+        """The stage is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a stage came to."""
+
+    stage: str
+    folder: str
+    outcomes: Outcomes
+    """One per item, in the order of the items."""
+    fresh: int
+    """Items that this run worked on; 0 when everything was known."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """Outputs of the items that are done, in input order, whoever finished first."""
+        return Outputs(self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """How stages are run: where results go, who does the work, who watches, and what is done besides."""
+
+    work: Workspace
+    executor: Executor
+    watcher: Watcher
+    retry: bool
+    """Try items again that are quarantined."""
+    wave: int
+    """Sources that are fetched and scanned at a time."""
+    keep_videos: bool
+    """Leave fetched videos in the workspace when they are scanned."""
+
+    def start(self, stage: Stage) -> "Run":
+        """Take up a stage where it was left."""
+        return Run(stage, self)
+
+    def __call__(self, stage: Stage, items: Iterable[Any]) -> Result:
+        """Every item's outcome; only what is not known yet is worked on. `items` is gone through twice."""
+        with self.start(stage) as run:
+            rows = run.expect(items)
+            todo = bytes(map(run.is_open, rows))
+            self.watcher.begin(stage.name, len(rows), len(rows) - sum(todo))
+            if any(todo):
+                run(compress(items, todo))
+            self.watcher.end(stage.name)
+            return run.result(rows)
+
+
+class Run:
+    """A stage under way. Its items have rows, see `Ledger`."""
+
+    def __init__(self, stage: Stage, driver: Driver) -> None:
+        self.stage, self.work = stage, replace(driver.work, folder=folder(stage))
+        self._driver = driver
+        self._ledger = Ledger(self.work, stage.output)
+        self._listed: dict[str, frozenset[str]] = {}
+        self._fresh = 0
+        sweep(self.work.path(self.work.folder))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ledger.__exit__(*error)
+
+    def expect(self, items: Iterable[Any]) -> Sequence[int]:
+        """The rows of all items there will be; `mlst status` counts by their keys."""
+        rows = array("Q")
+        with self.work.create(ITEMS) as (file, _):
+            for item in items:
+                key = self.stage.key(item)
+                file.write(f"{key}\n".encode())
+                rows.append(self._ledger.row(key))
+        return rows
+
+    def row(self, item: Any) -> int:
+        """The row of an item."""
+        return self._ledger.row(self.stage.key(item))
+
+    def outputs(self, row: int) -> tuple[Any, ...]:
+        """Outputs of an item; none unless it is done."""
+        return self._ledger.outputs(row)
+
+    def is_final(self, row: int) -> bool:
+        """Whether the item will not be worked on again, but on a lost output."""
+        return self._ledger.status(row) in (DONE, REJECTED)
+
+    def is_open(self, row: int) -> bool:
+        """Whether there is work to do on an item, as far as was known when this run began."""
+        status = self._ledger.status(row)
+        if status == DONE:
+            files = [output.file for output in self.outputs(row) if hasattr(output, "file")]
+            return not all(map(self.has, files))
+        return status == PENDING or (status == FAILED and (self._driver.retry or self._ledger.breaks(row) < ATTEMPTS))
+
+    def has(self, name: str) -> bool:
+        """Whether the workspace had the file when this run first asked for one of its folder."""
+        place = name.rpartition("/")[0]
+        if place not in self._listed:
+            self._listed[place] = frozenset(self.work.names(place))
+        return name in self._listed[place]
+
+    def __call__(self, items: Iterable[Any]) -> None:
+        """Work on the items and record each outcome; all are safe when this returns."""
+        for outcome in self._driver.executor(self.stage, items, self.work):
+            self._ledger.add(outcome)
+            self._fresh += 1
+            self._driver.watcher.outcome(self.stage.name, outcome)
+        self._ledger.sync()
+
+    def result(self, rows: Iterable[int]) -> Result:
+        """What became of the items `rows`."""
+        return Result(self.stage.name, self.work.folder, self._ledger.outcomes(rows), self._fresh)
+
+
+def fingerprint(stage: Stage) -> str:
+    """Eight hex digits that change with the stage's version or any of its settings."""
+    return digest({"name": stage.name, "version": stage.version, "settings": stage.settings()})[:8]
+
+
+def folder(stage: Stage) -> str:
+    """Name of the stage's folder in the workspace."""
+    return f"{stage.name}-{fingerprint(stage)}"

@@ -1,0 +1,102 @@
+"""What one item of one stage comes to.
+
+A stage is a frozen settings object that can be called: `stage(item, work)` gives the item's outputs or raises.
+Executors move work about; only `attempt` runs it, so every item of every stage ends in exactly one typed outcome.
+"""
+
+import errno
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from collection.workspace.folder import Span, Workspace
+
+DONE, REJECTED, FAILED = "done", "rejected", "failed"
+FULL = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "file_size"}
+"""Kinds by error number: a disk or quota is full, a file has reached its limit (`SIGXFSZ`, which Python ignores)."""
+
+
+class Rejected(Exception):
+    """The item is not wanted or not to be had, and asking again changes nothing: `Rejected("gone.private", why)`."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
+
+
+class Retry(Exception):
+    """Nothing is known of the item, we are blocked or cut off: `Retry("blocked.rate", why)`. Asked again later."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt at an item ended."""
+
+    key: str
+    status: str
+    """`done`, `rejected` (expected, never asked again) or `failed` (asked again by the next run)."""
+    kind: str
+    """Dotted reason: "" when done; `gone.private`, `blocked.rate`, `crashed`, `timeout`, `error` ..."""
+    detail: str
+    outputs: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one item of a stage may use; the executor enforces it."""
+
+    seconds: float
+    """Wall-clock deadline."""
+    memory: int
+    """Bytes of address space; 0 for no limit."""
+    network: bool
+
+
+class Stage(Protocol):
+    """A frozen dataclass or model: its fields are the settings that may change its outputs, and nothing else."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Raised when the meaning of the outputs changes though no setting does."""
+    output: ClassVar[type]
+    needs: ClassVar[Needs]
+
+    def settings(self) -> Any:
+        """JSON-ready settings: the stage's fingerprint is made of its name, version and these."""
+
+    def key(self, item: Any, /) -> str:
+        """Names the item in the ledger; changes when anything changes that the outputs depend on."""
+
+    def reads(self, item: Any, /) -> Iterable[Span]:
+        """What the item needs of the workspace. A worker sees no more where the workspace is an object store."""
+
+    def __call__(self, item: Any, work: Workspace, /) -> Iterable[Any]:
+        """The outputs of one item. Raises `Rejected` or `Retry`; anything else is a bug and keeps its traceback."""
+
+
+def attempt(stage: Stage, item: Any, work: Workspace) -> Outcome:
+    """Do one item and never raise."""
+    return ended(stage.key(item), stage.needs, lambda: stage(item, work))
+
+
+def ended(key: str, needs: Needs, call: Callable[[], Iterable[Any]]) -> Outcome:
+    """The outcome that `call`, which gives the outputs of the item `key`, amounts to."""
+    try:
+        return Outcome(key, DONE, "", "", tuple(call()))
+    except Rejected as why:
+        return Outcome(key, REJECTED, why.kind, why.detail, ())
+    except Retry as why:
+        return Outcome(key, FAILED, why.kind, why.detail, ())
+    except MemoryError:
+        return Outcome(key, FAILED, "memory", f"more than {needs.memory} bytes of address space", ())
+    except OSError as why:
+        if why.errno in FULL:
+            return Outcome(key, FAILED, FULL[why.errno], str(why), ())
+        return Outcome(key, FAILED, "error", traceback.format_exc(), ())
+    except Exception:
+        return Outcome(key, FAILED, "error", traceback.format_exc(), ())

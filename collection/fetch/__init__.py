@@ -1,0 +1,1 @@
+"""Source -> Video: yt-dlp, HTTP, spans of a file, and what may go wrong."""

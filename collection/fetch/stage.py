@@ -1,0 +1,343 @@
+"""Source -> Video: take a file from beside the manifest, from a web server, or from a site that yt-dlp knows.
+
+The outcome is a function of the source and the settings alone: a span that was fetched in parts and one that was cut
+from a whole download are the same bytes.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
+
+from collection.addresses import is_web, watch_url, youtube_id
+from collection.engine.stage import Needs, Rejected, Retry
+from collection.fetch.spans import RangeFile, Whole, copy_span
+from collection.fetch.transfer import Transfer, Wire
+from collection.fetch.ytdlp import TOOL, Access, Client, Rendition
+from collection.media.probe import probe, sniff
+from collection.politeness.budget import Politeness, retrying
+from collection.politeness.keeper import politeness
+from collection.recipe import FetchSettings, Limits
+from collection.sandbox.kernel import apart
+from collection.workspace.folder import Span, Workspace
+from mlst.records import OPEN_END, Probe, Source, Upstream, Video, digest
+
+T = TypeVar("T")
+
+EXTENSIONS = {"mov": "mp4", "matroska": "mkv", "mpegts": "ts", "mpegps": "mpg", "yuv4mpegpipe": "y4m"}
+"""Of stored files, by demuxer; others are named like their demuxer. Nothing ever goes by these names."""
+
+PROBING = Needs(seconds=3600.0, memory=4 << 30, network=False)
+"""What looking at a fetched file may use: libav decodes a few frames of it."""
+
+RESERVE = 60.0
+"""Seconds of the deadline that are kept for cutting, hashing and probing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchStage:
+    """Fetches one source. `access` says how the network is used and is part of no fingerprint."""
+
+    name: ClassVar[str] = "fetch"
+    version: ClassVar[int] = 2
+    output: ClassVar[type] = Video
+    needs: ClassVar[Needs] = Needs(seconds=3600.0, memory=0, network=True)
+    """No limit on address space: the JavaScript runtimes that yt-dlp starts reserve many GB without using them."""
+
+    recipe: FetchSettings
+    manifest: str
+    """The folder of the manifest; local sources are relative to it."""
+    access: Access
+    excluded: frozenset[str] = frozenset()
+    """Ids of sources that must not be used: refused, and what an earlier build fetched of them is not seen."""
+
+    def settings(self) -> Any:
+        """Everything in the recipe's table; how the network is used changes no outcome that is kept."""
+        return self.recipe.model_dump(mode="json")
+
+    def key(self, source: Source) -> str:
+        """The id, and a digest of what is fetched under it."""
+        return f"{source.id}@{'excluded' if source.id in self.excluded else _digest(source)}"
+
+    def reads(self, source: Source) -> Iterable[Span]:
+        """Nothing."""
+        return ()
+
+    def __call__(self, source: Source, work: Workspace) -> Iterable[Video]:
+        """One `Video`. Raises `Rejected` and `Retry` with the kinds in docs/fetching.md."""
+        if source.id in self.excluded:
+            raise Rejected("excluded", "the recipe's exclusions name it")
+        with _scratch(work, source) as folder:
+            if is_web(source.url):
+                found = self._web(source, work, folder, _Web.site, _Web.direct)
+            else:
+                found = self._local(source, folder)
+            yield _video(source, found, work, self.recipe.limits)
+
+    def look(self, source: Source, work: Workspace) -> Upstream:
+        """What the site, the server or the file says of a source now. No media is read but the first bytes of a plain
+        URL. Raises `Rejected` and `Retry` as a fetch would."""
+        if not is_web(source.url):
+            return _file(self._path(source))
+        with _scratch(work, source) as folder:
+            return self._web(source, work, folder, _Web.look_site, _Web.look_direct)
+
+    def _path(self, source: Source) -> Path:
+        """Of a local source. Raises `Rejected` where the recipe or the path's form forbids it, or it is not there."""
+        name = PurePosixPath(source.url)
+        if not self.recipe.local:
+            raise Rejected("not_allowed", "the recipe does not set fetch.local")
+        if name.is_absolute() or ".." in name.parts:
+            raise Rejected("not_allowed", f"{source.url!r} is outside the manifest's folder")
+        path = Path(self.manifest) / name
+        if path.is_dir():
+            raise Rejected("unsupported", f"{source.url!r} is a folder")
+        if not path.exists():
+            raise Rejected("gone.missing", f"{source.url!r}: no such file beside the manifest")
+        if not path.resolve().is_relative_to(Path(self.manifest).resolve()):
+            raise Rejected("not_allowed", f"{source.url!r} is linked to a place outside the manifest's folder")
+        if not path.is_file():
+            raise Rejected("unsupported", f"{source.url!r} is no plain file")
+        return path
+
+    def _local(self, source: Source, folder: Path) -> "Found":
+        path, copy = self._path(source), folder / "whole"
+        said = _file(path)
+        _check_size(said.size, self.recipe.limits)
+        _link(path, copy)
+        return Found(copy, "", Fraction(0), False, said)
+
+    def _web(
+        self,
+        source: Source,
+        work: Workspace,
+        folder: Path,
+        of_site: "Callable[[_Web, Source, str], T]",
+        of_server: "Callable[[_Web, Source], T]",
+    ) -> T:
+        """Ask the site or the server of a URL, with what budget and breaker allow."""
+        polite = politeness(self.access.state or work.budget(), self.access.address, self.access.budget)
+        web = _Web(
+            self.recipe, self.access, polite, time.time() + self.needs.seconds - RESERVE, work.shared("yt-dlp"), folder
+        )
+        video = youtube_id(source.url)
+        extracted = bool(video) or web.knows(source.url)
+        site = "youtube" if video else urlsplit(source.url).hostname or ""
+        if not extracted and not self.recipe.http:
+            raise Rejected("not_allowed", "the recipe neither sets fetch.http nor names an extractor for this URL")
+        polite.enter(site)
+        try:
+            url = watch_url(video) if video else source.url
+            answer = of_site(web, source, url) if extracted else of_server(web, source)
+        except (Rejected, Retry) as why:
+            polite.report(site, why.kind)
+            raise
+        polite.report(site, "")
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that was fetched, not yet at its place."""
+
+    path: Path
+    container: str
+    """"" until it is sniffed."""
+    origin: Fraction
+    """Of the copy, when `cut`."""
+    cut: bool
+    """Whether the file holds just the wanted span."""
+    upstream: Upstream
+
+
+NOBODY = Upstream("", "", "", "", "", "", "", "", "", "", 0, 0.0, 0, "", "")
+"""Says nothing."""
+
+
+def _file(path: Path) -> Upstream:
+    return replace(NOBODY, extractor="file", size=path.stat().st_size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Web:
+    """Fetching over the network for one source."""
+
+    recipe: FetchSettings
+    access: Access
+    polite: Politeness
+    latest: float
+    cache: Path
+    folder: Path
+
+    def knows(self, url: str) -> bool:
+        """Whether an extractor that the recipe allows, other than YouTube's, says that the URL is its own."""
+        others = tuple(name for name in self.recipe.extractors if name != "youtube")
+        if not others:
+            return False
+        with self._client(others) as client:
+            return client.knows(url)
+
+    def site(self, source: Source, url: str) -> Found:
+        """A video of a site that yt-dlp extracts; asked again from the page on when its media link is refused."""
+        with self._client(self.recipe.extractors) as client:
+            try:
+                return self._take(source, self._rendition(source, url, client), client, direct=False)
+            except Retry as why:
+                if why.kind != "blocked.forbidden":
+                    raise
+            return self._take(source, self._rendition(source, url, client), client, direct=False)
+
+    def direct(self, source: Source) -> Found:
+        """A media URL of the manifest itself."""
+        with self._client(()) as client:
+            return self._take(source, _plain(source), client, direct=True)
+
+    def look_site(self, source: Source, url: str) -> Upstream:
+        """What a site says of the rendition that would be taken."""
+        with self._client(self.recipe.extractors) as client:
+            return self._rendition(source, url, client).upstream
+
+    def look_direct(self, source: Source) -> Upstream:
+        """What a server says of a media URL, by its first bytes."""
+        with self._client(()) as client, client.refusals():
+            transfer = self._transfer(_plain(source), client, direct=True)
+            transfer.begin()
+            _sniffed(transfer.head, self.folder)
+            return _told(transfer)
+
+    def _client(self, extractors: tuple[str, ...]) -> Client:
+        return Client(extractors, self.access, self.cache, self.polite, self.latest)
+
+    def _rendition(self, source: Source, url: str, client: Client) -> Rendition:
+        again = retrying(self.access.patience, self.latest, time.time, time.sleep)
+        found: Rendition = again(client.rendition, url, self.recipe.short_side)
+        _check_length(source, found.duration, self.recipe.limits)
+        return found
+
+    def _transfer(self, rendition: Rendition, client: Client, direct: bool) -> Transfer:
+        limit = self.recipe.limits.bytes
+        return Transfer(rendition, Wire(client.open, self.access.patience, limit, self.latest, direct, client.secrets))
+
+    def _take(self, source: Source, rendition: Rendition, client: Client, direct: bool) -> Found:
+        transfer = self._transfer(rendition, client, direct)
+        with client.refusals():
+            transfer.begin()
+            said = _told(transfer)
+            container = _sniffed(transfer.head, self.folder)
+            span = source.start > 0 or source.end < OPEN_END
+            cut = self.folder / "cut"
+            if span and transfer.ranges and not _scattered(container, transfer.head):
+                file = RangeFile(transfer.read, transfer.size, transfer.head, 256 << 10)
+                with contextlib.suppress(Whole):
+                    origin = copy_span(file, container, source.start, source.end, cut)
+                    return Found(cut, container, origin, True, said)
+            whole = self.folder / "whole"
+            with whole.open("wb") as out:
+                transfer.save(out)
+        if span:
+            with contextlib.suppress(Whole):
+                origin = copy_span(str(whole), container, source.start, source.end, cut)
+                return Found(cut, container, origin, True, said)
+        return Found(whole, container, Fraction(0), False, said)
+
+
+def _plain(source: Source) -> Rendition:
+    """The file that a media URL of the manifest names."""
+    upstream = replace(NOBODY, extractor="http", protocol=urlsplit(source.url).scheme, tool=TOOL)
+    return Rendition(source.url, (), 0, 0, 0.0, upstream)
+
+
+def _told(transfer: Transfer) -> Upstream:
+    """What is known of a file once its first bytes are here. A site's own word on its revision is the only one that
+    can be had without asking for media, so it is not replaced."""
+    said = transfer.rendition.upstream
+    revision = transfer.tag[:200] if transfer.wire.direct else said.revision
+    return replace(said, size=transfer.size or said.size, revision=revision)
+
+
+def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Video:
+    """Check a fetched file and move it to its place."""
+    container = found.container or sniff(found.path)
+    facts = apart(Probe, lambda: probe(found.path, limits), PROBING)
+    zero = facts.first_pts * facts.time_base
+    origin = found.origin if found.cut else zero
+    end = zero + facts.duration - origin
+    if source.start >= end:
+        raise Rejected("span", f"the video ends {float(source.start - end):.3f} s before the span begins")
+    name = f"{work.folder}/media/{source.id}-{_digest(source)}.{EXTENSIONS.get(container, container)}"
+    with found.path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    size = found.path.stat().st_size
+    work.keep(found.path, name)
+    return Video(
+        source=source.id,
+        start=source.start,
+        end=source.end,
+        file=name,
+        size=size,
+        sha256=sha256,
+        origin=origin,
+        probe=facts,
+        upstream=found.upstream,
+    )
+
+
+def _digest(source: Source) -> str:
+    return digest((source.url, source.start, source.end))[:16]
+
+
+@contextlib.contextmanager
+def _scratch(work: Workspace, source: Source) -> Iterator[Path]:
+    """A folder for unfinished files, removed afterwards; what a killed attempt left there is removed before."""
+    folder = work.root / work.folder / "media" / f".{source.id}-{_digest(source)}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _link(path: Path, copy: Path) -> None:
+    """A hard link where the file system can; a local source then takes no space a second time."""
+    target = path.resolve(strict=True)
+    try:
+        os.link(target, copy)
+    except OSError:
+        shutil.copyfile(target, copy)
+
+
+def _sniffed(head: bytes, folder: Path) -> str:
+    """The demuxer by the first bytes. Raises `Rejected` for what is no video file."""
+    path = folder / "head"
+    path.write_bytes(head)
+    try:
+        return sniff(path)
+    finally:
+        path.unlink()
+
+
+def _scattered(container: str, head: bytes) -> bool:
+    """Whether finding a place in the file means reading it all: a fragmented MP4 without an index (`sidx`)."""
+    return container == "mov" and b"moof" in head and b"sidx" not in head
+
+
+def _check_size(size: int, limits: Limits) -> None:
+    if size > limits.bytes:
+        raise Rejected("too_large", f"{size} bytes, the recipe allows {limits.bytes}")
+
+
+def _check_length(source: Source, duration: float, limits: Limits) -> None:
+    """By the site's word, before anything is downloaded. The wanted span counts, not the whole video."""
+    wanted = min(float(source.end), duration) - float(source.start)
+    if duration and wanted > limits.seconds:
+        raise Rejected("too_long", f"{wanted:.0f} s, the recipe allows {limits.seconds:.0f}")
+    if duration and float(source.start) >= duration + 1:
+        raise Rejected("span", f"the video has {duration:.0f} s, the span begins at {float(source.start):.0f} s")

@@ -1,0 +1,1 @@
+"""Lists of sources: the manifest's table, and importers that make one of other lists."""

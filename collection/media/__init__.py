@@ -1,0 +1,1 @@
+"""Media in and out: probing, decoding with exact times, encoding clips."""

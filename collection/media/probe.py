@@ -1,0 +1,256 @@
+"""What a file is, from its first bytes and its packets alone: nothing is decoded.
+
+Media is hostile. The container is read off the magic bytes and the demuxer is named to libav, never guessed by it;
+playlists and other texts that make a demuxer open further files or addresses are refused whatever they are called
+(CVE-2023-6602 to 6605); libav may use the file protocol only, follow no reference inside a file, and open no picture
+above the limit.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from collection.engine.stage import Rejected
+from collection.recipe import Limits
+from mlst.records import Probe
+
+CODECS = (
+    *("av1", "libdav1d", "ffv1", "flv", "gif", "h263", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"),
+    *("msmpeg4v2", "msmpeg4", "prores", "rawvideo", "svq3", "theora", "vc1", "vp6f", "vp8", "vp9"),
+)
+"""Decoders that may run: what video sites, cameras and the datasets of this field use."""
+
+GUARDS = {
+    "protocol_whitelist": "file",
+    "codec_whitelist": ",".join(CODECS),
+    "enable_drefs": "0",
+    "use_absolute_path": "0",
+}
+"""libav opens nothing but what it is given, whatever a hostile file asks for, and wakes no other decoder to find out
+what a stream is."""
+
+RATES = tuple(
+    Fraction(n, d)
+    for n, d in ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (48, 1), (50, 1), (60000, 1001), (60, 1))
+) + tuple(Fraction(n) for n in (5, 6, 8, 10, 12, 15, 20, 90, 100, 120, 144, 240))
+"""Rates that a coarse clock (Matroska: 1 ms) only approximates."""
+
+_TEXTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<", b"[Reference]", b"[InternetShortcut]", b"{", b"SDP", b"v=0")
+_AUDIO = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"#!AMR")
+_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
+_STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1", b"crx ")
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx", b"moof")
+_MAGIC = (
+    (0, b"\x1aE\xdf\xa3", "matroska"),
+    (0, b"OggS\0", "ogg"),
+    (0, b"DKIF\0\0", "ivf"),
+    (0, b"FLV\x01", "flv"),
+    (0, b"GIF87a", "gif"),
+    (0, b"GIF89a", "gif"),
+    (0, b"YUV4MPEG2 ", "yuv4mpegpipe"),
+    (0, b"\0\0\x01\xba", "mpeg"),
+    (0, b"\0\0\x01\xb3", "mpegvideo"),
+    (8, b"AVI ", "avi"),
+)
+
+
+def sniff(path: Path) -> str:
+    """The demuxer for a file by its first bytes: `mov`, `matroska`, `avi`, `mpegts`, `mpeg`, `mpegvideo`, `ogg`,
+    `ivf`, `flv`, `gif` or `yuv4mpegpipe`.
+
+    Raises `Rejected`: `corrupt` when empty, `no_video` for audio, `not_media` for playlists, texts, still images and
+    whatever is not known.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if not head.strip(b"\0"):
+        raise Rejected("corrupt", "the file is empty" if not head else "the file begins with nothing but zeros")
+    for offset, magic, name in _MAGIC:
+        if head.startswith(magic, offset) and (name != "avi" or head.startswith(b"RIFF")):
+            return name
+    if head[4:8] in _BOXES:
+        if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
+            raise Rejected("not_media", "a still image (HEIF)")
+        return "mov"
+    if any(all(head[at : at + 1] == b"G" for at in range(first, 1024, step)) for first, step in _TRANSPORT):
+        return "mpegts"
+    _refuse(head)
+    raise Rejected("not_media", f"no known container begins with the bytes {head[:8].hex(' ')}")
+
+
+_TRANSPORT = ((0, 188), (4, 192), (0, 204))
+"""MPEG-TS: where its sync bytes lie, plain, with time codes (M2TS) and with error correction."""
+
+
+def _refuse(head: bytes) -> None:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(_TEXTS):
+        raise Rejected("not_media", f"a text or playlist, beginning with {text[:24]!r}")
+    if head.startswith(_AUDIO) or (head.startswith(b"RIFF") and head[8:12] == b"WAVE"):
+        raise Rejected("no_video", "an audio file")
+    if head.startswith(_IMAGES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
+        raise Rejected("not_media", "a still image")
+
+
+@contextmanager
+def open_media(path: Path, container: str, limits: Limits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file's demuxer and first video stream, ready to decode on one thread.
+
+    Raises `Rejected`: `corrupt` when libav cannot open it, `no_video`, `codec`, `too_large`.
+    """
+    pixels = str(min(limits.pixels, 2**31 - 1))  # libav's option is an int
+    options = {
+        "format_whitelist": av.ContainerFormat(container, "r").name,
+        "max_pixels": pixels,
+        **GUARDS,
+    }
+    try:
+        media = av.open(f"file:{path}", "r", format=container, options=options, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except FFmpegError as why:
+        raise Rejected("corrupt", f"the {container} demuxer cannot open it: {reason(why)}") from why
+    with media:
+        stream = _video_stream(media, limits)
+        stream.thread_count = 1
+        stream.codec_context.options = {"max_pixels": pixels, "flags": "+bitexact"}
+        yield media, stream
+
+
+def _video_stream(media: InputContainer, limits: Limits) -> VideoStream:
+    """The first video stream that is not a picture attached to music."""
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails
+    if not len(media.streams):
+        raise Rejected("corrupt", "the file has a header and no stream")
+    streams = [s for s in media.streams.video if not s.disposition & stills]
+    if not streams:
+        what = "only an attached picture" if media.streams.video else "no video stream"
+        raise Rejected("no_video", f"{what} among {len(media.streams)} streams")
+    stream = streams[0]
+    if stream.codec_context is None or stream.codec_context.name not in CODECS:
+        codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
+        raise Rejected("codec", f"{codec} is not decoded here; choices are {', '.join(CODECS)}")
+    if stream.width * stream.height > limits.pixels:
+        raise Rejected("too_large", f"{stream.width}x{stream.height} pixels, limits.pixels is {limits.pixels}")
+    return stream
+
+
+def reason(why: FFmpegError) -> str:
+    """libav's words, without the file's path."""
+    return str(why.strerror)
+
+
+def packets(media: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    """The stream's packets as stored and at last the empty one that flushes the decoder; a broken end is an end."""
+    walk = media.demux(stream)
+    while True:
+        try:
+            packet = next(walk, None)
+        except MemoryError:
+            raise
+        except FFmpegError:
+            return
+        if packet is None:
+            return
+        yield packet
+
+
+def clock(packet: "Packet[VideoStream]", container: str) -> int | None:
+    """A packet's position in ticks. AVI stores no presentation times, only that frames follow at a constant rate, and
+    libav's guesses for B-frames are wrong: there, the n-th shown frame takes the n-th decoding time."""
+    return packet.dts if container == "avi" else packet.pts
+
+
+def probe(path: Path, limits: Limits) -> Probe:
+    """What the packets of the first video stream say.
+
+    Packets that an edit list hides count for the hash but not for the times. Raises `Rejected`: what `sniff` and
+    `open_media` raise, `too_large` (bytes, pixels), `too_long` (seconds, frames), `too_fast`, `no_timestamps`,
+    `corrupt`.
+    """
+    container = sniff(path)
+    size = path.stat().st_size
+    if size > limits.bytes:
+        raise Rejected("too_large", f"{size} bytes, limits.bytes is {limits.bytes}")
+    with open_media(path.absolute(), container, limits) as (media, stream):
+        time_base = Fraction(stream.time_base or 0)
+        sha256, ticks, count, last = hashlib.sha256(), array("q"), 0, (0, 0)
+        for packet in packets(media, stream):
+            if not packet.size:
+                continue
+            count += 1
+            if count > limits.frames:
+                raise Rejected("too_long", f"more than {limits.frames} frames, which is limits.frames")
+            sha256.update(packet)
+            tick = clock(packet, container)
+            if tick is not None and not packet.is_discard:
+                shown = (tick, packet.duration or 0)
+                last = max(last, shown) if ticks else shown
+                ticks.append(tick)
+        if not count:
+            raise Rejected("corrupt", f"the {container} demuxer finds no video packet in {size} bytes")
+        if not ticks or not time_base:
+            raise Rejected("no_timestamps", f"none of {count} packets says when it is shown")
+        rate = frame_rate(np.asarray(ticks), time_base, Fraction(stream.average_rate or 1))
+        length = (last[0] - min(ticks)) * time_base + (last[1] * time_base or 1 / rate)
+        _within(limits, length, rate)
+        return Probe(
+            container=container,
+            codec=stream.codec_context.name,
+            width=stream.width,
+            height=stream.height,
+            time_base=time_base,
+            first_pts=min(ticks),
+            last_pts=last[0],
+            duration=length,
+            rate=rate,
+            packets=count,
+            packets_sha256=sha256.hexdigest(),
+        )
+
+
+def _within(limits: Limits, seconds: Fraction, rate: Fraction) -> None:
+    if float(seconds) > limits.seconds:
+        raise Rejected("too_long", f"{float(seconds):.1f} s, limits.seconds is {limits.seconds}")
+    if float(rate) > limits.rate:
+        raise Rejected("too_fast", f"{float(rate):.2f} frames per second, limits.rate is {limits.rate}")
+
+
+def usual(distances: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which distances between neighbouring frames lie within 10 %, or one tick, of their median."""
+    median = np.sort(distances)[len(distances) // 2]
+    return np.asarray(np.abs(distances - median) * 10 <= max(10, median))
+
+
+def frame_rate(ticks: NDArray[np.int64], time_base: Fraction, fallback: Fraction) -> Fraction:
+    """Frames per second of frames at `ticks`, in any order.
+
+    Where 99 of 100 distances are alike: the mean of those, as one of `RATES` if the clock is too coarse to tell it
+    from that, else with a denominator of at most 1001. Where they are not: from the median distance. `fallback` when
+    there are fewer than two frames.
+    """
+    distances: NDArray[np.int64] = np.diff(np.unique(ticks)).astype(np.int64)
+    if not len(distances):
+        return fallback
+    alike = usual(distances)
+    if alike.mean() < 0.99:
+        return (1 / (int(np.sort(distances)[len(distances) // 2]) * time_base)).limit_denominator(1001)
+    count, total = int(alike.sum()), int(distances[alike].sum())
+    rate = count / (total * time_base)
+    slack = 1 + len(distances) - count
+    known = min(RATES, key=lambda r: abs(r - rate))
+    if abs(count / (known * time_base) - total) <= slack:
+        return known
+    return rate.limit_denominator(1001) or rate

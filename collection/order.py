@@ -1,0 +1,99 @@
+"""Everything a build needs from the user, read and checked before anything is fetched or decoded."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from collection.detectors import make_detector
+from collection.fetch.stage import FetchStage
+from collection.fetch.ytdlp import Access
+from collection.manifest.table import read_manifest
+from collection.pipeline import Order
+from collection.recipe import Recipe, RecipeError, read_recipe
+from collection.workspace.folder import Workspace
+from mlst.dataset.description import EXCLUSIONS, INDEX, LEVELS, LOCK, RECIPE, read_lock
+from mlst.dataset.exclusions import Exclusions, ExclusionsError, parse_exclusions
+from mlst.levels.levels import find_levels, read_levels
+from mlst.records import Source
+
+NOTHING = Exclusions("none", frozenset())
+
+
+def read_order(path: Path, access: Access) -> Order:
+    """The recipe `path` with its manifest and thresholds.
+
+    Raises `RecipeError`, `ManifestError` or `ConfigurationError`; each names file, setting and value.
+    """
+    recipe = read_recipe(path)
+    folder = path.resolve().parent
+    try:
+        thresholds = find_levels(recipe.levels, folder)
+    except ValueError as why:
+        raise RecipeError(f"{path}: {why}") from None
+    sources = read_manifest(folder / recipe.sources, recipe.fetch)
+    listed = folder / recipe.exclusions if recipe.exclusions else None
+    return _order(path, recipe, thresholds, sources, folder / Path(recipe.sources).parent, listed, access)
+
+
+def reorder(dataset: Path, files: Path, access: Access) -> Order:
+    """What builds the dataset in the folder `dataset` again, from itself alone: its recipe and thresholds, the sources
+    of its lock, its exclusions; its clips are preferred. Local sources are relative to `files`.
+
+    Raises as `read_order`.
+    """
+    path = dataset / RECIPE
+    recipe = read_recipe(path)
+    try:
+        sources = tuple(row.source for row in read_lock(dataset / LOCK))
+        kept = frozenset(pq.read_table(dataset / INDEX, columns=["key"])["key"].to_pylist())
+    except (OSError, ValueError) as why:
+        raise RecipeError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from None
+    listed = dataset / EXCLUSIONS if (dataset / EXCLUSIONS).exists() else None
+    order = _order(path, recipe, dataset / LEVELS, sources, files.resolve(), listed, access)
+    return replace(order, kept=kept)
+
+
+def _order(
+    path: Path,
+    recipe: Recipe,
+    thresholds: Path,
+    sources: tuple[Source, ...],
+    files: Path,
+    exclusions: Path | None,
+    access: Access,
+) -> Order:
+    access.check()
+    try:
+        make_detector(recipe.scan.detector, recipe.scan.options, Fraction(25))
+        levels = read_levels(thresholds)
+    except ValueError as why:
+        raise RecipeError(f"{path}: {why}") from None
+    refused = read_exclusions(exclusions) if exclusions else NOTHING
+    excluded = frozenset(source.id for source in sources if refused.excludes(source))
+    fetch = FetchStage(recipe.fetch, str(files), access, excluded)
+    text = refused.text() if exclusions else b""
+    return Order(recipe, path.read_bytes(), sources, levels, thresholds.read_bytes(), fetch, frozenset(), text)
+
+
+def read_exclusions(path: Path) -> Exclusions:
+    """The list in the file `path`. Raises `RecipeError`."""
+    try:
+        return parse_exclusions(path.read_bytes(), str(path))
+    except (OSError, ExclusionsError) as why:
+        raise RecipeError(f"exclusions: {why}") from None
+
+
+def keep_exclusions(out: Workspace, order: Order) -> None:
+    """Raise `RecipeError` if building into `out` would forget exclusions of the dataset that is there already."""
+    if not out.exists(EXCLUSIONS):
+        return
+    path = out.path(EXCLUSIONS)
+    before = read_exclusions(path)
+    now = parse_exclusions(order.exclusions_txt, EXCLUSIONS) if order.exclusions_txt else NOTHING
+    if lost := before.hashes - now.hashes:
+        raise RecipeError(
+            f"{path} excludes sources ({len(lost)} names) that the recipe does not; copy it beside the recipe and set "
+            f'exclusions = "{EXCLUSIONS}"'
+        )

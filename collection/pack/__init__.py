@@ -1,0 +1,1 @@
+"""Chosen clips -> shards, and the dataset around them."""

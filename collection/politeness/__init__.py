@@ -1,0 +1,1 @@
+"""One request budget for everybody who asks a site."""

@@ -1,0 +1,256 @@
+"""One request budget and one circuit breaker per egress address, shared by all worker processes through a file, and
+by those of other machines through the one that keeps the file (`collection.politeness.keeper`).
+
+The budget is a token bucket in its virtual-scheduling form (the generic cell rate algorithm of ITU-T I.371): the state
+is one time, so a worker reserves its moment under the lock and sleeps outside of it, and a worker that dies loses no
+one else's turn.
+The breaker (Nygard, "Release It!", 2007) opens after a run of blocked answers from a site, refuses all work for that
+site while it cools down, then lets one worker ask; each refusal lengthens the next pause.
+
+The state survives restarts: times are wall-clock seconds.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from collection.engine.stage import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How one worker retries: full-jitter exponential back-off (Brooker, AWS Architecture Blog, 2015)."""
+
+    attempts: int = 5
+    """Of one request, when the network fails; after 429 at most 3, and other refusals are not repeated."""
+    base: float = 1.0
+    """Seconds; the n-th wait is drawn from [0, base * 2^n]."""
+    longest: float = 30.0
+    silence: float = 20.0
+    """Seconds a connection may be silent."""
+    longest_told: float = 120.0
+    """Seconds; when a server's Retry-After asks for more, the item is left to the next run."""
+
+    def of(self, kind: str) -> int:
+        """Attempts that a kind of refusal gets."""
+        if kind == "blocked.rate":
+            return min(3, self.attempts)
+        return self.attempts if kind.startswith("network.") and kind != "network.deadline" else 1
+
+
+def retrying(
+    patience: Patience, latest: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Retrying:
+    """Repeats a call that raises `Retry` as `patience` says, never beginning a wait that would end after `latest`."""
+    backoff = wait_random_exponential(multiplier=patience.base, max=patience.longest)
+
+    def wait(state: RetryCallState) -> float:
+        told: float = getattr(_raised(state), "after", 0.0)
+        return told or float(backoff(state))
+
+    def stop(state: RetryCallState) -> bool:
+        why, pause = _raised(state), state.upcoming_sleep
+        allowed = patience.of(why.kind) if isinstance(why, Retry) else 1
+        told = getattr(why, "after", 0.0) > patience.longest_told
+        return state.attempt_number >= allowed or told or clock() + pause > latest
+
+    return Retrying(retry=retry_if_exception_type(Retry), wait=wait, stop=stop, sleep=sleep, reraise=True)
+
+
+def _raised(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+LONGEST_QUEUE = 6 * 3600.0
+"""Seconds; reservations further ahead than this can only come from a clock that was set back, and are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How often one egress address may ask; changes no byte of what is fetched.
+
+    The default lets a guest fetch about 240 videos an hour at ten requests each. yt-dlp's wiki ("This content isn't
+    available, try again later") gives about 300 videos or 1000 requests for web pages and player data an hour as what
+    YouTube tolerates from a guest.
+    """
+
+    requests_per_minute: float = 40.0
+    burst: int = 10
+    """Requests that may follow one another directly after a pause."""
+    spacing: float = 0.25
+    """Seconds between any two requests at least."""
+    breaker_after: int = 3
+    """Blocked outcomes in a row that open the breaker."""
+    cooldown: float = 600.0
+    """Seconds of the first pause; doubled by each further refusal."""
+    longest_cooldown: float = 4 * 3600.0
+    exempt: tuple[str, ...] = ()
+    """Host names that are asked without limit, e.g. a mirror of one's own."""
+
+    def __post_init__(self) -> None:
+        positive = (self.requests_per_minute, self.burst, self.breaker_after, self.cooldown, self.longest_cooldown)
+        if min(positive) <= 0 or self.spacing < 0:
+            raise ValueError(f"{self}: rates, counts and cool-downs must be above 0, spacing at least 0")
+
+
+@dataclass(slots=True)
+class Breaker:
+    """What is known of one site."""
+
+    blocked: int = 0
+    """Blocked outcomes since the last answer that was none."""
+    until: float = 0.0
+    """No request before this time."""
+    cooldown: float = 0.0
+    """Length of the last pause; 0 while closed."""
+    trial: float = 0.0
+    """When the one worker that may ask after a pause was let through; 0 for none."""
+
+
+@dataclass(slots=True)
+class State:
+    """What the file holds for one egress address."""
+
+    requests: int = 0
+    """Requests made so far."""
+    arrival: float = 0.0
+    """The theoretical arrival time of the next request (I.371)."""
+    last: float = 0.0
+    """When the last request was made or will be."""
+    holds: dict[str, float] = field(default_factory=dict)
+    """By host: no request before this time, because the server said Retry-After."""
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+
+
+class Politeness:
+    """The budget and breaker of the egress address `egress`, kept in `folder`.
+
+    `clock` gives wall-clock seconds; `sleep` waits.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        egress: str,
+        budget: Budget,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.budget, self._clock, self._sleep = budget, clock, sleep
+        label = re.sub(r"[^A-Za-z0-9]+", "-", egress)[:32]
+        self._path = folder / f"egress-{label}-{hashlib.sha256(egress.encode()).hexdigest()[:8]}.json"
+
+    def take(self, host: str, latest: float = math.inf) -> None:
+        """Wait for a turn to send one request to `host`.
+
+        Raises `Retry`, without using a turn, when it would come after `latest` (a time of `clock`): `blocked.rate` if
+        the host asked to be left alone so long, else `network.deadline`.
+        """
+        if host in self.budget.exempt:
+            return
+        wait = self.reserve(host, latest - self._clock())
+        if wait > 0:
+            self._sleep(wait)
+
+    def reserve(self, host: str, patience: float) -> float:
+        """Take the next turn to send one request to `host`: how many seconds from now it is, at most `patience`."""
+        with self._locked() as state:
+            now = self._clock()
+            latest, held = now + patience, state.holds.get(host, 0.0)
+            if latest < held < now + LONGEST_QUEUE:
+                raise Retry("blocked.rate", f"{host} asked to be left alone for another {held - now:.0f} s")
+            turn = self._turn(state, now, held)
+            if turn > latest:
+                raise Retry("network.deadline", f"the request budget gives no turn within {patience:.0f} s")
+            state.arrival = max(turn, state.arrival) + 60 / self.budget.requests_per_minute
+            state.last = turn
+            state.requests += 1
+            return turn - now
+
+    def hold(self, host: str, seconds: float) -> None:
+        """Nobody asks `host` anything for so long: what its Retry-After asks for."""
+        if host in self.budget.exempt:
+            return
+        with self._locked() as state:
+            now = self._clock()
+            state.holds = {name: until for name, until in state.holds.items() if until > now}
+            state.holds[host] = max(state.holds.get(host, 0.0), now + min(seconds, self.budget.longest_cooldown))
+
+    def enter(self, site: str) -> None:
+        """Ask whether work for `site` may begin. Raises `Retry("blocked.breaker")` while its breaker is open."""
+        with self._locked() as state:
+            breaker, now = state.breakers.setdefault(site, Breaker()), self._clock()
+            if breaker.cooldown == 0:
+                return
+            waiting = breaker.until > now and breaker.until - now <= self.budget.longest_cooldown
+            if waiting or (breaker.trial and 0 <= now - breaker.trial < breaker.cooldown):
+                raise Retry(
+                    "blocked.breaker", f"{site} refused {breaker.blocked} times in a row; pausing before the next try"
+                )
+            breaker.trial = now
+
+    def report(self, site: str, kind: str) -> None:
+        """Tell how work for `site` ended: "" when done, else the outcome's kind.
+
+        `blocked.*` counts against the site, an answer of any other sort clears it; what says nothing of the site
+        (`network.*`, `unknown`) changes nothing.
+        """
+        if kind == "blocked.breaker":
+            return
+        with self._locked() as state:
+            breaker = state.breakers.setdefault(site, Breaker())
+            breaker.trial = 0.0
+            if kind.startswith("blocked."):
+                self._refused(breaker)
+            elif not kind.startswith(("network.", "unknown")):
+                state.breakers[site] = Breaker()
+
+    def snapshot(self) -> State:
+        """The state as it stands."""
+        with self._locked() as state:
+            return state
+
+    def _turn(self, state: State, now: float, held: float) -> float:
+        tolerance = (self.budget.burst - 1) * 60 / self.budget.requests_per_minute
+        turns = (state.arrival - tolerance, state.last + self.budget.spacing, held)
+        return max(now, *(t for t in turns if t - now < LONGEST_QUEUE), now)
+
+    def _refused(self, breaker: Breaker) -> None:
+        breaker.blocked += 1
+        if breaker.cooldown or breaker.blocked >= self.budget.breaker_after:
+            longer = min(breaker.cooldown * 2, self.budget.longest_cooldown)
+            already = breaker.until > self._clock()
+            breaker.cooldown = breaker.cooldown if already else max(longer, self.budget.cooldown)
+            breaker.until = max(breaker.until, self._clock() + breaker.cooldown)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[State]:
+        """The state under an exclusive lock; written back whole when the block ends without an error."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = _read(self._path)
+            yield state
+            temporary = self._path.with_suffix(".new")
+            temporary.write_text(json.dumps(asdict(state)))
+            os.replace(temporary, self._path)
+
+
+def _read(path: Path) -> State:
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text())
+        breakers = {site: Breaker(**b) for site, b in raw.pop("breakers").items()}
+        return State(**raw, breakers=breakers)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return State()

@@ -1,0 +1,1 @@
+"""A dataset made ready for the Hugging Face Hub, and sent there."""

@@ -1,0 +1,319 @@
+"""A built dataset -> the folder that goes to the Hub, with the card, pictures and metadata of a release.
+
+`clips` is the whole dataset; `ids` holds no pixels, only what the clips can be built from. Shards are hard links where
+the file system allows it. The same dataset, mode and results give the same bytes.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from collection.manifest.table import ManifestError, write_manifest
+from collection.pack.files import listed, place, put
+from collection.recipe import Recipe, RecipeError, read_recipe
+from collection.report.figures import level_sheet, png, scatter
+from collection.report.rows import read_rows
+from collection.workspace.folder import Workspace, atomic
+from mlst.checking.lint import HUB, lint, lint_files
+from mlst.checking.verify import Finding, verify
+from mlst.dataset.card import Measured, Release, card
+from mlst.dataset.croissant import CROISSANT, croissant
+from mlst.dataset.description import (
+    ATTRIBUTION,
+    CARD,
+    DATASET,
+    EXCLUSIONS,
+    INDEX,
+    LEVELS,
+    LOCK,
+    RECIPE,
+    Dataset,
+    File,
+    LockRow,
+    read_json,
+    read_lock,
+    write_json,
+)
+from mlst.levels.levels import find_levels, read_levels
+
+Mode = Literal["ids", "clips"]
+MODES: tuple[Mode, ...] = ("ids", "clips")
+
+SHEET, SCATTER = "assets/levels.png", "assets/scatter.png"
+CAPTIONS = {
+    SHEET: "Clips of the nine levels: texture grows to the right, motion downwards",
+    SCATTER: "Every clip by spatial and temporal information, with the thresholds between the levels",
+}
+DOTS = 80
+"""Per inch, of the pictures."""
+
+MARKER = ".cache/mlst-release"
+"""Says that a folder is ours to write; never sent, and ignored by `mlst verify`."""
+
+REDISTRIBUTABLE = re.compile(
+    r"cc0(-1\.0)?|cc-pdm-1\.0|pddl-1\.0|public-domain|unlicense|mit|apache-2\.0|bsd-[23]-clause|odbl-1\.0|odc-by-1\.0"
+    r"|cc-by(-sa)?(-[1-4]\.[05](-(?!n[cd]$)[a-z]+)?)?|creative commons attribution licen[cs]e \(reuse allowed\)",
+    re.IGNORECASE,
+)
+"""Licences under which a changed copy may be passed on to anyone: SPDX identifiers, and YouTube's wording. Not ND: a
+clip is cut and scaled, which is a change. A port such as `-DE` may follow the version, `-NC` and `-ND` are none."""
+NON_COMMERCIAL = re.compile(r"cc-by-nc(-sa)?(-[1-4]\.[05](-(?!nd$)[a-z]+)?)?", re.IGNORECASE)
+"""Allowed where the licence of the whole says the same, so that nobody takes it for more."""
+
+
+class ReleaseError(ValueError):
+    """A dataset that cannot be released as asked; the text says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A source whose clips may not be passed on."""
+
+    source: str
+    licence: str
+    clips: int
+    why: str
+
+
+class UnsoundError(ReleaseError):
+    """`mlst verify --hub` has findings."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__(
+            f"{len(findings)} findings, so nothing is published; `mlst verify --hub DIR` lists them and the first is: "
+            + "; ".join(part for part in (findings[0].rule, findings[0].path, findings[0].detail) if part)
+        )
+        self.findings = tuple(findings)
+
+
+class LicenceError(ReleaseError):
+    """Clips that nobody may pass on."""
+
+    def __init__(self, refused: Sequence[Refusal]) -> None:
+        lines = [f"  {one.source}: {one.clips} clips, {one.why}" for one in refused]
+        super().__init__(
+            f"{sum(one.clips for one in refused)} clips of {len(refused)} sources may not be passed on:\n"
+            + "\n".join(lines)
+            + "\nPublish with --mode ids, or build without these sources."
+        )
+        self.refused = tuple(refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A folder ready to be sent."""
+
+    folder: Path
+    mode: Mode
+    dataset: Dataset
+    files: tuple[File, ...]
+    """All of it, by path."""
+    lists: tuple[str, ...]
+    """Where the lists that the recipe names lie in a release of mode `ids`."""
+
+
+def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], workers: int) -> Prepared:
+    """Check the dataset in `source` and make its release in `out`, a folder that this function alone writes.
+
+    `results` are files that `astm evaluate` wrote. Raises `UnsoundError`, `LicenceError` or `ReleaseError`.
+    """
+    findings = [*verify(source, workers).findings, *lint(source)]
+    if findings:
+        raise UnsoundError(findings)
+    dataset, lock = read_json(source / DATASET), list(read_lock(source / LOCK))
+    if mode == "clips" and (refused := refusals(lock, dataset.licence)):
+        raise LicenceError(refused)
+    measured = tuple(one for path in results for one in read_measured(path))
+    before = _before(out)
+    if mode == "clips":
+        files = _clips(source, out, dataset, lock, measured)
+    else:
+        files = _ids(source, out, dataset, lock, measured)
+    _tidy(out, before, files)
+    if findings := list(lint_files(out, dataset, files, HUB)):
+        raise UnsoundError(findings)
+    recipe = _recipe(source)
+    lists = tuple(str(Path(name)) for name in (recipe.sources, recipe.levels, recipe.exclusions) if name)
+    return Prepared(out, mode, read_json(out / DATASET), files, lists)
+
+
+def refusals(lock: Iterable[LockRow], whole: str) -> list[Refusal]:
+    """Sources with clips whose licence does not allow to pass these on; `whole` is the licence of the dataset.
+
+    The source list's licence counts; where the site gave one when the video was fetched, that has to allow it too.
+    """
+    found = []
+    for row in lock:
+        for origin, licence in (("the source list", row.source.licence), ("the site", row.upstream.licence)):
+            why = _forbidden(licence.strip(), whole)
+            said_nothing = origin == "the site" and not licence.strip()
+            if row.chosen and why and not said_nothing:
+                found.append(
+                    Refusal(row.source.id, licence, row.chosen, f"{licence or 'no licence'!r} ({origin}): {why}")
+                )
+                break
+    return found
+
+
+def _forbidden(licence: str, whole: str) -> str:
+    if REDISTRIBUTABLE.fullmatch(licence):
+        return ""
+    if not NON_COMMERCIAL.fullmatch(licence):
+        return "not known to allow changed copies"
+    if NON_COMMERCIAL.fullmatch(whole):
+        return ""
+    return f"non-commercial only, but the dataset's own licence is {whole!r}"
+
+
+def _clips(
+    source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
+) -> tuple[File, ...]:
+    """The whole dataset with the card of a release; `dataset.json` lists what was added, its fingerprint stays."""
+    made = [_link(source, out, file) for file in dataset.files if file.path != CARD]
+    plain = tuple(file for file in made if not file.path.startswith("data/"))
+    made += _pictures(source, out, (SHEET, SCATTER))
+    described = Release(True, "", _captions(made), measured, plain)
+    made.append(_card(source, out, dataset, lock, described))
+    made.append(put(out, CROISSANT, [croissant(dataset, made)]))
+    whole = replace(dataset, files=_sorted(made))
+    made.append(put(out, DATASET, [write_json(whole)]))
+    return _sorted(made)
+
+
+def _ids(
+    source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
+) -> tuple[File, ...]:
+    """All but the pixels, and the list of sources; `dataset.json` is as built: what a rebuild must give."""
+    kept = (ATTRIBUTION, EXCLUSIONS, INDEX, LEVELS, LOCK, RECIPE)
+    made = [_link(source, out, file) for file in dataset.files if file.path in kept]
+    recipe = _recipe(source)
+    sources = _inside(recipe.sources, "sources")
+    try:
+        write_manifest(out / sources, [row.source for row in lock])
+    except ManifestError as why:
+        raise ReleaseError(f"the list of sources cannot be written: {why}") from None
+    made.append(listed(out, sources))
+    if not _bundled(recipe.levels) and (levels := _inside(recipe.levels, "levels")) != LEVELS:
+        made.append(put(out, levels, [(source / LEVELS).read_bytes()]))
+    if recipe.exclusions and (exclusions := _inside(recipe.exclusions, "exclusions")) != EXCLUSIONS:
+        made.append(put(out, exclusions, [(source / EXCLUSIONS).read_bytes()]))
+    plain = tuple(made)
+    made += _pictures(source, out, (SCATTER,))
+    described = Release(False, sources, _captions(made), measured, plain)
+    made.append(_card(source, out, dataset, lock, described))
+    made.append(put(out, CROISSANT, [croissant(dataset, made)]))
+    made.append(_link(source, out, listed(source, DATASET)))
+    return _sorted(made)
+
+
+def _recipe(source: Path) -> Recipe:
+    try:
+        return read_recipe(source / RECIPE)
+    except RecipeError as why:
+        raise ReleaseError(str(why)) from None
+
+
+def _bundled(levels: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return find_levels(levels, Path("/nonexistent")).is_file()
+    return False
+
+
+def _inside(name: str, setting: str) -> str:
+    """`name` without `./`, if it is a plain path below the recipe's folder."""
+    parts = Path(name).parts
+    taken = {ATTRIBUTION, CARD, CROISSANT, DATASET, INDEX, LOCK, RECIPE}
+    if not parts or Path(name).is_absolute() or ".." in parts or name in taken:
+        raise ReleaseError(
+            f"recipe.toml says {setting} = {name!r}, which cannot lie in a release; "
+            f"build with a recipe whose {setting} lie beside it"
+        )
+    return Path(name).as_posix()
+
+
+def _card(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], described: Release) -> File:
+    clips = {row.source.id: row.chosen for row in lock if row.chosen}
+    sources = [row.source for row in lock if row.chosen]
+    text = card(dataset, read_levels(source / LEVELS), sources, clips, described)
+    return put(out, CARD, [text.encode()])
+
+
+def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
+    rows = read_rows(source / INDEX)
+    make = {
+        SHEET: lambda: level_sheet(Workspace(source, ""), rows, per_level=1),
+        SCATTER: lambda: scatter(rows, read_levels(source / LEVELS)),
+    }
+    return [put(out, name, [png(make[name](), DOTS)]) for name in wanted]
+
+
+def _captions(made: Sequence[File]) -> tuple[tuple[str, str], ...]:
+    return tuple((path, caption) for path, caption in CAPTIONS.items() if path in {file.path for file in made})
+
+
+class _Score(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    metric: str
+    mean: float
+
+
+class _Group(BaseModel):
+    level: str
+    clips: int
+    scores: list[_Score]
+
+
+class _Evaluation(BaseModel):
+    label: str
+    split: str
+    protocol: str
+    groups: list[_Group]
+
+
+def read_measured(path: Path) -> Iterator[Measured]:
+    """What the card shows of a file that `astm evaluate` wrote. Raises `ReleaseError`."""
+    try:
+        evaluations = TypeAdapter(list[_Evaluation]).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as why:
+        raise ReleaseError(f"{path} is not a result of `astm evaluate`: {why}") from None
+    for one in evaluations:
+        means: dict[str, list[tuple[str, int, float]]] = {}
+        for group in one.groups:
+            for score in group.scores:
+                means.setdefault(score.metric, []).append((group.level, group.clips, score.mean))
+        for metric, groups in means.items():
+            yield Measured(one.label, one.split, one.protocol, metric, tuple(groups))
+
+
+def _before(out: Path) -> set[str]:
+    """Files of the release that `out` holds already. Raises `ReleaseError` where `out` is something else."""
+    if not (out / MARKER).exists():
+        if out.exists() and any(out.iterdir()):
+            raise ReleaseError(f"{out} is there and is no release; move it away")
+        with atomic(out / MARKER):
+            pass
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} - {MARKER}
+
+
+def _tidy(out: Path, before: set[str], files: Sequence[File]) -> None:
+    """Remove what an earlier release left."""
+    for name in sorted(before - {file.path for file in files}):
+        (out / name).unlink()
+        with contextlib.suppress(OSError):  # until a folder is not empty
+            for folder in (out / name).relative_to(out).parents:
+                (out / folder).rmdir()
+
+
+def _link(source: Path, out: Path, file: File) -> File:
+    """Link or copy a file of the dataset, unless it is there already."""
+    place(source / file.path, out / file.path)
+    return file
+
+
+def _sorted(files: Iterable[File]) -> tuple[File, ...]:
+    return tuple(sorted(files, key=lambda file: file.path))

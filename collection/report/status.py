@@ -1,0 +1,85 @@
+"""What a build has come to so far, read from its ledgers; works while it runs and after it was killed."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from collection.engine.ledger import Ledger, Outcomes, Outputs
+from collection.engine.run import ITEMS, folder
+from collection.engine.stage import DONE, Stage
+from collection.pack.stage import Packed
+from collection.scan.stage import ScanStage
+from collection.workspace.folder import Workspace
+from mlst.records import Scan, Video, canonical_json, decode
+
+NOTE = "build.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Left in the workspace by each build: where `status` has to look."""
+
+    recipe: str
+    version: str
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How many items of a stage ended alike; status `pending` for those without an outcome yet."""
+
+    stage: str
+    status: str
+    kind: str
+    count: int
+
+
+class NoBuildError(ValueError):
+    """A folder that no build has worked in."""
+
+
+def remember(work: Workspace, recipe: str, version: str, stages: Sequence[Stage]) -> None:
+    """Write the note for `status`."""
+    note = Note(recipe, version, tuple(folder(stage) for stage in stages))
+    with replace(work, folder="").create(NOTE) as (file, _):
+        file.write(canonical_json(note).encode())
+
+
+def read_note(work: Workspace) -> Note:
+    """The note of the last build in `work`. Raises `NoBuildError`."""
+    if not work.exists(NOTE):
+        raise NoBuildError(f"{work.path('')} has no {NOTE}: no build has run there; give the folder of --work")
+    return decode(Note, json.loads(work.path(NOTE).read_text()))
+
+
+def status(work: Workspace) -> list[Line]:
+    """Outcomes of the last build in `work` by stage and reason. Raises `NoBuildError`.
+
+    Those of `fetch` add up to the rows of the manifest and those of `scan` to the fetched videos, whenever this is
+    asked; shards are listed once they are planned.
+    """
+    fetch, scan, pack = (replace(work, folder=name) for name in read_note(work).folders)
+    fetched = _outcomes(fetch, Video, _items(fetch))
+    scanned = _outcomes(scan, Scan, (ScanStage.key(video) for video in Outputs(fetched)))
+    packed = _outcomes(pack, Packed, _items(pack))
+    found = (("fetch", fetched), ("scan", scanned), ("pack", packed))
+    return [line for stage, outcomes in found for line in tally(stage, outcomes.counts)]
+
+
+def _items(work: Workspace) -> Iterator[str]:
+    """Keys of the items of a stage that has begun."""
+    name = f"{work.folder}/{ITEMS}"
+    if work.exists(name):
+        with work.path(name).open(encoding="utf-8") as file:
+            yield from map(str.strip, file)
+
+
+def _outcomes(work: Workspace, output: type, keys: Iterable[str]) -> Outcomes:
+    with Ledger(work, output) as ledger:
+        return ledger.outcomes(map(ledger.row, keys))
+
+
+def tally(stage: str, counts: Mapping[tuple[str, str], int]) -> list[Line]:
+    """Outcomes of a stage by status and kind: what is done first, then the commonest."""
+    order = sorted(counts.items(), key=lambda item: (item[0][0] != DONE, -item[1], item[0]))
+    return [Line(stage, state, kind, count) for (state, kind), count in order if count]

@@ -1,0 +1,1 @@
+"""Video -> Scan: shots, statistics and encoded clips in one decode."""

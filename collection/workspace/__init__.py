@@ -1,0 +1,1 @@
+"""Where state lives: a folder or an object store."""

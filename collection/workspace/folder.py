@@ -1,0 +1,189 @@
+"""Where a build keeps what it has made: files that appear whole or not at all, one writer at a time."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mlst.dataset.remote import is_url
+
+PART = ".part"
+"""Ending of files and folders that are not finished; their names begin with a dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Part of a file of the workspace: `size` bytes from `offset`."""
+
+    file: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a build keeps what it has made so far. Names are relative, so that the folder can be moved."""
+
+    root: Path
+    folder: str
+    """The current stage's folder under `root`, e.g. `scan-91c0e2aa`."""
+
+    def path(self, name: str) -> Path:
+        """Where the file that records call `name` can be read on this machine."""
+        return self.root / name
+
+    def exists(self, name: str) -> bool:
+        """Whether the workspace has the file `name`."""
+        return (self.root / name).exists()
+
+    def size(self, name: str) -> int:
+        """Bytes of the file `name`; -1 where there is none."""
+        path = self.root / name
+        return path.stat().st_size if path.is_file() else -1
+
+    def spans(self, spans: Iterable[Span]) -> Path:
+        """The folder where these parts of files can be read on this machine, each file under its name."""
+        del spans
+        return self.root
+
+    def keep(self, path: Path, name: str) -> None:
+        """Move the finished file `path`, on this machine, to its place as `name`."""
+        target = self.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(path, target)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the finished files right in `folder`, sorted; none where there is no such folder."""
+        place = self.root / folder
+        if not place.is_dir():
+            return []
+        return sorted(f"{folder}/{p.name}" for p in place.iterdir() if p.is_file() and not p.name.endswith(PART))
+
+    def remove(self, name: str) -> None:
+        """Remove the file `name` if it is there."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def sync(self, name: str) -> None:
+        """Make what was appended to the file `name` outlive this machine's power: on disk, or in the store."""
+        with (self.root / name).open("rb") as file:
+            os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[tuple[BinaryIO, str]]:
+        """Write `<folder>/<name>` atomically: an open file and the name to record; after an error nothing remains."""
+        relative = f"{self.folder}/{name}" if self.folder else name
+        with atomic(self.root / relative) as file:
+            yield file, relative
+
+    def shared(self, name: str) -> Path:
+        """The folder `name` that all workers on this machine share, for what is no part of the build: caches."""
+        return self.root / name
+
+    def budget(self) -> str:
+        """Where the request budget is kept that all workers share; see `politeness.politeness`."""
+        return str(self.shared("politeness"))
+
+
+@dataclass(frozen=True, slots=True)
+class Desk(Workspace):
+    """What one worker sees of a workspace that is elsewhere, or that other machines use too: files below `root`."""
+
+    machine: Path
+    """What the workers of this machine share."""
+    keeper: str
+    """Who keeps the request budget of all machines; "" where this machine is alone."""
+
+    def shared(self, name: str) -> Path:
+        """See `Workspace.shared`."""
+        return self.machine / name
+
+    def budget(self) -> str:
+        """See `Workspace.budget`."""
+        return self.keeper or str(self.shared("politeness"))
+
+
+class WorkspaceError(ValueError):
+    """A place that cannot be a workspace, or not together with the dataset's."""
+
+
+class WorkspaceBusyError(RuntimeError):
+    """Another build is using the workspace."""
+
+
+def apart(dataset: str, work: str) -> None:
+    """Raise `WorkspaceError` where a dataset cannot be a folder, or where it and its workspace, paths or URLs, are
+    one or one is inside the other: files of a build would become files of the dataset.
+    """
+    if not is_url(dataset) and Path(dataset).exists() and not Path(dataset).is_dir():
+        raise WorkspaceError(f"{dataset} is a file; name the folder of a dataset")
+    one, two = _parts(dataset), _parts(work)
+    if all(a == b for a, b in zip(one, two, strict=False)):
+        how = "are the same place" if one == two else "are inside each other"
+        raise WorkspaceError(f"the dataset {dataset} and its workspace {work} {how}; give --work a place beside it")
+
+
+def workspace_of(dataset: str, work: str) -> str:
+    """The workspace for a dataset: `work`, or DATASET-work where that is empty. Raises as `apart`."""
+    work = work or f"{dataset.rstrip('/')}-work"
+    apart(dataset, work)
+    return work
+
+
+def _parts(place: str) -> tuple[str, ...]:
+    return tuple(place.rstrip("/").split("/")) if is_url(place) else Path(place).resolve().parts
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the workspace for one driver; the lock goes with the process.
+
+    Raises `WorkspaceBusyError`, and `WorkspaceError` where a file is in the way.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise WorkspaceError(
+            f"{root} cannot be a workspace: a file is in the way; give --work a folder, there or not yet"
+        ) from None
+    with (root / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkspaceBusyError(
+                f"{root} is in use by another build; wait for it or give another --work"
+            ) from None
+        yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files that killed workers left in `folder`; only for who holds the lock."""
+    for path in folder.rglob(f".*{PART}"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary neighbour of `path` for writing; fsync and rename it on success, remove it on any error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,1 @@
+"""What makes a dataset sound: `mlst verify` and `mlst lint`."""

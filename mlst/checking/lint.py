@@ -1,0 +1,231 @@
+"""What the Hub, its viewer, `datasets` and browsers ask of a dataset beyond the format itself.
+
+`verify` has the traps that make our own format (keys, schema, order, counts, shards); these are the others. The
+limits are those of the Hub's documentation ("Repository limitations and recommendations", 2026).
+"""
+
+import contextlib
+import io
+import re
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import yaml
+
+from mlst.checking.verify import Finding
+from mlst.dataset.card import HUB_LICENCES, front_matter
+from mlst.dataset.croissant import CROISSANT, croissant
+from mlst.dataset.description import CARD, DATASET, INDEX, Dataset, File, Row, read_index, read_json
+from mlst.dataset.shards import LARGEST, PATH
+
+RULES = {
+    "name": "file names are portable, differ in more than case, and are none that Git or the Hub obeys",
+    "limit": "files, entries of a folder and sizes stay below the Hub's limits",
+    "yaml": "README.md begins with YAML that the Hub accepts: licence, size category, one default configuration",
+    "glob": "every configuration's patterns match files, each file in one split only, and `default` every shard",
+    "picture": "every picture that README.md shows is there",
+    "browser": "every clip is H.264 4:2:0, 8 bit, its header in front, so that browsers and the viewer play it",
+    "croissant": "croissant.json, where there is one, is what the files give",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a repository may hold."""
+
+    files: int
+    entries: int
+    """Of one folder."""
+    bytes: int
+    """Of one file."""
+    characters: int
+    """Of a path."""
+
+
+HUB = Limits(files=100_000, entries=10_000, bytes=200 * 10**9, characters=255)
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+OBEYED = {".gitattributes", ".gitignore", ".gitmodules", ".huggingface.yaml", "dataset_infos.json"}
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices."""
+CONFIG = re.compile(r"[A-Za-z0-9_.-]+")
+IMAGE = re.compile(r"(?<!\\)!\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def lint(folder: Path) -> tuple[Finding, ...]:
+    """Findings of `RULES` in the dataset in `folder`. What `verify` reports as unreadable is passed over."""
+    try:
+        dataset = read_json(folder / DATASET)
+    except (OSError, ValueError):
+        return ()
+    findings = {*lint_files(folder, dataset, dataset.files, HUB), *_videos(folder, _rows(folder))}
+    return tuple(sorted(findings))
+
+
+def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: Limits) -> Iterator[Finding]:
+    """Findings in everything but the clips of a folder with these files, whether it holds clips or not."""
+    paths = [file.path for file in files]
+    yield from _names(paths)
+    yield from _limits(files, limits)
+    yield from _readme(folder, dataset, paths)
+    if CROISSANT in paths and (folder / CROISSANT).is_file():
+        others = [file for file in files if file.path not in (CROISSANT, DATASET)]
+        if (folder / CROISSANT).read_bytes() != croissant(dataset, others):
+            yield Finding("croissant", CROISSANT, "", "is not what dataset.json and the files give")
+
+
+def _names(paths: Sequence[str]) -> Iterator[Finding]:
+    for path in paths:
+        for part in path.split("/"):
+            if not NAME.fullmatch(part) or RESERVED.fullmatch(part) or part in OBEYED:
+                yield Finding("name", path, "", f"{part!r} is not portable, or has a meaning of its own on the Hub")
+    for name, count in Counter(path.casefold() for path in paths).items():
+        if count > 1:
+            yield Finding("name", name, "", f"{count} files differ only in case")
+
+
+def _limits(files: Sequence[File], limits: Limits) -> Iterator[Finding]:
+    if len(files) >= limits.files:
+        yield Finding("limit", "", "", f"{len(files)} files; below {limits.files} are allowed, so use larger shards")
+    entries: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        parts = file.path.split("/")
+        for i, part in enumerate(parts):
+            entries["/".join(parts[:i])].add(part)
+        if file.size > limits.bytes:
+            yield Finding("limit", file.path, "", f"{file.size} bytes; at most {limits.bytes} are allowed")
+        if len(file.path) > limits.characters:
+            yield Finding("limit", file.path, "", f"{len(file.path)} characters in its path")
+    for name, inside in sorted(entries.items()):
+        if len(inside) >= limits.entries:
+            yield Finding("limit", name, "", f"{len(inside)} entries in a folder; below {limits.entries} are allowed")
+
+
+class _Unique(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which PyYAML would take the last and the Hub none."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for key, count in Counter(map(str, keys)).items() if count > 1]:
+            raise yaml.YAMLError(f"key {twice[0]!r} comes twice")
+        return super().construct_mapping(node, deep)
+
+
+def _readme(folder: Path, dataset: Dataset, paths: Collection[str]) -> Iterator[Finding]:
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+        opening, front, body = text.split("---\n", 2)
+        read = yaml.load(front, _Unique)  # noqa: S506 - a SafeLoader
+        if opening or not isinstance(read, dict):
+            raise ValueError("the file does not begin with it")
+    except (OSError, ValueError, yaml.YAMLError) as why:
+        yield Finding("yaml", CARD, "", f"no YAML front matter: {why}")
+        return
+    for detail in _front(read, dataset):
+        yield Finding("yaml", CARD, "", detail)
+    for detail in _globs(read.get("configs"), dataset, paths):
+        yield Finding("glob", CARD, "", detail)
+    for name in IMAGE.findall(body):
+        if name not in paths and not name.startswith("https://"):
+            yield Finding("picture", CARD, "", f"shows {name!r}, which is not there")
+
+
+def _front(front: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """What is wrong with the YAML besides the patterns."""
+    licence, wanted = front.get("license"), front_matter(dataset)
+    if not isinstance(licence, str) or not HUB_LICENCES.fullmatch(licence):
+        yield f"license {licence!r} is no identifier of the Hub; use one of its list, or 'other' with license_name"
+    for name in ("size_categories", "task_categories"):
+        if front.get(name) != wanted[name]:
+            yield f"{name} is {front.get(name)!r}, not {wanted[name]!r}"
+    configs = front.get("configs")
+    if not isinstance(configs, list) or not all(isinstance(config, dict) for config in configs):
+        yield "no configs: without them, one stray file decides how the whole repository is read"
+        return
+    names = [str(config.get("config_name")) for config in configs]
+    for name, count in Counter(names).items():
+        if count > 1 or not CONFIG.fullmatch(name):
+            yield f"configuration {name!r} comes twice or is not {CONFIG.pattern}"
+    if [config.get("default") for config in configs].count(True) != 1:
+        yield "there is not one default configuration"
+
+
+def _globs(configs: Any, dataset: Dataset, paths: Collection[str]) -> Iterator[str]:
+    """What is wrong with what the configurations' patterns match."""
+    for config in configs if isinstance(configs, list) else ():
+        name, found = config.get("config_name"), Counter[str]()
+        data_files = config.get("data_files")
+        if not isinstance(data_files, list) or not data_files:
+            yield f"configuration {name!r} has no data_files"
+            continue
+        for one in data_files:
+            pattern = one.get("path") if isinstance(one, dict) else None
+            matched = [path for path in paths if isinstance(pattern, str) and _pattern(pattern).fullmatch(path)]
+            found.update(matched)
+            if not matched:
+                yield f"configuration {name!r}: {pattern!r} matches no file, and `datasets` fails on an empty list"
+        if twice := sorted(path for path, count in found.items() if count > 1):
+            yield f"configuration {name!r}: {twice[0]!r} is in more than one split"
+        missed = [shard.path for shard in dataset.shards if shard.path in paths and shard.path not in found]
+        if config.get("default") and missed:
+            yield f"configuration {name!r} is the default, but leaves out {missed[0]!r}"
+
+
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of `datasets` (fsspec's): `*` and `?` stay within a folder, `**` does not."""
+    wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(wild.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*|\?)", pattern)))
+
+
+def _rows(folder: Path) -> Iterator[Row]:
+    """The rows of the index as far as they can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        yield from read_index(folder / INDEX)
+
+
+def _videos(folder: Path, rows: Iterable[Row]) -> Iterator[Finding]:
+    for row in rows:
+        if not PATH.fullmatch(row.shard) or row.offset < 0 or not 0 <= row.size <= LARGEST:
+            continue
+        try:
+            with (folder / row.shard).open("rb") as shard:
+                shard.seek(row.offset)
+                mp4 = shard.read(row.size)
+        except OSError:
+            continue
+        if detail := unplayable(mp4):
+            yield Finding("browser", row.shard, row.info.key, detail)
+
+
+def unplayable(mp4: bytes) -> str:
+    """Why a browser would not play a clip while it arrives, "" if it would."""
+    try:
+        with av.open(io.BytesIO(mp4), "r", format="mp4") as video:
+            context = video.streams.video[0].codec_context
+            codec, pixels = (context.name, context.pix_fmt) if context else ("an unknown codec", "")
+    except (av.error.FFmpegError, ValueError, IndexError) as why:
+        return f"is no video: {why}"
+    if codec != "h264" or pixels != "yuv420p":
+        return f"{codec} {pixels}, not h264 yuv420p"
+    kinds = list(_boxes(mp4))
+    if "moov" not in kinds or "mdat" in kinds[: kinds.index("moov")]:
+        return f"its header comes after the pictures ({', '.join(kinds)}); write it with movflags=faststart"
+    return ""
+
+
+def _boxes(mp4: bytes) -> Iterator[str]:
+    """Types of the top-level boxes (ISO/IEC 14496-12, 4.2)."""
+    at = 0
+    while at + 8 <= len(mp4):
+        size, kind = struct.unpack_from(">I4s", mp4, at)
+        if size == 1 and at + 16 <= len(mp4):
+            (size,) = struct.unpack_from(">Q", mp4, at + 8)
+        yield kind.decode("latin-1")
+        if size == 0:
+            return
+        at += max(size, 8)

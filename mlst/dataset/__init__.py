@@ -1,0 +1,1 @@
+"""The files of a dataset: index, lock, shards, card and Croissant."""

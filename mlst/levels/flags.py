@@ -1,0 +1,87 @@
+"""What a user may want to keep out: yes or no, from a clip's statistics."""
+
+from collections.abc import Callable
+
+from mlst.levels.levels import MARGIN_S, MARGIN_T, Levels, margins, step
+from mlst.records import Statistics
+from mlst.registry import Registry
+
+flag: Registry[Callable[[Statistics, Levels], bool]] = Registry("flag")
+"""Conditions on one clip, named as recipes name them."""
+
+
+def flags(statistics: Statistics, levels: Levels) -> tuple[str, ...]:
+    """Names of the flags that a clip carries, sorted."""
+    return tuple(name for name in flag if flag[name](statistics, levels))
+
+
+@flag
+def black(statistics: Statistics, levels: Levels) -> bool:
+    """At least half of its frames are black."""
+    return statistics.black_ratio >= 0.5
+
+
+@flag
+def frozen(statistics: Statistics, levels: Levels) -> bool:
+    """At least nine in ten frames repeat the one before: a still image."""
+    return statistics.freeze_ratio >= 0.9
+
+
+@flag
+def static(statistics: Statistics, levels: Levels) -> bool:
+    """TI on the 10 Hz grid stays below 1 of 255: a fixed camera and nothing that moves, but coding noise."""
+    return statistics.ti10 < 1
+
+
+@flag
+def stutter(statistics: Statistics, levels: Levels) -> bool:
+    """At least a fifth of its frames are exact repeats: its rate was raised by repeating frames."""
+    return statistics.duplicate_ratio >= 0.2
+
+
+@flag
+def flash(statistics: Statistics, levels: Levels) -> bool:
+    """It flashes."""
+    return statistics.flash_count >= 1
+
+
+@flag
+def interlaced(statistics: Statistics, levels: Levels) -> bool:
+    """At least 0.05 % of its pixels comb: 25 times what running water, the worst progressive clip at hand, shows."""
+    return statistics.comb_ratio >= 0.0005
+
+
+@flag
+def low_resolution(statistics: Statistics, levels: Levels) -> bool:
+    """Its source has fewer lines than the canonical picture: SI is too low."""
+    return statistics.scale > 1
+
+
+@flag
+def borderline_s(statistics: Statistics, levels: Levels) -> bool:
+    """SI is within 10 % of a cut."""
+    return margins(statistics, levels)[0] < MARGIN_S
+
+
+@flag
+def borderline_t(statistics: Statistics, levels: Levels) -> bool:
+    """TI is within 20 % of a cut."""
+    return margins(statistics, levels)[1] < MARGIN_T
+
+
+@flag
+def borderline(statistics: Statistics, levels: Levels) -> bool:
+    """Borderline in texture or in motion."""
+    return borderline_s(statistics, levels) or borderline_t(statistics, levels)
+
+
+@flag
+def spatial_disagree(statistics: Statistics, levels: Levels) -> bool:
+    """SI and DCT energy are two levels apart: edges without texture, or even texture without edges."""
+    return abs(step(statistics.si, levels.si) - step(statistics.dct_energy, levels.dct_energy)) == 2
+
+
+@flag
+def temporal_disagree(statistics: Statistics, levels: Levels) -> bool:
+    """TI and optical flow are two levels apart: flicker without motion, or fast motion of low contrast."""
+    return abs(step(statistics.ti10, levels.ti10) - step(statistics.flow_mean, levels.flow_mean)) == 2

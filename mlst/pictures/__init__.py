@@ -1,0 +1,1 @@
+"""A clip's canonical picture, and fingerprints of it."""

@@ -1,0 +1,272 @@
+"""The `astm` command end to end, on small data."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from astm.cli.main import INTERRUPTED, LogFile, app, beside, labels
+from astm.data.video import frames_of
+from astm.training.train import Validated
+from mlst import __version__
+from tests.astm.data.media import encode, film, mlst_dataset, mnist
+
+TINY = ["model.hidden=[4]", "model.patch=8", "data.size=32", "data.past=3", "data.horizon=2", "train.batch_size=2"]
+runner = CliRunner()
+
+
+def run(*arguments):
+    return runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return mnist(tmp_path_factory.mktemp("mnist"))
+
+
+@pytest.fixture(scope="module")
+def trained(root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "small"
+    ran = run(
+        *("train", "convlstm", "--out", out, "--device", "cpu", "--json", f"data.root={root}", *TINY),
+        *("--set", "train.steps=6", "--set", "train.validate_on=2", "--set", "run.log_every=2"),
+    )
+    assert ran.exit_code == 0, ran.output
+    return out, ran
+
+
+def test_train(trained):
+    out, ran = trained
+    result = json.loads(ran.stdout)
+    assert (result["finished"], result["step"], result["best_step"]) == (True, 6, 6)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [2, 4, 6, 6]
+    assert {path.name for path in out.iterdir()} == {
+        *("log.jsonl", "last.safetensors", "best.safetensors", "experiment.toml", "pretrained")
+    }
+    assert re.search(r"step 4/6: loss 0\.\d+, [\d.]+ clips/s, 0:00:\d\d left", ran.stderr)
+
+
+def test_training_again_says_that_nothing_was_left_to_do(trained, root):
+    out, ran = trained
+    again = run(
+        *("train", "convlstm", "--out", out, "--device", "cpu", f"data.root={root}", *TINY),
+        *("train.steps=6", "train.validate_on=2", "run.log_every=2"),
+    )
+    assert "finished 6 steps in " in ran.stderr
+    assert f"all 6 steps were done before; best model in {out}/pretrained" in again.stderr
+
+
+def test_print_config():
+    ran = run("train", "astm", "--preset", "authors", "--print-config", "train.lr=0.25")
+    assert ran.exit_code == 0
+    assert 'norm = "layer"' in ran.stdout
+    assert "lr = 0.25" in ran.stdout
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
+    """A real process, a real signal."""
+    out = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "astm", "train", "convlstm", "--out", str(out), "--device", "cpu"),
+        *(f"data.root={root}", *TINY, "train.validate_on=0", "run.log_every=1"),
+    ]
+    process = subprocess.Popen(
+        [*command, "train.steps=100000"], cwd=Path(__file__).parents[3], stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("step 3/"):
+            process.terminate()
+            break
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == INTERRUPTED
+    assert "the same command goes on from there" in rest
+    assert "Traceback" not in rest
+    step = int(re.search(r"stopped after step (\d+)", rest)[1])
+    changed = run(
+        "train", "convlstm", "--out", out, f"data.root={root}", *TINY, "train.validate_on=0", "train.steps=9"
+    )
+    assert changed.exit_code == 1
+    assert "train.steps is 9, was 100000" in changed.stderr
+    log = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert log == list(range(1, step + 1))
+
+
+def test_evaluate_and_table(trained, root, tmp_path):
+    out, _ = trained
+    ran = run(
+        *("evaluate", out, "copy_last", "--out", tmp_path, "--count", 5, "--keep", 1, "--samples", 2),
+        *("--json", "--device", "cpu"),
+    )
+    assert ran.exit_code == 0, ran.output
+    assert '"mse_sum_best_of_2"' in ran.stdout
+    saved = run(
+        "evaluate", "copy_last", out / "pretrained", "--set", f"data.root={root}", "--out", tmp_path / "s", "--json"
+    )
+    assert [r["fingerprint"] for r in json.loads(saved.stdout)] == [r["fingerprint"] for r in json.loads(ran.stdout)]
+    results = json.loads(ran.stdout)
+    assert [r["label"] for r in results] == ["small", "copy_last"]
+    assert {r["clips"] for r in results} == {5}
+    assert {r["dataset"] for r in results} == {"moving_mnist"}
+    assert {"results.json", "results.md", "filmstrip-0.png", "errors-0.png"} <= {p.name for p in tmp_path.iterdir()}
+    table = run("table", 1, tmp_path / "results.json", "--json")
+    assert json.loads(table.stdout)["lines"][-1]["method"] == "ASTM"
+    longer = run(
+        *(
+            "evaluate",
+            out / "pretrained",
+            "--data",
+            "moving_mnist",
+            "--set",
+            f"data.root={root}",
+            "--out",
+            tmp_path / "b",
+        ),
+        *("--set", "data.test=generated", "--set", "data.size=32", "--set", "data.horizon=10", "--count", 3),
+        *("--metrics", "psnr_frame, ssim_wang,psnr_frame"),
+    )
+    assert longer.exit_code == 0, longer.output
+    assert "| small | " in longer.stdout
+    assert run("table", 1, tmp_path / "b" / "results.json").stdout.count("-") > 10
+
+
+def evaluate_on_mlst(source, folder, size):
+    mlst_dataset(folder / "data", splits=("test",))
+    return run(
+        *("evaluate", source, "--data", "mlst", "--out", folder / "out", "--device", "cpu"),
+        *("--set", f"data.root={folder / 'data'}", "--set", f"data.size={size}"),
+        *("--set", "data.past=2", "--set", "data.horizon=3"),
+    )
+
+
+def test_evaluate_by_level(tmp_path):
+    ran = evaluate_on_mlst("copy_last", tmp_path, 24)
+    assert ran.exit_code == 0, ran.output
+    assert "| model | s0t0 (3) | s2t1 (3) |" in ran.stdout
+    assert (tmp_path / "out" / "levels-0.png").is_file()
+
+
+def test_predict(trained, tmp_path):
+    out, _ = trained
+    video = tmp_path / "in.mp4"
+    video.write_bytes(encode(film(9, 40, 60, 0)))
+    ran = run("predict", out, video, "--past", 4, "--horizon", 3, "--start", 1, "--out", tmp_path / "o.mp4", "--json")
+    assert ran.exit_code == 0, ran.output
+    result = json.loads(ran.stdout)
+    assert len(result["psnr_frame"]) == 3
+    frames = np.stack(list(frames_of(tmp_path / "o.mp4", ".mp4", "rgb24"))).astype(int)
+    assert frames.shape == (7, 32, 68, 3)
+    assert np.abs(frames[:4, :, :32] - frames[:4, :, 36:]).mean() < 3
+    assert np.abs(frames[4:, :, :32] - frames[4:, :, 36:]).mean() > 10
+    short = run("predict", out, video, "--horizon", 30)
+    assert short.exit_code == 1
+    assert "has 9 frames; 10 + 30 from frame 0 need 40: lower --horizon" in short.stderr
+
+
+def test_predict_takes_pictures_that_no_window_of_a_metric_fits(tmp_path):
+    video = tmp_path / "in.mp4"
+    video.write_bytes(encode(film(20, 40, 60, 0)))
+    ran = run("predict", "copy_last", video, "--size", 8, "--out", tmp_path / "o.mp4")
+    assert ran.exit_code == 0, ran.output
+
+
+def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
+    log = LogFile(path)
+    log.began(2, 9, "")
+    log.validated(Validated(3, 0.5, True))
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_models_and_bench():
+    rows = {row["model"]: row for row in json.loads(run("models", "--json").stdout)}
+    assert rows["astm"]["parameters"] == 18_086_928
+    assert rows["astm"]["macs"] == pytest.approx(176e9, rel=0.001)
+    assert rows["astm"]["presets"] == "paper, authors, strong, tiny, small"
+    larger = {row["model"]: row["macs"] for row in json.loads(run("models", "--data", "kth", "--json").stdout)}
+    assert [name for name, count in larger.items() if count is None] == ["stam"]  # made for 64 x 64
+    tiny = run("models", "--data", "kth", "--preset", "tiny")
+    assert "predrnn_pp" in tiny.stdout
+    bench = json.loads(run("bench", "convlstm", *TINY, "--repeat", 1, "--json", "--device", "cpu").stdout)
+    assert bench["training_clips_per_second"] > 0
+    assert bench["activation_bytes"] > 0
+    assert json.loads(run("bench", "copy_last", "--preset", "", "--repeat", 1, "--json").stdout)["parameters"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "svg"), "unknown model 'svg'; choices are astm"),
+        (("train", "astm", "--preset", "huge"), "unknown preset 'huge' of moving_mnist; choices are paper"),
+        (("train", "astm", "--data", "mnist"), "unknown dataset 'mnist'; choices are folder"),
+        (("train", "astm", "train.stpes=1"), "train.stpes: unknown setting; choices are seed, steps"),
+        (("train", "astm", "data.root=/nowhere"), "/nowhere is no folder; train-images-idx3-ubyte.gz was looked for"),
+        (("train", "copy_last", "--preset", ""), "copy_last has no parameters"),
+        (("evaluate", "copy_last"), "copy_last does not say what it was trained on; name the dataset with --data"),
+        (("evaluate", "/nowhere/best.safetensors"), "/nowhere/best.safetensors is neither a folder, nor a bundled"),
+        (("evaluate", "copy_last", "--preset", "tiny"), "--preset tiny is of a dataset; name it with --data"),
+        (("publish", "moving-mnist-small", "name", "--dry-run"), "'name' is not OWNER/NAME"),
+        (("train", "astm", "--out", "/dev/null/run", "data.root={mnist}"), "/dev/null/run: Not a directory; give"),
+        (("bench", "stam", "--preset", "authors", "model.patch=8"), "model: with norm = 'layer' this model is made"),
+        (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is no folder, no http(s) address and no Hub id"),
+        (("evaluate", "copy_last", "--data", "mlst", "--metrics", "psnr"), "unknown metric psnr; choices are mae_sum"),
+        (
+            ("evaluate", "copy_last", "--data", "kth", "--set", "train.lr=1"),
+            "evaluation takes settings of data, not of train",
+        ),
+        (("predict", "copy_last", "/nowhere.mp4"), "/nowhere.mp4 is not a readable video"),
+        (("table", "4"), "no table 4; the paper has tables 1, 2, 3"),
+        (("table", "1", "/nowhere.json"), "/nowhere.json: no such file; make one with `astm evaluate`"),
+        (("models", "--preset", "huge"), "unknown preset 'huge' of moving_mnist"),
+    ],
+)
+def test_mistakes_are_messages(arguments, message, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = run(*(argument.format(mnist=root) for argument in arguments))
+    assert ran.exit_code == 1
+    assert message in ran.stderr.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_that_do_not_fit_are_named(trained, tmp_path):
+    ran = evaluate_on_mlst(trained[0], tmp_path, 28)
+    assert ran.exit_code == 1
+    assert "height 28 is not a multiple of the patch, 8" in ran.stderr.replace("\n", " ")
+    assert str(trained[0]) in ran.stderr.replace("\n", "")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_tensorboard_is_an_extra(root):
+    ran = run("train", "convlstm", f"data.root={root}", *TINY, "--tensorboard")
+    assert ran.exit_code == 1
+    assert "pip install 'mlst[train]'" in ran.stderr
+
+
+def test_labels(trained, monkeypatch):
+    out, _ = trained
+    assert labels([str(out), "copy_last"]) == ["small", "copy_last"]
+    best = str(out / "best.safetensors")
+    assert labels([best, "copy_last"]) == ["small", "copy_last"]
+    assert labels([str(out), best]) == [str(out), best]
+    monkeypatch.chdir(out)
+    assert labels(["."]) == labels(["pretrained"]) == labels(["last.safetensors"]) == ["small"]
+
+
+def test_films_side_by_side():
+    left, right = np.zeros((2, 1, 4, 6), np.uint8), np.full((2, 3, 4, 6), 9, np.uint8)
+    film = beside(left, right)
+    assert film.shape == (2, 4, 16, 3)
+    assert (film[:, :, :6] == 0).all()
+    assert (film[:, :, 10:] == 9).all()
+
+
+def test_version():
+    assert run("--version").output == f"astm {__version__}\ntorch {torch.__version__}\n"

@@ -1,0 +1,97 @@
+"""Small real stages for tests of executors, ledgers and resume; importable, because workers unpickle them by name."""
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from collection.engine.stage import Needs, Rejected, Retry
+from collection.workspace.folder import Span, Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file with an item's name in it."""
+
+    item: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """Does what its items are called; counts every call in a file, so that work done twice shows."""
+
+    shout: bool
+    name: ClassVar[str] = "odd"
+    version: ClassVar[int] = 1
+    output: ClassVar[type] = Text
+    needs: ClassVar[Needs] = Needs(seconds=3.0, memory=1 << 30, network=False)
+
+    def settings(self) -> Any:
+        return {"shout": self.shout}
+
+    def key(self, item: str) -> str:
+        return item
+
+    def reads(self, item: str) -> Iterable[Span]:
+        return ()
+
+    def __call__(self, item: str, work: Workspace) -> Iterable[Text]:
+        note(work, item)
+        behave(item)
+        with work.create(f"{item}.txt") as (file, name):
+            file.write((item.upper() if self.shout else item).encode())
+        yield Text(item, name)
+
+
+def behave(item: str) -> None:
+    """What an item's name asks for."""
+    match item.split("-", maxsplit=1)[0]:
+        case "gone":
+            raise Rejected("gone.private", "This video is private")
+        case "blocked":
+            raise Retry("blocked.rate", "HTTP 429")
+        case "bug":
+            raise ZeroDivisionError(item)
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "exit":
+            os._exit(7)
+        case "hang":
+            time.sleep(60)
+        case "eat":
+            bytearray(2 << 30)
+        case "slow":
+            time.sleep(0.5)
+
+
+def note(work: Workspace, item: str) -> None:
+    """Append to the list of calls; one short write is atomic."""
+    with (work.root / "calls.txt").open("a") as file:
+        file.write(f"{item}\n")
+    with (work.root / "pids.txt").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def calls(root: Path) -> list[str]:
+    """Which items were worked on so far, in order."""
+    path = root / "calls.txt"
+    return path.read_text().split() if path.exists() else []
+
+
+def pids(root: Path) -> set[int]:
+    """The processes that worked on items so far."""
+    path = root / "pids.txt"
+    return set(map(int, path.read_text().split())) if path.exists() else set()
+
+
+class Quiet:
+    """Watches and says nothing."""
+
+    def begin(self, *_: object) -> None:
+        pass
+
+    outcome = fewer = end = begin

@@ -1,0 +1,98 @@
+"""What the `local` executor must stand besides the contract of all: workers that lie, drivers that are killed."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collection.engine.stage import DONE, FAILED
+from collection.executors import Local, local
+from collection.workspace.folder import Workspace
+from tests.collection.executors.test_executors import wait_for
+from tests.collection.sandbox.hijacked import Hijacked
+
+ENDS = {
+    "half": (FAILED, "timeout"),
+    "trickle": (FAILED, "timeout"),
+    "flood": (FAILED, "crashed"),
+    "half-and-exit": (FAILED, "crashed"),
+    "child": (FAILED, "crashed"),
+    "drip": (DONE, ""),
+    "honest": (DONE, ""),
+}
+
+
+def test_a_worker_may_stop_in_the_middle_of_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "LONGEST", 1 << 20)
+    monkeypatch.setattr(local, "GRACE", 0.2)
+    began = time.monotonic()
+    found = {o.key: o for o in Local(4)(Hijacked(), ENDS, Workspace(tmp_path, "hijacked"))}
+    assert {key: (o.status, o.kind) for key, o in found.items()} == ENDS
+    assert time.monotonic() - began < 40  # sleeps of 60 s are not waited for
+    assert found["flood"].detail == "worker sent no outcome and did not end"
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from collection.executors import Local
+from collection.workspace.folder import Workspace
+from tests.collection.sandbox.hijacked import Littering
+if __name__ == "__main__":
+    root, *items = sys.argv[1:]
+    assert all(o.status == "done" for o in Local(2)(Littering(), items, Workspace(Path(root), "littering")))
+"""
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short name: the fork server's socket lies below TMPDIR, and may have 107 bytes (unix(7))."""
+    with tempfile.TemporaryDirectory(prefix="m-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def test_what_workers_of_a_killed_driver_left_is_removed(tmp_path: Path, short: Path) -> None:
+    """By the next item of the same user, while those of a driver that lives keep theirs."""
+
+    def litter() -> set[Path]:
+        return set(short.rglob("*.tmp"))
+
+    with driver(tmp_path, short, "one", "two") as killed:
+        assert wait_for(lambda: len(litter()) == 2, seconds=60)
+        killed.kill()
+        killed.wait()
+    left = litter()
+    assert len(left) == 2
+    with driver(tmp_path, short, "one", "two"):
+        assert wait_for(lambda: len(litter() - left) == 2, seconds=60)
+        theirs = litter()
+        assert not theirs & left
+        with driver(tmp_path, short, "quick") as other:
+            assert other.wait() == 0
+        assert litter() == theirs
+    with driver(tmp_path, short, "quick") as last:
+        assert last.wait() == 0
+    (workers,) = short.glob("mlst-*/workers")
+    assert [path.name for path in workers.iterdir()] == [".lock"]
+
+
+@contextlib.contextmanager
+def driver(folder: Path, temporary: Path, *items: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A build of its own, killed afterwards. Items that are not `quick` never end."""
+    script, root = folder / "driver.py", folder / "work"
+    script.write_text(DRIVER)
+    root.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}
+    process = subprocess.Popen([sys.executable, str(script), str(root), *items], env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
