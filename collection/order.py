@@ -13,8 +13,9 @@ from collection.manifest.table import read_manifest
 from collection.pipeline import Order
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.workspace.folder import Workspace
-from mlst.dataset.description import EXCLUSIONS, INDEX, LEVELS, LOCK, RECIPE, read_lock
+from mlst.dataset.description import EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS
 from mlst.dataset.exclusions import Exclusions, ExclusionsError, parse_exclusions
+from mlst.dataset.lock import read_lock
 from mlst.levels.levels import find_levels, read_levels
 from mlst.records import Source
 
@@ -51,7 +52,7 @@ def reorder(dataset: Path, files: Path, access: Access) -> Order:
     except (OSError, ValueError) as why:
         raise RecipeError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from None
     listed = dataset / EXCLUSIONS if (dataset / EXCLUSIONS).exists() else None
-    order = _order(path, recipe, dataset / LEVELS, sources, files.resolve(), listed, access)
+    order = _order(path, recipe, dataset / THRESHOLDS, sources, files.resolve(), listed, access)
     return replace(order, kept=kept)
 
 

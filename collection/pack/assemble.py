@@ -30,22 +30,19 @@ from mlst.dataset.description import (
     EXCLUSIONS,
     FORMAT,
     INDEX,
-    LEVELS,
     LOCK,
     RECIPE,
+    THRESHOLDS,
     Cell,
     Dataset,
     File,
-    Footage,
-    LockRow,
-    Row,
     Tool,
     fingerprint_of,
     read_json,
-    write_index,
     write_json,
-    write_lock,
 )
+from mlst.dataset.index import Row, write_index
+from mlst.dataset.lock import Footage, LockRow, write_lock
 from mlst.levels.levels import read_levels
 from mlst.records import Scan, Source, Video, decode
 
@@ -100,14 +97,14 @@ def write_dataset(place: Path | Workspace, work: Workspace, packed: Sequence[Pac
     files.append(listed(out, INDEX))
     files.append(put(out, LOCK, write_lock(_told(_lock(inputs, used), footage.add))))
     files.append(put(out, RECIPE, [inputs.recipe_toml]))
-    files.append(put(out, LEVELS, [inputs.levels_toml]))
+    files.append(put(out, THRESHOLDS, [inputs.levels_toml]))
     if inputs.exclusions_txt:
         files.append(put(out, EXCLUSIONS, [inputs.exclusions_txt]))
     counts = cells.counted({one.shard.path: one.shard.size for one in packed})
     dataset = _describe(packed, counts, len(used), inputs.recipe, files, footage.hexdigest())
     sources = [inputs.sources[name] for name in sorted(used)]
     files.append(put(out, ATTRIBUTION, map(str.encode, attribution_parts(sources, used))))
-    files.append(put(out, CARD, [card(dataset, read_levels(out / LEVELS), sources, used).encode()]))
+    files.append(put(out, CARD, [card(dataset, read_levels(out / THRESHOLDS), sources, used).encode()]))
     dataset = replace(dataset, files=tuple(sorted(files, key=lambda file: file.path)))
     for file in files[len(packed) :]:
         _send(target, file, before)

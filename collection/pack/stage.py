@@ -14,7 +14,8 @@ from collection.engine.stage import Needs
 from collection.recipe import PackSettings
 from collection.select import Chosen
 from collection.workspace.folder import Span, Workspace
-from mlst.dataset.description import ClipInfo, Flags, Row, fields_of
+from mlst.dataset.index import ClipInfo, Flags, Row
+from mlst.dataset.schema import fields_of
 from mlst.dataset.shards import BLOCK, RECORD, Sample, partition, sample_bytes, shard_path, write_shard
 from mlst.records import Clip, Scan, Shard, Source, Video, canonical_json, decode, digest
 

@@ -29,16 +29,15 @@ from mlst.dataset.description import (
     DATASET,
     EXCLUSIONS,
     INDEX,
-    LEVELS,
     LOCK,
     RECIPE,
+    THRESHOLDS,
     Dataset,
     File,
-    LockRow,
     read_json,
-    read_lock,
     write_json,
 )
+from mlst.dataset.lock import LockRow, read_lock
 from mlst.levels.levels import find_levels, read_levels
 
 Mode = Literal["ids", "clips"]
@@ -189,7 +188,7 @@ def _ids(
     source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
 ) -> tuple[File, ...]:
     """All but the pixels, and the list of sources; `dataset.json` is as built: what a rebuild must give."""
-    kept = (ATTRIBUTION, EXCLUSIONS, INDEX, LEVELS, LOCK, RECIPE)
+    kept = (ATTRIBUTION, EXCLUSIONS, INDEX, THRESHOLDS, LOCK, RECIPE)
     made = [_link(source, out, file) for file in dataset.files if file.path in kept]
     recipe = _recipe(source)
     sources = _inside(recipe.sources, "sources")
@@ -198,8 +197,8 @@ def _ids(
     except ManifestError as why:
         raise ReleaseError(f"the list of sources cannot be written: {why}") from None
     made.append(listed(out, sources))
-    if not _bundled(recipe.levels) and (levels := _inside(recipe.levels, "levels")) != LEVELS:
-        made.append(put(out, levels, [(source / LEVELS).read_bytes()]))
+    if not _bundled(recipe.levels) and (levels := _inside(recipe.levels, "levels")) != THRESHOLDS:
+        made.append(put(out, levels, [(source / THRESHOLDS).read_bytes()]))
     if recipe.exclusions and (exclusions := _inside(recipe.exclusions, "exclusions")) != EXCLUSIONS:
         made.append(put(out, exclusions, [(source / EXCLUSIONS).read_bytes()]))
     plain = tuple(made)
@@ -239,7 +238,7 @@ def _inside(name: str, setting: str) -> str:
 def _card(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], described: Release) -> File:
     clips = {row.source.id: row.chosen for row in lock if row.chosen}
     sources = [row.source for row in lock if row.chosen]
-    text = card(dataset, read_levels(source / LEVELS), sources, clips, described)
+    text = card(dataset, read_levels(source / THRESHOLDS), sources, clips, described)
     return put(out, CARD, [text.encode()])
 
 
@@ -247,7 +246,7 @@ def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
     rows = read_rows(source / INDEX)
     make = {
         SHEET: lambda: level_sheet(Workspace(source, ""), rows, per_level=1),
-        SCATTER: lambda: scatter(rows, read_levels(source / LEVELS)),
+        SCATTER: lambda: scatter(rows, read_levels(source / THRESHOLDS)),
     }
     return [put(out, name, [png(make[name](), DOTS)]) for name in wanted]
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from collection.report.figures import RGB, decode_frames
 from collection.workspace.folder import atomic
-from mlst.dataset.description import INDEX, Row, read_index
+from mlst.dataset.description import INDEX
+from mlst.dataset.index import Row, read_index
 from mlst.dataset.shards import PATH
 
 COLUMNS = 6

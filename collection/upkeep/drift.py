@@ -22,7 +22,8 @@ from collection.recipe import Limits
 from collection.sandbox.kernel import apart
 from collection.scan.stage import seconds
 from collection.workspace.folder import Span, Workspace
-from mlst.dataset.description import INDEX, LOCK, LockRow, read_lock
+from mlst.dataset.description import INDEX, LOCK
+from mlst.dataset.lock import LockRow, read_lock
 from mlst.levels.levels import LEVELS
 from mlst.pictures.fingerprints import fingerprint, same_footage
 from mlst.pictures.frames import GRID_STEP, PictureFormat, Reduced, canonical, reduce

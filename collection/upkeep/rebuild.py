@@ -11,7 +11,8 @@ from collection.engine.waves import fetch_and_scan
 from collection.fetch.stage import FetchStage
 from collection.pipeline import Built, Order, build, stages
 from collection.workspace.folder import Workspace
-from mlst.dataset.description import LOCK, read_lock
+from mlst.dataset.description import LOCK
+from mlst.dataset.lock import read_lock
 from mlst.records import Source, Video, digest
 
 

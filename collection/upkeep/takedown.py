@@ -30,23 +30,18 @@ from mlst.dataset.description import (
     DATASET,
     EXCLUSIONS,
     INDEX,
-    LEVELS,
     LOCK,
     RECIPE,
+    THRESHOLDS,
     Dataset,
     File,
-    LockRow,
-    Row,
     fingerprint_of,
-    footage_of,
-    read_index,
     read_json,
-    read_lock,
-    write_index,
     write_json,
-    write_lock,
 )
 from mlst.dataset.exclusions import Exclusions
+from mlst.dataset.index import Row, read_index, write_index
+from mlst.dataset.lock import LockRow, footage_of, read_lock, write_lock
 from mlst.dataset.shards import PATH, Sample, ShardError, open_shard, shard_path, write_shard
 from mlst.levels.levels import read_levels
 from mlst.records import Shard, Source
@@ -198,7 +193,7 @@ def _prepare(
         put(stage, LOCK, write_lock(lock)),
         put(stage, RECIPE, [recipe]),
         put(stage, EXCLUSIONS, [exclusions.text()]),
-        listed(folder, LEVELS),
+        listed(folder, THRESHOLDS),
         *(File(shard.path, shard.size, shard.sha256) for shard in shards),
     ]
     footage = footage_of(lock)
@@ -213,7 +208,7 @@ def _prepare(
     )
     sources = [row.source for row in lock if row.source.id in used]
     files.append(put(stage, ATTRIBUTION, [attribution(sources, used).encode()]))
-    files.append(put(stage, CARD, [card(dataset, read_levels(folder / LEVELS), sources, used).encode()]))
+    files.append(put(stage, CARD, [card(dataset, read_levels(folder / THRESHOLDS), sources, used).encode()]))
     put(stage, DATASET, [write_json(replace(dataset, files=tuple(sorted(files, key=lambda file: file.path))))])
 
 

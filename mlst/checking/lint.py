@@ -20,7 +20,8 @@ import yaml
 from mlst.checking.verify import Finding
 from mlst.dataset.card import HUB_LICENCES, front_matter
 from mlst.dataset.croissant import CROISSANT, croissant
-from mlst.dataset.description import CARD, DATASET, INDEX, Dataset, File, Row, read_index, read_json
+from mlst.dataset.description import CARD, DATASET, INDEX, Dataset, File, read_json
+from mlst.dataset.index import Row, read_index
 from mlst.dataset.shards import LARGEST, PATH
 
 RULES = {

@@ -9,7 +9,10 @@ from typing import IO
 
 import numpy as np
 
-from mlst.dataset.description import Cell, ClipInfo, Dataset, Flags, LockRow, Row, fields_of
+from mlst.dataset.description import Cell, Dataset
+from mlst.dataset.index import ClipInfo, Flags, Row
+from mlst.dataset.lock import LockRow
+from mlst.dataset.schema import fields_of
 from mlst.dataset.shards import KEY, PATH
 from mlst.levels.flags import flags
 from mlst.levels.levels import Levels, classify, margins

@@ -30,20 +30,18 @@ from mlst.dataset.description import (
     DATASET,
     EXCLUSIONS,
     INDEX,
-    LEVELS,
     LOCK,
-    ClipInfo,
+    THRESHOLDS,
     Dataset,
-    Row,
     fingerprint_of,
-    footage_of,
-    misfit,
-    read_index,
     read_json,
 )
 from mlst.dataset.exclusions import ExclusionsError, parse_exclusions
+from mlst.dataset.index import ClipInfo, Row, read_index
+from mlst.dataset.lock import footage_of
 from mlst.dataset.lookup import Index, Lock
 from mlst.dataset.remote import is_url, mirrored, streamed
+from mlst.dataset.schema import misfit
 from mlst.dataset.shards import PATH, Sample, ShardError, read_shard, shard_path
 from mlst.levels.levels import read_levels
 from mlst.records import Shard, canonical_json
@@ -267,9 +265,9 @@ def _lock(folder: Path, findings: list[Finding]) -> Iterator[Lock]:
 def _tables(folder: Path, dataset: Dataset, rows: Iterable[Row], lock: Lock) -> Iterator[Finding]:
     """Rows against the rules, the lock, the thresholds and the counts of `dataset.json`."""
     try:
-        levels = read_levels(folder / LEVELS)
+        levels = read_levels(folder / THRESHOLDS)
     except (OSError, ValueError) as why:
-        yield Finding("levels", LEVELS, "", str(why))
+        yield Finding("levels", THRESHOLDS, "", str(why))
         return
     for rule, key, detail in index_rules(rows):
         yield Finding(rule, INDEX, key, detail)

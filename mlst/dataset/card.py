@@ -15,7 +15,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlst.dataset.description import INDEX, Cell, ClipInfo, Dataset, File, Row, columns, fields_of
+from mlst.dataset.description import INDEX, Cell, Dataset, File
+from mlst.dataset.index import ClipInfo, Row, columns
+from mlst.dataset.schema import fields_of
 from mlst.levels.levels import LEVELS, Cuts, Levels
 from mlst.records import SPLITS, Source
 

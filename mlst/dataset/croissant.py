@@ -7,7 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from mlst.dataset.card import plain_text
-from mlst.dataset.description import INDEX, Dataset, File, Row, columns
+from mlst.dataset.description import INDEX, Dataset, File
+from mlst.dataset.index import Row, columns
 
 CROISSANT = "croissant.json"
 

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mlst.dataset.description import DATASET, INDEX, LEVELS, LOCK, RECIPE, Dataset, index_schema, read_json, read_lock
+from mlst.dataset.description import DATASET, INDEX, LOCK, RECIPE, THRESHOLDS, Dataset, read_json
+from mlst.dataset.index import index_schema
+from mlst.dataset.lock import read_lock
 
 PLACE = ("level", "number", "s", "t", "split", "shard", "offset")
 """Columns of the index that say where a clip is."""
@@ -184,7 +186,7 @@ def _flat_settings(folder: Path) -> dict[str, str]:
     """Recipe, thresholds, and versions of the tools, by name."""
     try:
         dataset: Dataset = read_json(folder / DATASET)
-        parts = {"recipe": _toml(folder / RECIPE), "levels": _toml(folder / LEVELS)}
+        parts = {"recipe": _toml(folder / RECIPE), "levels": _toml(folder / THRESHOLDS)}
     except (OSError, ValueError) as why:
         raise DiffError(f"{folder}: {why}; run `mlst verify`") from None
     flat = {"format": dataset.format, "version": dataset.version}

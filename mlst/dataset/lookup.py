@@ -8,7 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mlst.dataset.description import LockRow, Row, parse_lock, read_index
+from mlst.dataset.index import Row, read_index
+from mlst.dataset.lock import LockRow, parse_lock
 
 
 @dataclass(frozen=True, slots=True)

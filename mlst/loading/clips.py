@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlst.dataset.description import DATASET, INDEX, Dataset, File, fingerprint_of, index_schema, parse_json
+from mlst.dataset.description import DATASET, INDEX, Dataset, File, fingerprint_of, parse_dataset
+from mlst.dataset.index import index_schema
 from mlst.dataset.shards import LARGEST, PATH
 from mlst.loading.decode import Colour, Form, Undecodable, decode_into
 from mlst.loading.errors import CorruptClip, LoadError, Missing
@@ -243,7 +244,7 @@ def _check(settings: Settings) -> None:
 def _dataset(store: Store) -> Dataset:
     """`dataset.json`, which vouches for the index and through it for every clip."""
     try:
-        dataset = parse_json(store.whole(DATASET, MANY), DATASET)
+        dataset = parse_dataset(store.whole(DATASET, MANY), DATASET)
     except ValueError as why:
         raise LoadError(f"{store.name}: {why}") from None
     if fingerprint_of(dataset.files, dataset.footage) != dataset.fingerprint:

@@ -11,7 +11,9 @@ from collection.recipe import PackSettings
 from collection.select import select
 from collection.workspace.folder import Workspace
 from mlst.checking.verify import verify
-from mlst.dataset.description import DATASET, INDEX, LOCK, read_index, read_json, read_lock
+from mlst.dataset.description import DATASET, INDEX, LOCK, read_json
+from mlst.dataset.index import read_index
+from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import open_shard
 from mlst.levels.splits import order_of
 from mlst.records import decode, encode

@@ -34,7 +34,9 @@ from collection.release.prepare import (
 from collection.release.publish import PublishError, Target, TargetError, check, plan, publish
 from mlst.checking.verify import verify
 from mlst.dataset.croissant import CROISSANT
-from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, RECIPE, read_index, read_json, read_lock
+from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, RECIPE, read_json
+from mlst.dataset.index import read_index
+from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import open_shard
 from mlst.records import decode
 from tests import tiny

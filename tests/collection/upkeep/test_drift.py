@@ -33,7 +33,9 @@ from collection.upkeep.drift import (
     refused,
     report,
 )
-from mlst.dataset.description import INDEX, LOCK, read_index, read_lock
+from mlst.dataset.description import INDEX, LOCK
+from mlst.dataset.index import read_index
+from mlst.dataset.lock import read_lock
 from tests import tiny
 from tests.collection.fetch.test_stage import LoopbackIE
 from tests.collection.upkeep import upkeep

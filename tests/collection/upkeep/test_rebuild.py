@@ -16,8 +16,10 @@ from collection.upkeep.rebuild import DriftError, locked, rebuild
 from collection.upkeep.takedown import purge, takedown
 from collection.workspace.folder import Workspace
 from mlst.checking.verify import verify
-from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, Row, read_index, read_json, read_lock
+from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, read_json
 from mlst.dataset.diff import diff
+from mlst.dataset.index import Row, read_index
+from mlst.dataset.lock import read_lock
 from mlst.levels.splits import split_of
 from tests.collection.upkeep import upkeep
 from tests.synthetic import Array, Spec, texture, write

@@ -13,8 +13,10 @@ import pytest
 from collection.upkeep import takedown as module
 from collection.upkeep.takedown import STAGE, TakedownError, takedown
 from mlst.checking.verify import verify
-from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, LOCK, RECIPE, read_index, read_json, read_lock
+from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, LOCK, RECIPE, read_json
 from mlst.dataset.diff import diff
+from mlst.dataset.index import read_index
+from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import PATH, open_shard, write_shard
 from tests import tiny
 

@@ -17,7 +17,8 @@ import pytest
 from mlst.checking.lint import HUB, RULES, Limits, _pattern, lint, lint_files, unplayable
 from mlst.checking.verify import Finding, verify
 from mlst.dataset.croissant import CROISSANT, croissant
-from mlst.dataset.description import CARD, DATASET, INDEX, File, read_index, read_json
+from mlst.dataset.description import CARD, DATASET, INDEX, File, read_json
+from mlst.dataset.index import read_index
 from mlst.dataset.shards import Sample, open_shard, write_shard
 from tests import tiny
 from tests.mlst.checking.test_verify import change, first_shard, reseal, row, shard, write

@@ -22,23 +22,18 @@ from mlst.dataset.description import (
     DATASET,
     EXCLUSIONS,
     INDEX,
-    LEVELS,
     LOCK,
+    THRESHOLDS,
     Dataset,
     File,
-    Flags,
-    LockRow,
-    Row,
-    fields_of,
     fingerprint_of,
-    read_index,
     read_json,
-    read_lock,
-    write_index,
     write_json,
-    write_lock,
 )
 from mlst.dataset.exclusions import Exclusions
+from mlst.dataset.index import Flags, Row, read_index, write_index
+from mlst.dataset.lock import LockRow, read_lock, write_lock
+from mlst.dataset.schema import fields_of
 from mlst.dataset.shards import Sample, open_shard, write_shard
 from mlst.levels.flags import flag
 from mlst.records import canonical_json
@@ -333,9 +328,9 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "flipped byte in a video": (lambda f: flip(first_shard(f), 1500), {"hash", "place"}),
     "flipped byte in padding": (lambda f: flip(first_shard(f), -1), {"hash", "shard"}),
     "truncated shard": (lambda f: os.truncate(first_shard(f), 3000), {"hash", "shard", "count", "place"}),
-    "edited thresholds": (lambda f: text(f / LEVELS, "71.2", "40.0"), {"hash", "level"}),
-    "edited thresholds, resealed": (lambda f: (text(f / LEVELS, "71.2", "40.0"), reseal(f)), {"level"}),
-    "thresholds are not TOML": (lambda f: ((f / LEVELS).write_text("="), reseal(f)), {"levels"}),
+    "edited thresholds": (lambda f: text(f / THRESHOLDS, "71.2", "40.0"), {"hash", "level"}),
+    "edited thresholds, resealed": (lambda f: (text(f / THRESHOLDS, "71.2", "40.0"), reseal(f)), {"level"}),
+    "thresholds are not TOML": (lambda f: ((f / THRESHOLDS).write_text("="), reseal(f)), {"levels"}),
     "edited recipe": (lambda f: text(f / "recipe.toml", "tiny", "tony"), {"hash"}),
     # shards
     "empty shard": (empty_shard, {"shard", "count", "place"}),

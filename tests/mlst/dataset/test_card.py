@@ -8,7 +8,7 @@ from datasets import Features
 
 from mlst.checking.verify import verify
 from mlst.dataset.card import attribution, card, front_matter, link_target, plain, plain_text
-from mlst.dataset.description import CARD, DATASET, LEVELS, Dataset, read_json
+from mlst.dataset.description import CARD, DATASET, THRESHOLDS, Dataset, read_json
 from mlst.levels.levels import read_levels
 from tests import tiny
 
@@ -36,7 +36,7 @@ def dataset() -> Dataset:
 
 
 def make(dataset: Dataset, title: str) -> str:
-    return card(dataset, read_levels(tiny.built() / LEVELS), [tiny.source("aa", licence=title)], {"aa": 1})
+    return card(dataset, read_levels(tiny.built() / THRESHOLDS), [tiny.source("aa", licence=title)], {"aa": 1})
 
 
 def test_front_matter_is_what_datasets_understands(dataset: Dataset) -> None:

@@ -8,7 +8,8 @@ import mlcroissant
 import pytest
 
 from mlst.dataset.croissant import CROISSANT, MEDIA_TYPES, croissant
-from mlst.dataset.description import DATASET, INDEX, Row, columns, read_index, read_json
+from mlst.dataset.description import DATASET, INDEX, read_json
+from mlst.dataset.index import Row, columns, read_index
 from tests import tiny
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mlst.dataset.description import INDEX, LOCK, RECIPE, read_index, read_lock, write_index, write_lock
+from mlst.dataset.description import INDEX, LOCK, RECIPE
 from mlst.dataset.diff import CellChange, Change, DiffError, Moved, Placed, Setting, diff
+from mlst.dataset.index import read_index, write_index
+from mlst.dataset.lock import read_lock, write_lock
 from tests import tiny
 
 

@@ -16,7 +16,8 @@ import pytest
 import webdataset
 from datasets import Video, get_dataset_config_names, load_dataset
 
-from mlst.dataset.description import CARD, DATASET, INDEX, Row, columns, read_index, read_json
+from mlst.dataset.description import CARD, DATASET, INDEX, read_json
+from mlst.dataset.index import Row, columns, read_index
 from mlst.dataset.shards import open_shard
 from tests import tiny
 

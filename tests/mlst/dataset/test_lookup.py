@@ -8,20 +8,10 @@ import pytest
 
 from mlst.checking import verify
 from mlst.checking.rules import index_rules
-from mlst.dataset import description as dataset
-from mlst.dataset import lookup
-from mlst.dataset.description import (
-    DATASET,
-    INDEX,
-    LEVELS,
-    LOCK,
-    LockRow,
-    read_index,
-    read_json,
-    read_lock,
-    write_index,
-    write_lock,
-)
+from mlst.dataset import index, lookup
+from mlst.dataset.description import DATASET, INDEX, LOCK, THRESHOLDS, read_json
+from mlst.dataset.index import read_index, write_index
+from mlst.dataset.lock import LockRow, read_lock, write_lock
 from mlst.dataset.lookup import Index, Lock
 from mlst.pictures import fingerprints
 from tests import tiny
@@ -40,8 +30,8 @@ def test_spans_of_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Whatever the sizes of row groups and of what is unpacked at a time."""
     rows = list(read_index(tiny.built() / INDEX))
     for group, unpacked in ((1, 1), (7, 3), (7, 100), (100, 5)):
-        monkeypatch.setattr(dataset, "ROW_GROUP", group)
-        monkeypatch.setattr(dataset, "UNPACKED", unpacked)
+        monkeypatch.setattr(index, "ROW_GROUP", group)
+        monkeypatch.setattr(index, "UNPACKED", unpacked)
         with (tmp_path / "index").open("wb") as file:
             write_index(file, rows)
         assert list(read_index(tmp_path / "index")) == rows
@@ -105,11 +95,11 @@ def peak(work: Callable[[], object]) -> int:
 
 def test_what_a_row_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes and places, where a decoded row with its source takes 9 kB."""
-    monkeypatch.setattr(dataset, "UNPACKED", 50)
+    monkeypatch.setattr(index, "UNPACKED", 50)
     monkeypatch.setattr(fingerprints, "CHUNK", 200)
     description, row = read_json(tiny.built() / DATASET), next(read_index(tiny.built() / INDEX))
     (tmp_path / "metadata").mkdir()
-    (tmp_path / LEVELS).write_bytes((tiny.built() / LEVELS).read_bytes())
+    (tmp_path / THRESHOLDS).write_bytes((tiny.built() / THRESHOLDS).read_bytes())
 
     def tables(count: int) -> int:
         names = [f"source{number:06d}" for number in range(count)]

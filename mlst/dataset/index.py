@@ -1,0 +1,184 @@
+"""The index of a dataset, `metadata/clips.parquet`: a row per clip, with the record that lies beside its video.
+
+Columns and types follow from the record types alone, so that JSON, Parquet and the card cannot disagree.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlst.dataset.schema import fields_of
+from mlst.records import Box, Statistics, decode, encode
+
+ROW_GROUP = 10_000
+UNPACKED = 1_000
+"""Rows of an index that are unpacked at a time: 8 MB."""
+EVERY = range(sys.maxsize)
+PREFIX = {"statistics": "", "box": "box_", "flags": "flag_", "info": ""}
+"""What stands before the columns of a nested record in the index."""
+SCALARS = {str: pa.string(), Fraction: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Which of `mlst.levels.flags` a clip carries; one field per flag."""
+
+    black: bool
+    frozen: bool
+    static: bool
+    stutter: bool
+    flash: bool
+    interlaced: bool
+    low_resolution: bool
+    borderline_s: bool
+    borderline_t: bool
+    borderline: bool
+    spatial_disagree: bool
+    temporal_disagree: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInfo:
+    """The JSON beside a clip's video, and the first columns of its row in the index."""
+
+    key: str
+    source: str
+    url: str
+    title: str
+    channel: str
+    licence: str
+    provenance: str
+    group: str
+    """What its split was decided by."""
+    split: str
+    level: str
+    """`s0t0` ... `s2t2`."""
+    number: int
+    """1 ... 9."""
+    s: int
+    t: int
+    margin_s: float
+    """|ln(value / nearest threshold)| of the statistic that decides `s`."""
+    margin_t: float
+    start: Fraction
+    """Seconds on the source's own clock, exact; half open."""
+    end: Fraction
+    start_seconds: float
+    """The same rounded to a double."""
+    end_seconds: float
+    shot: int
+    shot_start: int
+    """Frames [shot_start, shot_end) of the decoded file are the clip's shot."""
+    shot_end: int
+    first_frame: int
+    """Frames first_frame, first_frame + stride ... below end_frame were taken."""
+    end_frame: int
+    frames: int
+    stride: int
+    start_pts: int
+    end_pts: int
+    time_base: Fraction
+    rate: Fraction
+    """Frames per second of the clip."""
+    source_width: int
+    source_height: int
+    box: Box
+    statistics: Statistics
+    flags: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the index: the clip, and where its video lies."""
+
+    info: ClipInfo
+    fingerprint: str
+    shard: str
+    offset: int
+    """The video is `size` bytes from here in the shard: one ranged read fetches it."""
+    size: int
+    sha256: str
+
+
+@cache
+def columns(kind: type) -> tuple[tuple[str, type], ...]:
+    """Name and type of the flat columns of a record: nested records are taken apart, with their `PREFIX`."""
+    flat: list[tuple[str, type]] = []
+    for name, hint in fields_of(kind).items():
+        if dataclasses.is_dataclass(hint):
+            flat += [(PREFIX[name] + inner, leaf) for inner, leaf in columns(hint)]
+        else:
+            flat.append((name, hint))
+    return tuple(flat)
+
+
+def index_schema() -> Any:
+    """The Arrow schema of the index."""
+    return pa.schema([pa.field(name, SCALARS[kind], nullable=False) for name, kind in columns(Row)])
+
+
+def write_index(file: BinaryIO, rows: Iterable[Row]) -> None:
+    """Write the index as Parquet. Equal rows give equal bytes under one version of pyarrow."""
+    with pq.ParquetWriter(file, index_schema(), compression="zstd", version="2.6", store_schema=False) as writer:
+        for group in _groups(rows):
+            flat = [tuple(_flatten(encode(row))) for row in group]
+            arrays = [
+                pa.array(values, type=SCALARS[kind])
+                for values, (_, kind) in zip(zip(*flat, strict=True), columns(Row), strict=True)
+            ]
+            writer.write_table(pa.table(arrays, schema=index_schema()), row_group_size=ROW_GROUP)
+
+
+def read_index(path: Path, span: range = EVERY) -> Iterator[Row]:
+    """The rows `span` of an index, a row group in memory at a time. Raises ValueError where the schema is not ours, or
+    a number not finite."""
+    file = pq.ParquetFile(path)
+    found, wanted = [str(field) for field in file.schema_arrow], [str(field) for field in index_schema()]
+    if found != wanted:
+        odd = [f"unexpected {field}" for field in found if field not in wanted]
+        odd += [f"no {field}" for field in wanted if field not in found]
+        raise ValueError(f"columns differ: {'; '.join(odd) or 'their order'}")
+    first = 0
+    for group in range(file.num_row_groups):
+        last = first + file.metadata.row_group(group).num_rows
+        here = range(max(span.start, first), min(span.stop, last))
+        if here:
+            table = file.read_row_group(group)
+            for name, kind in columns(Row):
+                if kind is float and not np.isfinite(table[name].to_numpy()).all():
+                    raise ValueError(f"{name} is infinite or no number in one of the rows {first} to {last - 1}")
+            for start in range(here.start, here.stop, UNPACKED):
+                for values in table.slice(start - first, min(UNPACKED, here.stop - start)).to_pylist():
+                    yield decode(Row, _nest(Row, values, ""))
+        first = last
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    left = iter(rows)
+    while group := list(islice(left, ROW_GROUP)):
+        yield group
+
+
+def _flatten(value: Mapping[str, Any]) -> Iterator[Any]:
+    for inner in value.values():
+        if isinstance(inner, dict):
+            yield from _flatten(inner)
+        else:
+            yield inner
+
+
+def _nest(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name: _nest(hint, values, prefix + PREFIX[name]) if dataclasses.is_dataclass(hint) else values[prefix + name]
+        for name, hint in fields_of(kind).items()
+    }
