@@ -14,6 +14,7 @@ from collection.scan.stage import ScanStage
 from collection.select import Selection, complete, select
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import Dataset
+from mlst.exits import Exit, UserError
 from mlst.levels.levels import Levels
 from mlst.records import Source, Video
 
@@ -43,8 +44,10 @@ class Built:
     results: tuple[Result, ...]
 
 
-class NothingChosenError(RuntimeError):
+class NothingChosenError(UserError, RuntimeError):
     """No clip is left to make a dataset of."""
+
+    exit_code = Exit.WRONG
 
 
 def build(order: Order, out: Path | Workspace, do: Driver) -> Built:

@@ -5,13 +5,15 @@ What only changes where or how fast a build runs is a command-line flag.
 
 import math
 import tomllib
-from difflib import SequenceMatcher
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+from mlst.exits import UserError
+from mlst.problems import problem
 
 SHORTEST = Fraction(1, 10)
 """Seconds from a clip's first frame to its last: temporal information is measured between frames so far apart."""
@@ -133,7 +135,7 @@ class Recipe(Settings):
     pack: PackSettings = PackSettings()
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError, ValueError):
     """A recipe that cannot be used; the text names file, setting, value and choices."""
 
 
@@ -150,22 +152,10 @@ def read_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise RecipeError(f"{path}: not TOML: {why}") from None
     except ValidationError as why:
-        raise RecipeError("\n".join(f"{path}: {_place(e)}" for e in why.errors())) from None
+        raise RecipeError("\n".join(f"{path}: {_said(e)}" for e in why.errors())) from None
 
 
-def _place(error: ErrorDetails) -> str:
-    name, value = ".".join(map(str, error["loc"])), error["input"]
-    if error["type"] == "missing":
-        return f'{name}: missing; add {name} = "..." above the first [table]'
-    if error["type"] == "extra_forbidden":
-        return f"{name} = {value!r}: unknown setting; choices are {', '.join(_choices(error))}"
-    return f"{name} = {value!r}: {error['msg']}"
-
-
-def _choices(error: ErrorDetails) -> list[str]:
-    """The settings of the table that has an unknown one, the most alike first."""
-    *tables, name = map(str, error["loc"])
-    kind: Any = Recipe
-    for table in tables:
-        kind = kind.model_fields[table].annotation
-    return sorted(kind.model_fields, key=lambda choice: -SequenceMatcher(None, name, choice).ratio())
+def _said(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"]))
+    remedy = f'; add {name} = "..." above the first [table]' if error["type"] == "missing" else ""
+    return problem(error, Recipe) + remedy

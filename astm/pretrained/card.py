@@ -20,7 +20,8 @@ from astm.evaluation.evaluate import Evaluation, EvaluationError, base_and_endin
 from astm.evaluation.metrics import LOWER_IS_BETTER, metric
 from astm.predictor import Predictor, count_parameters, macs, name_of
 from astm.pretrained.provenance import NO_PAPER, UNKNOWN
-from mlst.dataset.card import environment, licence_fields, plain_text
+from mlst.dataset.card import environment, licence_fields
+from mlst.text import one_line
 
 TAGS = ("video-prediction", "next-frame-prediction", "spatiotemporal", "astm")
 LIBRARY = "astm"
@@ -98,22 +99,22 @@ def front_matter(predictor: Predictor, about: About, name: str, scored: Sequence
     tags = [*TAGS, name_of(type(predictor)), *([predictor.origin.data] if predictor.origin.data else [])]
     values: dict[str, Any] = {**licence_fields(about.licence or "unknown")}
     if scored:
-        values |= {"model_name": plain_text(name), "eval_results": [r for s in scored for r in model_index(s.own)]}
-    tags = [plain_text(tag) for tag in tags]
+        values |= {"model_name": one_line(name), "eval_results": [r for s in scored for r in model_index(s.own)]}
+    tags = [one_line(tag) for tag in tags]
     return ModelCardData(library_name=LIBRARY, pipeline_tag=TASK, tags=tags, **values)
 
 
 def model_index(evaluation: Evaluation) -> list[EvalResult]:
     """Every metric of every level. `config` is the level, `revision` the fingerprint of the split's clips."""
     e = evaluation
-    about = {"protocol": plain_text(e.protocol), "policy": plain_text(e.policy), "interval": plain_text(e.interval)}
+    about = {"protocol": one_line(e.protocol), "policy": one_line(e.policy), "interval": one_line(e.interval)}
     return [
         EvalResult(
             task_type=TASK,
             task_name=TASK_NAME,
-            dataset_type=plain_text(e.dataset),
-            dataset_name=plain_text(f"{e.dataset}, {e.past} -> {e.horizon} frames, {e.size} px, {group.level}"),
-            dataset_config=plain_text(group.level),
+            dataset_type=one_line(e.dataset),
+            dataset_name=one_line(f"{e.dataset}, {e.past} -> {e.horizon} frames, {e.size} px, {group.level}"),
+            dataset_config=one_line(group.level),
             dataset_split=e.split,
             dataset_revision=e.fingerprint,
             dataset_args={"clips": group.clips, **about},

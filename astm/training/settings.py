@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 import astm.models  # noqa: F401  fills the registry
 from astm.data import DataSettings, dataset
 from astm.predictor import ModelSettings, Predictor, model
+from mlst.problems import problem
 
 Tree: TypeAlias = dict[str, Any]
 """Nested tables of a TOML file, before they are checked."""
@@ -231,13 +232,11 @@ def _clashes(model_settings: ModelSettings, data: DataSettings) -> list[str]:
 
 def _explain(kind: type[BaseModel], table: str, error: ErrorDetails) -> str:
     name = ".".join((table, *map(str, error["loc"])))
-    if error["type"] == "extra_forbidden":
-        return f"{name}: unknown setting; choices are {', '.join(kind.model_fields)}"
     if error["type"] == "tuple_type" and isinstance(error["input"], str):
         # A shell takes double quotes away, and what is left is text.
         meant = [part.strip() for part in error["input"].strip("[]").split(",")]
         return f"{name} = {error['input']!r} is no list; in a shell write '{name}={json.dumps(meant)}'"
-    return f"{name} = {error['input']!r}: {error['msg']}"
+    return problem(error, kind, table)
 
 
 def _decisive(experiment: Experiment) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import sys
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,16 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as Remaining
 
 from collection.engine.stage import DONE, FAILED, REJECTED, Outcome
+from mlst.text import printable
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages; standard output is for results."""
 
 
 def safe(text: str) -> str:
-    """Somebody else's text for the console: no markup, and no characters that move the cursor, change colours or turn
-    the direction of reading; lines stay lines."""
-    kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
-    return escape("".join(kept))
+    """A stranger's text for the console: printable, lines stay lines, and no markup."""
+    return escape(printable(text))
 
 
 class Bars:

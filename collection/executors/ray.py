@@ -23,6 +23,7 @@ from collection.politeness.keeper import kept
 from collection.sandbox.kernel import received
 from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored, StoreError
+from mlst.exits import UserError
 from mlst.records import canonical_json
 
 LOSSES = 3
@@ -38,7 +39,7 @@ PATIENCE = 10.0
 """Seconds a cluster has to answer."""
 
 
-class RayError(RuntimeError):
+class RayError(UserError, RuntimeError):
     """Ray is not installed, or the cluster cannot be joined."""
 
 

@@ -29,6 +29,7 @@ from yt_dlp.utils import ExtractorError, UnsupportedError, YoutubeDLError
 from collection.engine.stage import REJECTED, Rejected, Retry
 from collection.fetch.reasons import Reason, classify, redact, retry_after, typed
 from collection.politeness.budget import Budget, Patience, Politeness
+from mlst.exits import UserError
 from mlst.records import Upstream
 
 TOOL = f"yt-dlp {yt_dlp.version.__version__}"
@@ -42,7 +43,7 @@ CODECS = ("avc1", "vp9", "vp09", "av01")
 YouTube's VP9 comes in WebM with pts rounded to milliseconds, and AV1 costs most."""
 
 
-class ConfigurationError(ValueError):
+class ConfigurationError(UserError, ValueError):
     """Something the user named cannot be used; the text says what and why."""
 
 

@@ -9,13 +9,14 @@ from collection.fetch.ytdlp import Client, Listed
 from collection.manifest.importers import source_id
 from collection.manifest.table import clean
 from collection.recipe import FetchSettings
+from mlst.exits import UserError
 from mlst.records import OPEN_END, Source
 
 LISTERS = {"youtube": ("youtube:tab", "youtube:playlist")}
 """yt-dlp extractors that read the lists of a site, by the extractor that reads its videos."""
 
 
-class ListError(ValueError):
+class ListError(UserError, ValueError):
     """A URL that names no playlist or channel, or one that is not allowed; the text says what is expected."""
 
 

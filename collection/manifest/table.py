@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from collection.addresses import group_of, locate
 from collection.recipe import FetchSettings
 from collection.workspace.folder import atomic
+from mlst.exits import UserError
 from mlst.records import OPEN_END, SOURCE_ID, Source
 
 COLUMNS = tuple(field.name for field in fields(Source))
@@ -72,7 +73,7 @@ class Problem:
         return f"{place or 'file'}: {self.value}; allowed is {self.allowed}"
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError, ValueError):
     """A manifest or list that cannot be used; the text names file, row, column, value and what is allowed."""
 
     def __init__(self, path: Path, problems: Sequence[Problem]) -> None:

@@ -38,6 +38,7 @@ from mlst.dataset.description import (
     write_json,
 )
 from mlst.dataset.lock import LockRow, read_lock
+from mlst.exits import Exit, UserError
 from mlst.levels.levels import find_levels, read_levels
 
 Mode = Literal["ids", "clips"]
@@ -65,7 +66,7 @@ NON_COMMERCIAL = re.compile(r"cc-by-nc(-sa)?(-[1-4]\.[05](-(?!nd$)[a-z]+)?)?", r
 """Allowed where the licence of the whole says the same, so that nobody takes it for more."""
 
 
-class ReleaseError(ValueError):
+class ReleaseError(UserError, ValueError):
     """A dataset that cannot be released as asked; the text says why and what would help."""
 
 
@@ -82,6 +83,8 @@ class Refusal:
 class UnsoundError(ReleaseError):
     """`mlst verify --hub` has findings."""
 
+    exit_code = Exit.WRONG
+
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(
             f"{len(findings)} findings, so nothing is published; `mlst verify --hub DIR` lists them and the first is: "
@@ -92,6 +95,8 @@ class UnsoundError(ReleaseError):
 
 class LicenceError(ReleaseError):
     """Clips that nobody may pass on."""
+
+    exit_code = Exit.WRONG
 
     def __init__(self, refused: Sequence[Refusal]) -> None:
         lines = [f"  {one.source}: {one.clips} clips, {one.why}" for one in refused]

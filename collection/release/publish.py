@@ -28,6 +28,7 @@ from huggingface_hub.hf_api import RepoFile
 from collection.release.prepare import MARKER, Prepared
 from mlst.dataset.croissant import CROISSANT
 from mlst.dataset.description import CARD, DATASET, File
+from mlst.exits import Exit, UserError
 from mlst.hub import TRANSPORT_ERROR
 
 LAST = (CARD, CROISSANT, DATASET)
@@ -49,11 +50,13 @@ REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 """Of branches and tags."""
 
 
-class PublishError(RuntimeError):
+class PublishError(UserError, RuntimeError):
     """The Hub refused, cannot be reached, or holds something else than was sent."""
 
+    exit_code = Exit.PARTLY
 
-class TargetError(ValueError):
+
+class TargetError(UserError, ValueError):
     """A place that the Hub would refuse, or nobody to publish as."""
 
 

@@ -15,10 +15,10 @@ from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
 from collection.report.status import tally
 from collection.workspace.folder import Workspace, atomic
-from mlst.dataset.card import plain_text
 from mlst.dataset.description import INDEX
 from mlst.levels.levels import Levels
 from mlst.records import SPLITS
+from mlst.text import one_line
 
 WORST = 200
 """Outcomes other than done that are listed one by one."""
@@ -48,7 +48,7 @@ def problems(results: Sequence[Result]) -> Iterator[Problem]:
     """Every item that is not done, with the last line of what was said."""
     for result in results:
         for outcome in result.outcomes.undone:
-            said = plain_text((outcome.detail.strip().splitlines() or [""])[-1])
+            said = one_line((outcome.detail.strip().splitlines() or [""])[-1])
             yield Problem(result.stage, outcome.key, outcome.kind, said)
 
 

@@ -10,13 +10,14 @@ from collection.workspace.folder import atomic
 from mlst.dataset.description import INDEX
 from mlst.dataset.index import Row, read_index
 from mlst.dataset.shards import PATH
+from mlst.exits import UserError
 
 COLUMNS = 6
 GAP = 4
 """Pixels between frames."""
 
 
-class NoClipError(ValueError):
+class NoClipError(UserError, ValueError):
     """A dataset or clip that is not there."""
 
 

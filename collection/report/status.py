@@ -10,6 +10,7 @@ from collection.engine.stage import DONE, Stage
 from collection.pack.stage import Packed
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
+from mlst.exits import UserError
 from mlst.records import Scan, Video, canonical_json, decode
 
 NOTE = "build.json"
@@ -34,7 +35,7 @@ class Line:
     count: int
 
 
-class NoBuildError(ValueError):
+class NoBuildError(UserError, ValueError):
     """A folder that no build has worked in."""
 
 

@@ -43,6 +43,7 @@ from mlst.dataset.exclusions import Exclusions
 from mlst.dataset.index import Row, read_index, write_index
 from mlst.dataset.lock import LockRow, footage_of, read_lock, write_lock
 from mlst.dataset.shards import PATH, Sample, ShardError, open_shard, shard_path, write_shard
+from mlst.exits import UserError
 from mlst.levels.levels import read_levels
 from mlst.records import Shard, Source
 
@@ -53,7 +54,7 @@ STAGE = ".cache/mlst-takedown"
 """Where the new files wait; `mlst verify` and uploads pass `.cache` over."""
 
 
-class TakedownError(ValueError):
+class TakedownError(UserError, ValueError):
     """A takedown that cannot be done; the text says why and what would help."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlst.dataset.remote import is_url
+from mlst.exits import UserError
 
 PART = ".part"
 """Ending of files and folders that are not finished; their names begin with a dot."""
@@ -109,11 +110,11 @@ class Desk(Workspace):
         return self.keeper or str(self.shared("politeness"))
 
 
-class WorkspaceError(ValueError):
+class WorkspaceError(UserError, ValueError):
     """A place that cannot be a workspace, or not together with the dataset's."""
 
 
-class WorkspaceBusyError(RuntimeError):
+class WorkspaceBusyError(UserError, RuntimeError):
     """Another build is using the workspace."""
 
 

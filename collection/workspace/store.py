@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 from collection.workspace.folder import PART, Span, Workspace, WorkspaceBusyError, atomic, locked
 from mlst.dataset.remote import is_url
+from mlst.exits import UserError
 from mlst.records import canonical_json, digest
 
 CHUNK = 8 << 20
@@ -31,7 +32,7 @@ BATCH = 8
 LOCK = "lock"
 
 
-class StoreError(OSError):
+class StoreError(UserError, OSError):
     """A store that cannot be used: unknown, not installed, not there, not allowed, not reached."""
 
 

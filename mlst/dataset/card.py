@@ -5,7 +5,6 @@ Titles and channels are text from strangers: they reach Markdown through `plain`
 
 import dataclasses
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +19,7 @@ from mlst.dataset.index import ClipInfo, Row, columns
 from mlst.dataset.schema import fields_of
 from mlst.levels.levels import LEVELS, Cuts, Levels
 from mlst.records import SPLITS, Source
+from mlst.text import one_line
 
 HUB_LICENCES = re.compile(
     r"cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[1-4]\.[05]|mit|apache-2\.0|odbl|odc-by|pddl|unlicense|other|unknown"
@@ -110,7 +110,7 @@ def front_matter(dataset: Dataset) -> dict[str, Any]:
     configs += [{"config_name": level, "data_files": _data_files(dataset, level)} for level in _levels(dataset)]
     return {
         **licence_fields(dataset.licence),
-        "pretty_name": plain_text(dataset.title or dataset.name),
+        "pretty_name": one_line(dataset.title or dataset.name),
         "task_categories": list(TASKS),
         "size_categories": [next((name for limit, name in SIZES if dataset.clips < limit), "10M<n<100M")],
         "tags": list(TAGS),
@@ -201,15 +201,9 @@ def _splits(dataset: Dataset) -> list[tuple[str, int, float, int]]:
     return [(split, *total([c for c in dataset.cells if c.split == split])) for split in SPLITS]
 
 
-def plain_text(text: str) -> str:
-    """`text` on one line without control, format (bidirectional overrides too) and surrogate characters."""
-    kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    return " ".join(kept.split())
-
-
 def plain(text: str) -> str:
     """`text` such that Markdown shows it as it is: no markup, no HTML, no links, no new table cell."""
-    text = plain_text(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_{}\[\]()#+\-.!|~^$=:@/])", r"\\\1", text)
     return text or "(none)"
 

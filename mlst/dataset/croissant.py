@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from mlst.dataset.card import plain_text
 from mlst.dataset.description import INDEX, Dataset, File
 from mlst.dataset.index import Row, columns
+from mlst.text import one_line
 
 CROISSANT = "croissant.json"
 
@@ -47,7 +47,7 @@ def croissant(dataset: Dataset, files: Sequence[File]) -> bytes:
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": dataset.name,
-        "description": plain_text(dataset.description or dataset.title or dataset.name),
+        "description": one_line(dataset.description or dataset.title or dataset.name),
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "license": dataset.licence,
         "version": dataset.version,

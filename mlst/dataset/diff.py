@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 from mlst.dataset.description import DATASET, INDEX, LOCK, RECIPE, THRESHOLDS, Dataset, read_json
 from mlst.dataset.index import index_schema
 from mlst.dataset.lock import read_lock
+from mlst.exits import UserError
 
 PLACE = ("level", "number", "s", "t", "split", "shard", "offset")
 """Columns of the index that say where a clip is."""
 
 
-class DiffError(ValueError):
+class DiffError(UserError, ValueError):
     """A folder that is no dataset; the text says why."""
 
 

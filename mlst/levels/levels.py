@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mlst.exits import UserError
+from mlst.problems import problems
 from mlst.records import Statistics
 
 DEFAULT = "p910-240p-v1"
@@ -99,7 +101,7 @@ class Levels:
     provenance: Provenance
 
 
-class CorpusError(ValueError):
+class CorpusError(UserError, ValueError):
     """A corpus, or quantiles of it, that fix no thresholds."""
 
 
@@ -152,8 +154,7 @@ def read_levels(source: Path | str) -> Levels:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise ValueError(f"{path}: not TOML: {why}") from None
     except ValidationError as why:
-        text = (f"{path}: {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in why.errors())
-        raise ValueError("\n".join(text)) from None
+        raise ValueError("\n".join(f"{path}: {line}" for line in problems(why, _File))) from None
     return Levels(
         id=file.id,
         sha256=hashlib.sha256(content).hexdigest(),

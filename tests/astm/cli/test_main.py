@@ -207,7 +207,7 @@ def test_models_and_bench():
         (("train", "svg"), "unknown model 'svg'; choices are astm"),
         (("train", "astm", "--preset", "huge"), "unknown preset 'huge' of moving_mnist; choices are paper"),
         (("train", "astm", "--data", "mnist"), "unknown dataset 'mnist'; choices are folder"),
-        (("train", "astm", "train.stpes=1"), "train.stpes: unknown setting; choices are seed, steps"),
+        (("train", "astm", "train.stpes=1"), "train.stpes = 1: unknown setting; choices are steps"),
         (("train", "astm", "data.root=/nowhere"), "/nowhere is no folder; train-images-idx3-ubyte.gz was looked for"),
         (("train", "copy_last", "--preset", ""), "copy_last has no parameters"),
         (("evaluate", "copy_last"), "copy_last does not say what it was trained on; name the dataset with --data"),

@@ -71,7 +71,7 @@ def test_channels_follow_the_data():
     [
         ({"model": {"name": "astn"}}, "unknown model 'astn'; choices are astm, astm_basic"),
         ({"data": {"name": "mnist"}}, "unknown dataset 'mnist'; choices are folder, kth, mlst, moving_mnist"),
-        ({"model": {"hiden": 3}}, "model.hiden: unknown setting; choices are channels, patch"),
+        ({"model": {"hiden": 3}}, "model.hiden = 3: unknown setting; choices are hidden, "),
         ({"train": {"lr": -1}}, r"train.lr = -1: Input should be greater than 0"),
         (
             {"train": {"schedule": "cosine"}},

@@ -7,9 +7,10 @@ import yaml
 from datasets import Features
 
 from mlst.checking.verify import verify
-from mlst.dataset.card import attribution, card, front_matter, link_target, plain, plain_text
+from mlst.dataset.card import attribution, card, front_matter, link_target, plain
 from mlst.dataset.description import CARD, DATASET, THRESHOLDS, Dataset, read_json
 from mlst.levels.levels import read_levels
+from mlst.text import one_line
 from tests import tiny
 
 HOSTILE = (
@@ -82,7 +83,7 @@ def test_hostile_titles_stay_text(dataset: Dataset, text: str) -> None:
     front = yaml.safe_load(content.split("\n---\n")[0].removeprefix("---\n"))
     assert front["license"] == "cc-by-4.0"
     assert front["configs"] == front_matter(dataset)["configs"]
-    assert front["pretty_name"] == (plain_text(text) or "tiny")
+    assert front["pretty_name"] == (one_line(text) or "tiny")
     body, before = content.split("\n---\n", 1)[1], harmless.split("\n---\n", 1)[1]
     for markup in (r"<(?!details|/details|summary|/summary|code|/code)[a-z!/]", r"(?<!\\)!\[", r"(?<!\\)\]\("):
         assert len(re.findall(markup, body)) == len(re.findall(markup, before))

@@ -1,0 +1,31 @@
+"""One line for each problem that pydantic finds in settings, naming the setting, its value and the choices."""
+
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+def problems(why: ValidationError, kind: type[BaseModel], table: str = "") -> Iterator[str]:
+    """A line for each problem of values that are no `kind`; `table` is the dotted name of where they stand."""
+    return (problem(error, kind, table) for error in why.errors())
+
+
+def problem(error: ErrorDetails, kind: type[BaseModel], table: str = "") -> str:
+    """One problem as a line, e.g. `scan.length = 1: Input should be greater than or equal to 2`."""
+    name, value = ".".join([table] * bool(table) + [str(part) for part in error["loc"]]), error["input"]
+    if error["type"] == "missing":
+        return f"{name}: missing"
+    if error["type"] == "extra_forbidden":
+        return f"{name} = {value!r}: unknown setting; choices are {', '.join(_choices(error, kind))}"
+    return f"{name} = {value!r}: {error['msg']}"
+
+
+def _choices(error: ErrorDetails, kind: Any) -> list[str]:
+    """The settings of the table that has an unknown one, the most alike first."""
+    *tables, name = map(str, error["loc"])
+    for table in tables:
+        kind = kind.model_fields[table].annotation
+    return sorted(kind.model_fields, key=lambda choice: -SequenceMatcher(None, name, choice).ratio())
