@@ -1,5 +1,6 @@
 """A web server on the loopback address that serves files well or badly, and remembers every request."""
 
+import gzip
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +32,17 @@ class Page:
     location: str = ""
     """Redirect there."""
     length: str = ""
-    """Announce this as Content-Length, and close the connection at the end."""
+    """Announce this as Content-Length, `none` for no such header, and close the connection at the end."""
+    gzip: bool = False
+    """Compress the body, whatever the client asked for; Content-Length is that of the compressed body."""
+    tags: tuple[str, ...] = ()
+    """ETags, one per answer in turn."""
+    modified: str = ""
+    """Last-Modified."""
+    to_range: int = 0
+    """Answer this status to every request for a range."""
+    to_beyond: int = 0
+    """Answer this status to requests for a range that ends beyond the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +120,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._empty(302, {"Location": page.location})
         elif page.status and page.after <= before < page.after + page.failures:
             self._empty(page.status, {"Retry-After": page.retry_after} if page.retry_after else {})
+        elif refused := self._refused(page):
+            self._empty(refused, {})
         else:
-            self._body(page)
+            self._body(page, before)
+
+    def _refused(self, page: Page) -> int:
+        last = self.headers.get("Range", "").rpartition("-")[2]
+        if not last:
+            return 0
+        return page.to_range or (page.to_beyond if int(last) >= len(page.body) else 0)
 
     def _empty(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -119,8 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _body(self, page: Page) -> None:
-        size, asked = len(page.body), self.headers.get("Range", "")
+    def _body(self, page: Page, before: int) -> None:
+        body = gzip.compress(page.body, mtime=0) if page.gzip else page.body
+        size, asked = len(body), self.headers.get("Range", "")
         start, stop = 0, size
         if page.ranges and asked.startswith("bytes="):
             first, _, last = asked[6:].partition("-")
@@ -133,10 +153,21 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         self.send_header("Content-Type", page.kind)
-        self.send_header("Content-Length", page.length or str(stop - start))
+        if page.length != "none":
+            self.send_header("Content-Length", page.length or str(stop - start))
+        for name, value in self._about(page, before):
+            self.send_header(name, value)
         self.close_connection |= bool(page.length)
         self.end_headers()
-        self._send(page, page.body[start:stop])
+        self._send(page, body[start:stop])
+
+    def _about(self, page: Page, before: int) -> Iterator[tuple[str, str]]:
+        if page.gzip:
+            yield "Content-Encoding", "gzip"
+        if page.tags:
+            yield "ETag", page.tags[before % len(page.tags)]
+        if page.modified:
+            yield "Last-Modified", page.modified
 
     def _send(self, page: Page, data: bytes) -> None:
         end = next((n for n in (page.cut, page.stall) if n >= 0), len(data))

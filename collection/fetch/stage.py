@@ -209,7 +209,7 @@ class _Web:
         with self._client(()) as client, client.refusals():
             transfer = self._transfer(_plain(source), client, direct=True)
             transfer.begin()
-            _sniffed(transfer.head, self.folder)
+            self._sniffed(transfer)
             return _told(transfer)
 
     def _client(self, extractors: tuple[str, ...]) -> Client:
@@ -225,22 +225,29 @@ class _Web:
         limit = self.recipe.limits.bytes
         return Transfer(rendition, Wire(client.open, self.access.patience, limit, self.latest, direct, client.secrets))
 
+    def _sniffed(self, transfer: Transfer) -> str:
+        """The demuxer by the first bytes. Raises `Rejected` or `Retry` for what is no video file."""
+        try:
+            return _sniffed(transfer.head, self.folder)
+        except Rejected as why:
+            raise transfer.unlike_media(why) from None
+
     def _take(self, source: Source, rendition: Rendition, client: Client, direct: bool) -> Found:
         transfer = self._transfer(rendition, client, direct)
         with client.refusals():
             transfer.begin()
-            said = _told(transfer)
-            container = _sniffed(transfer.head, self.folder)
+            container = self._sniffed(transfer)
             span = source.start > 0 or source.end < OPEN_END
             cut = self.folder / "cut"
             if span and transfer.ranges and not _scattered(container, transfer.head):
                 file = RangeFile(transfer.read, transfer.size, transfer.head, 256 << 10)
                 with contextlib.suppress(Whole):
                     origin = copy_span(file, container, source.start, source.end, cut)
-                    return Found(cut, container, origin, True, said)
+                    return Found(cut, container, origin, True, _told(transfer))
             whole = self.folder / "whole"
-            with whole.open("wb") as out:
-                transfer.save(out)
+            with whole.open("w+b") as out:
+                transfer.save(out, container)
+        said = _told(transfer)
         if span:
             with contextlib.suppress(Whole):
                 origin = copy_span(str(whole), container, source.start, source.end, cut)
@@ -258,7 +265,7 @@ def _told(transfer: Transfer) -> Upstream:
     """What is known of a file once its first bytes are here. A site's own word on its revision is the only one that
     can be had without asking for media, so it is not replaced."""
     said = transfer.rendition.upstream
-    revision = transfer.tag[:200] if transfer.wire.direct else said.revision
+    revision = transfer.version.name[:200] if transfer.wire.direct else said.revision
     return replace(said, size=transfer.size or said.size, revision=revision)
 
 

@@ -24,13 +24,14 @@ from yt_dlp.utils import ExtractorError
 
 from collection.engine.stage import DONE, FAILED, REJECTED, Outcome, attempt
 from collection.fetch.stage import FetchStage
-from collection.fetch.transfer import LARGEST
+from collection.fetch.transfer import HEAD, LARGEST
 from collection.fetch.ytdlp import Access, Client, ConfigurationError, choose
 from collection.politeness.budget import Budget, Patience, Politeness
 from collection.recipe import FetchSettings, Limits
 from collection.workspace.folder import Workspace
 from mlst.records import OPEN_END, Source, Video, decode, encode
 from tests.media_server import MediaServer, Page, serving
+from tests.synthetic import Spec, write
 
 CLIPS = Path(__file__).parents[3] / "manifests/demo/clips"
 FAST = Budget(requests_per_minute=60000, burst=1000, spacing=0.0)
@@ -214,8 +215,9 @@ def test_redirect_is_followed_and_counted(tmp_path: Path, work: Workspace, serve
         (Page(status=429, retry_after="999"), FAILED, "blocked.rate", 1),
         (Page(status=500), FAILED, "network.http5xx", 4),
         (Page(status=503), FAILED, "network.http5xx", 4),
-        (Page(b"", status=0), REJECTED, "corrupt", 1),
+        (Page(b"", status=0), REJECTED, "corrupt", 2),
         (Page(b"<html>Sign in</html>", kind="text/html"), FAILED, "unknown.page", 1),
+        (Page(b"", kind="text/html"), FAILED, "unknown.page", 2),
         (Page(b"#EXTM3U\nfile:///etc/passwd", kind="application/x-mpegURL"), REJECTED, "unsupported", 1),
         (Page(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", kind="video/mp4"), REJECTED, "not_media", 1),
         (Page(b"<html>not a video</html>" * 99, kind="video/mp4"), REJECTED, "not_media", 1),
@@ -244,6 +246,86 @@ def test_a_length_that_is_none_is_not_believed(
     server.pages["/a.mp4"] = Page(body, ranges=False, length=length)
     video = fetched(attempt(stage(tmp_path), source(server.url("/a.mp4")), work))
     assert work.path(video.file).read_bytes() == body
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("span", [(0, OPEN_END), (7, 9)])
+def test_a_server_that_compresses_although_it_was_asked_not_to(
+    tmp_path: Path, work: Workspace, server: MediaServer, long_video: bytes, ranges: bool, span: Any
+) -> None:
+    padded = long_video + bytes(8) * 100_000  # compresses to less than the video alone
+    server.pages |= {"/a.mp4": Page(padded, gzip=True, ranges=ranges), "/b.mp4": Page(padded)}
+    video = fetched(attempt(stage(tmp_path), source(server.url("/a.mp4"), *span), work))
+    truth = fetched(attempt(stage(tmp_path), source(server.url("/b.mp4"), *span), work))
+    assert (video.sha256, video.probe) == (truth.sha256, truth.probe)
+    assert video.upstream.size == len(padded)
+
+
+def media_in(folder: Path, name: str) -> bytes:
+    return write(folder / name, Spec(codec="libvpx" if name.endswith("webm") else "libx264", frames=30)).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_file_that_ends_early_without_an_announced_length(
+    tmp_path: Path, work: Workspace, server: MediaServer, name: str, compressed: bool
+) -> None:
+    body = media_in(tmp_path, name)
+    whole = Page(body, ranges=False, length="none", gzip=compressed)
+    server.pages |= {"/whole": whole, "/cut": replace(whole, cut=len(body) * 2 // 3)}
+    video = fetched(attempt(stage(tmp_path), source(server.url("/whole")), work))
+    assert work.path(video.file).read_bytes() == body
+    outcome = attempt(stage(tmp_path), source(server.url("/cut"), name="s2"), work)
+    assert (outcome.status, outcome.kind) == (FAILED, "network.truncated")
+
+
+@pytest.mark.parametrize(
+    ("page", "asked"),
+    [
+        ({"tags": ('"a"', '"b"', '"c"', '"d"', '"e"', '"f"')}, 3),
+        ({"to_range": 501}, 3),
+        ({"to_range": 416}, 3),
+        ({"to_beyond": 416}, 2),
+    ],
+)
+@pytest.mark.parametrize("span", [(0, OPEN_END), (7, 9)])
+def test_a_plain_request_where_ranges_fail(
+    tmp_path: Path, work: Workspace, server: MediaServer, long_video: bytes, page: Any, asked: int, span: Any
+) -> None:
+    server.pages |= {"/a.mp4": Page(long_video, **page), "/b.mp4": Page(long_video)}
+    video = fetched(attempt(stage(tmp_path), source(server.url("/a.mp4"), *span), work))
+    truth = fetched(attempt(stage(tmp_path), source(server.url("/b.mp4"), *span), work))
+    assert video.sha256 == truth.sha256
+    assert server.count("/a.mp4") <= asked
+
+
+def test_a_range_that_ends_beyond_a_small_file(tmp_path: Path, work: Workspace, server: MediaServer) -> None:
+    body = media_in(tmp_path, "small.mp4")
+    assert len(body) < HEAD
+    server.pages["/a.mp4"] = Page(body, to_beyond=416)
+    video = fetched(attempt(stage(tmp_path), source(server.url("/a.mp4")), work))
+    assert work.path(video.file).read_bytes() == body
+
+
+@pytest.mark.parametrize(
+    ("tags", "modified"),
+    [(('W/"a"', 'W/"b"'), "Thu, 01 Jan 2026 00:00:00 GMT"), (('"a"', 'W/"a"'), ""), (("", '"a"'), "x"), ((), "")],
+)
+def test_weak_tags_are_no_change(
+    tmp_path: Path, work: Workspace, server: MediaServer, long_video: bytes, tags: tuple[str, ...], modified: str
+) -> None:
+    server.pages["/a.mp4"] = Page(long_video, tags=tags * 9, modified=modified)
+    fetched(attempt(stage(tmp_path), source(server.url("/a.mp4"), 20, 22), work))
+    assert server.sent < len(long_video) / 3
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/html", "application/json", "application/x-mpegURL", ""])
+def test_bytes_are_believed_not_the_header(tmp_path: Path, work: Workspace, server: MediaServer, kind: str) -> None:
+    body = media_in(tmp_path, "m.mp4")
+    server.pages |= {"/a": Page(body, kind=kind), "/b": Page(body, kind=kind, ranges=False)}
+    for name in ("a", "b"):
+        video = fetched(attempt(stage(tmp_path), source(server.url(f"/{name}"), name=name), work))
+        assert work.path(video.file).read_bytes() == body
 
 
 def test_nobody_listening(tmp_path: Path, work: Workspace, server: MediaServer) -> None:
