@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -81,6 +82,11 @@ class MediaServer:
         self.sent = 0
 
 
+@cache
+def _compressed(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=1, mtime=0)
+
+
 @contextmanager
 def serving() -> Iterator[MediaServer]:
     """A running server."""
@@ -139,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _body(self, page: Page, before: int) -> None:
-        body = gzip.compress(page.body, mtime=0) if page.gzip else page.body
+        body = _compressed(page.body) if page.gzip else page.body
         size, asked = len(body), self.headers.get("Range", "")
         start, stop = 0, size
         if page.ranges and asked.startswith("bytes="):
