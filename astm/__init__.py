@@ -14,11 +14,11 @@ from typing import Any
 _HOMES = {
     "ASTM": "astm.models.astm",
     "Predictor": "astm.predictor",
-    "count_parameters": "astm.predictor",
+    "count_parameters": "astm.size",
     "create": "astm.models",
     "from_pretrained": "astm.models",
     "import_stam": "astm.models.stam",
-    "macs": "astm.predictor",
+    "macs": "astm.size",
     "model": "astm.models",
 }
 

@@ -3,33 +3,35 @@
 Letters: B batch, T frames, C channels, H x W picture, p patch, h x w = H/p x W/p grid.
 """
 
-import copy
+import inspect
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
-from astm.files import whole, write
-from astm.pretrained import bundled
+from astm.pretrained.described import ClipShape, Described, first_paragraph
 from astm.pretrained.provenance import NO_COUNTS, NO_PAPER, UNKNOWN, Counts, Origin, Paper
-from mlst.records import decode, encode
+from astm.pretrained.store import (
+    CONFIG,
+    WEIGHTS,
+    CheckpointError,
+    Config,
+    load_weights,
+    locate,
+    read_config,
+    read_weights,
+    write_config,
+    write_weights,
+)
+from astm.size import count_parameters, macs
 from mlst.registry import Registry
-
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-
-
-class CheckpointError(ValueError):
-    """A folder or repository that is not a checkpoint of this library, or of this model."""
 
 
 class ModelSettings(BaseModel):
@@ -177,20 +179,15 @@ class Predictor(nn.Module):
         ------
         EvaluationError: results that cannot be read, or that are not of this model.
         """
-        from astm.pretrained.card import About, card, is_ours  # noqa: PLC0415, it imports the Hub's client and the evaluator
+        from astm.pretrained.card import About, card, write_card  # noqa: PLC0415, it imports the Hub's client
 
         paths = [results] if isinstance(results, str | Path) else list(results)
         about = About(repository, licence, tuple(Path(path) for path in paths if str(path)), label)
-        readme = card(self, about)
+        readme = card(described(self), about)
         folder = Path(folder)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with whole(folder / WEIGHTS) as temporary:
-            save_file(weights, temporary, {"format": "pt"})
-        if not (folder / CARD).exists() or is_ours(folder / CARD):
-            write(folder / CARD, readme)
-        config = {"library": "astm", "model": name_of(type(self)), "settings": self.config()}
-        training = {} if self.origin == UNKNOWN else {"training": encode(self.origin)}
-        write(folder / CONFIG, json.dumps({**config, **training}, indent=2, sort_keys=True) + "\n")
+        write_weights(folder, self)
+        write_card(folder, readme)
+        write_config(folder, Config(name_of(type(self)), self.config(), self.origin))
 
     def push_to_hub(
         self,
@@ -243,12 +240,13 @@ class Predictor(nn.Module):
         CheckpointError: no such folder, a missing, foreign or corrupt file, another model than `cls`, or weights
             whose names or shapes do not fit the settings.
         """
-        folder = _local(source, revision)
-        kind, settings, origin = _read_config(folder)
+        folder = locate(source, revision)
+        config = read_config(folder)
+        kind, settings = _architecture(config, folder / CONFIG)
         if not issubclass(kind, cls):
             raise CheckpointError(f"{folder} holds a {name_of(kind)!r}, which is not a {cls.__name__}")
         predictor = kind(settings)
-        predictor.origin = origin
+        predictor.origin = config.origin
         load_weights(predictor, read_weights(folder / WEIGHTS), str(folder))
         return predictor
 
@@ -275,6 +273,16 @@ def settings_for(kind: type[Predictor], values: Mapping[str, object]) -> ModelSe
         return kind.Settings(**values)
     except ValidationError as error:
         raise ValueError("\n".join(_explain(kind, dict(problem)) for problem in error.errors())) from None
+
+
+def _architecture(config: Config, path: Path) -> tuple[type[Predictor], ModelSettings]:
+    """The class and the checked settings that a file names."""
+    if config.model not in model:
+        raise CheckpointError(f"{path} names the model {config.model!r}; choices are {', '.join(model)}")
+    try:
+        return model[config.model], settings_for(model[config.model], config.settings)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _explain(kind: type[Predictor], problem: dict[str, object]) -> str:
@@ -341,112 +349,52 @@ def unpatchify(frames: Tensor, patch: int) -> Tensor:
     return grid.reshape(*lead, c, h * patch, w * patch)
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Trained numbers in a module."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+def described(predictor: Predictor) -> Described:
+    """What a card says of a model."""
+    kind, clip = type(predictor), usual_clip(predictor)
+    return Described(
+        model=name_of(kind),
+        summary=first_paragraph(kind),
+        text=description(predictor),
+        paper=predictor.paper,
+        settings=tuple((name, json.dumps(value)) for name, value in predictor.config().items()),
+        parameters=count_parameters(predictor),
+        macs=multiply_accumulates(predictor, clip),
+        clip=clip,
+        takes=takes(predictor),
+        origin=predictor.origin,
+    )
 
 
-def macs(predictor: Predictor, past: int = 10, horizon: int = 10, size: tuple[int, int] = (64, 64)) -> int:
-    """Multiply-accumulates of convolutions and matrix products to predict one sequence.
-
-    Counted on the meta device, so nothing is computed. Taps on padding count, element-wise work does not, as in
-    the published tables (whose "FLOPs" are these MACs).
-    """
-    shadow = copy.deepcopy(predictor).to("meta")
-    channels = getattr(predictor.settings, "channels", 1)
-    frames = torch.empty(1, past, channels, *size, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shadow(frames, horizon)
-    return int(counter.get_total_flops()) // 2
+def usual_clip(predictor: Predictor) -> ClipShape:
+    """As the model was trained; 10 -> 10 frames of a size that it takes where that is not known."""
+    channels = int(getattr(predictor.settings, "channels", 1))
+    origin = predictor.origin
+    if origin != UNKNOWN:
+        return ClipShape(origin.past, origin.horizon, channels, origin.size, origin.size)
+    return ClipShape(10, 10, channels, *predictor.usual_size())
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises
-    ------
-    CheckpointError: the file is missing or is not safetensors.
-    """
-    if not path.is_file():
-        beside = ", ".join(sorted(file.name for file in path.parent.iterdir())) or "nothing"
-        raise CheckpointError(f"{path.parent} has no {WEIGHTS} (it has {beside}); pickled weights are never loaded")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file ({error}); fetch or save it again") from None
+def takes(predictor: Predictor) -> str:
+    """What frames must be like, in words."""
+    channels, patch = getattr(predictor.settings, "channels", 0), getattr(predictor.settings, "patch", 1)
+    kind = {0: "any number of channels", 1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    return f"{kind}, height and width {f'multiples of {patch}' if patch > 1 else 'as you like'}"
 
 
-def load_weights(predictor: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Copy weights into a model whose names and shapes they must match exactly; `source` is for the message."""
-    own = {name: tuple(tensor.shape) for name, tensor in predictor.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    problems = [f"{name} is missing" for name in own.keys() - given.keys()]
-    problems += [f"{name} is not in the model" for name in given.keys() - own.keys()]
-    problems += [
-        f"{name} has shape {given[name]}, the model wants {own[name]}"
-        for name in own.keys() & given.keys()
-        if own[name] != given[name]
-    ]
-    counters = {name for name, tensor in predictor.state_dict().items() if not tensor.is_floating_point()}
-    problems += [
-        f"{name} has dtype {tensor.dtype}"
-        for name, tensor in weights.items()
-        if tensor.is_floating_point() == (name in counters)
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"the weights of {source} do not fit: {'; '.join(sorted(problems)[:5])}{more}")
-    predictor.load_state_dict(dict(weights), strict=True)
+def multiply_accumulates(predictor: Predictor, clip: ClipShape) -> int:
+    """Of one clip, on a model without weights, so that nothing is copied."""
+    with torch.device("meta"):
+        shadow = type(predictor)(predictor.settings)
+    return macs(shadow, clip.past, clip.horizon, (clip.height, clip.width))
 
 
-def _read_config(folder: Path) -> tuple[type[Predictor], ModelSettings, Origin]:
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} has no {CONFIG}, so it is not a checkpoint of this library") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error})") from None
-    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict) or config.get("library") != "astm":
-        raise CheckpointError(f"{path} was not written by this library: it needs library 'astm', model and settings")
-    if str(config.get("model")) not in model:
-        raise CheckpointError(f"{path} names the model {config.get('model')!r}; choices are {', '.join(model)}")
-    kind = model[config["model"]]
-    try:
-        origin = _origin(config["training"]) if "training" in config else UNKNOWN
-        return kind, settings_for(kind, config["settings"]), origin
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-def _origin(values: dict[str, object]) -> Origin:
-    """The training that a config names. Raises `ValueError` for other fields or types than ours."""
-    origin = decode(Origin, values)
-    wrong = [name for name, value in asdict(origin).items() if type(value) is not type(getattr(UNKNOWN, name))]
-    if wrong:
-        raise ValueError(f"training: bad value of {', '.join(wrong)}")
-    return origin
-
-
-def _local(source: str | Path, revision: str) -> Path:
-    """The folder itself, a bundled one, or where the Hub's files lie after fetching just the two that matter."""
-    folder = Path(source)
-    if folder.is_dir():
-        return folder
-    if source in bundled.names():
-        try:
-            return bundled.folder_of(str(source))
-        except bundled.DamagedError as why:
-            raise CheckpointError(str(why)) from None
-    if not isinstance(source, str) or source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise CheckpointError(
-            f"{source!s} is neither a folder, nor a bundled checkpoint ({', '.join(bundled.names())}), "
-            "nor a Hub id (owner/name)"
-        )
-    from huggingface_hub import snapshot_download  # noqa: PLC0415, heavy, and only needed for Hub ids
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
-
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise CheckpointError(f"{source!r} is no folder, and the Hub gave no such repository: {error}") from error
+def description(predictor: Predictor) -> str:
+    """What the model's file says of it: the paper, and where the code departs from it."""
+    text = inspect.cleandoc(sys.modules[type(predictor).__module__].__doc__ or "")
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line[:1] not in ("", " ", "*") and lines and lines[-1][:1] in (" ", "*"):
+            lines.append("")  # else Markdown takes the line for a part of the list before it
+        lines.append(line)
+    return "\n".join(lines)

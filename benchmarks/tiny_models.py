@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from astm.data import dataset
-from astm.evaluation.evaluate import Evaluation, read_results
+from astm.results import Evaluation, read_results
 from astm.training.settings import presets
 
 COLUMNS = ("mse_sum", "psnr_frame", "ssim_wang", "ssim_sk_dr2")

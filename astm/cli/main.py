@@ -25,20 +25,15 @@ from astm.data import DataError, DataSettings, dataset, open_clips
 from astm.data.video import frame_rate, frames_at, planes, presentation_times, resize, write_video
 from astm.evaluation import figures, tables
 from astm.evaluation.cost import Stopwatch, cost
-from astm.evaluation.evaluate import (
-    Evaluation,
-    EvaluationError,
-    evaluate,
-    markdown,
-    read_results,
-    to_bytes,
-    write_results,
-)
-from astm.evaluation.metrics import metric
+from astm.evaluation.evaluate import evaluate, markdown, to_bytes
 from astm.evaluation.tables import TableError
-from astm.predictor import CONFIG, CheckpointError, count_parameters, macs, model
+from astm.metrics import metric
+from astm.predictor import described, model
 from astm.pretrained.card import About, card
 from astm.pretrained.hub import HubError, address, check_name
+from astm.pretrained.store import CONFIG, CheckpointError
+from astm.results import Evaluation, EvaluationError, read_results, write_results
+from astm.size import count_parameters, macs
 from astm.training.checkpoint import load_predictor, read_experiment
 from astm.training.settings import Experiment, SettingsError, merge, override, parse, preset, presets, to_toml
 from astm.training.train import (
@@ -239,7 +234,7 @@ def publish_command(
         predictor = load_predictor(str(exported) if (exported / CONFIG).is_file() else source)
         if dry_run:
             check_name(repository)
-            sys.stdout.write(card(predictor, About(repository, licence, tuple(results or ()), label)))
+            sys.stdout.write(card(described(predictor), About(repository, licence, tuple(results or ()), label)))
             return
         if as_json or not console.is_terminal:
             disable_progress_bars()

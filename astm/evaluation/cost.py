@@ -3,28 +3,13 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from astm.predictor import Predictor, count_parameters, macs
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Of one model on clips of one size."""
-
-    parameters: int
-    macs: int
-    """Multiply-accumulates to predict one clip."""
-    activation_bytes: int
-    """Kept for the backward pass of one clip; the paper's memory column is training memory of one sample."""
-    peak_bytes: int
-    """Most memory a CUDA device held while predicting; 0 on a CPU."""
-    clips_per_second: float
-    """Predicted, measured on the device; metrics and loading are not counted."""
-    device: str
+from astm.predictor import Predictor
+from astm.results import Cost
+from astm.size import count_parameters, macs
 
 
 def saved_bytes(predictor: Predictor, past: Tensor, future: Tensor) -> int:

@@ -1,90 +1,23 @@
 """Score models on a split: streaming, every clip counts the same, metrics by definition, by frame and by level."""
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from astm import files
 from astm.data import Clips
-from astm.data.clips import ALL, ordered_batches
-from astm.evaluation.cost import Cost, Stopwatch, cost
-from astm.evaluation.metrics import LOWER_IS_BETTER, Metric, check_pair, metric
+from astm.data.clips import ordered_batches
+from astm.evaluation.cost import Stopwatch, cost
+from astm.metrics import LOWER_IS_BETTER, Metric, check_pair, metric
 from astm.predictor import Predictor, name_of
-from mlst.records import decode, encode
+from astm.results import ALL, FORMAT, Evaluation, Group, Score, base_and_ending, sampled_names
 
-FORMAT = "astm-evaluation/1"
 RESAMPLES, CONFIDENCE = 1000, 0.95
 POLICY = "predictions clipped to [0, 1] except for *_raw; frames averaged within a clip, clips averaged equally"
 DRAWN = "; {} samples of each clip, seeded with its position, the best one chosen for each clip and metric"
 INTERVAL = f"percentile bootstrap over clips, {RESAMPLES} resamples, seed 0, {CONFIDENCE:.0%}"
-
-
-class EvaluationError(ValueError):
-    """Evaluations that cannot be made or read; the message says what would do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One metric over a group of clips."""
-
-    metric: str
-    """Its registered name, of the model's prediction; with one of the endings of `sampled_names`, of samples."""
-    mean: float
-    low: float
-    """Of the confidence interval of the mean."""
-    high: float
-    per_frame: tuple[float, ...]
-    """Mean by predicted frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """All clips, or those of one level."""
-
-    level: str
-    clips: int
-    scores: tuple[Score, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A model's result on a split."""
-
-    format: str
-    label: str
-    """What the model is called in tables."""
-    model: str
-    """Its registered name."""
-    dataset: str
-    split: str
-    protocol: str
-    fingerprint: str
-    """Of the split's pictures: results with the same one are of the same clips."""
-    clips: int
-    past: int
-    horizon: int
-    size: int
-    channels: int
-    policy: str
-    interval: str
-    groups: tuple[Group, ...]
-    """The first is of all clips."""
-    cost: Cost
-
-    def score(self, name: str, level: str = ALL) -> Score:
-        """The score of a metric. Raises KeyError."""
-        for group in self.groups:
-            for score in group.scores:
-                if (group.level, score.metric) == (level, name):
-                    return score
-        raise KeyError(f"{self.label} has no {name} for {level}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +142,6 @@ def evaluate(
     return result, shelf.examples()
 
 
-def sampled_names(metric: str, samples: int) -> tuple[str, ...]:
-    """What the scores of a metric over so many samples are called: of the best, of their mean, of the first alone."""
-    return (f"{metric}_best_of_{samples}", f"{metric}_mean_of_{samples}", f"{metric}_one_sample") if samples else ()
-
-
-def base_and_ending(name: str) -> tuple[str, str]:
-    """The inverse of `sampled_names`: "mse_sum", "best_of_100"; the ending is "" where there are no samples."""
-    found = re.fullmatch(r"(.+)_(best_of_\d+|mean_of_\d+|one_sample)", name)
-    return (found[1], found[2]) if found else (name, "")
-
-
 def score_samples(
     drawn: Iterable[torch.Tensor], future: torch.Tensor, metrics: Mapping[str, Metric], samples: int
 ) -> dict[str, NDArray[np.float64]]:
@@ -276,24 +198,6 @@ def to_bytes(pictures: torch.Tensor) -> NDArray[np.uint8]:
     """Pictures in [0, 1], any shape, as rounded codes."""
     rounded: NDArray[np.uint8] = (pictures.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return rounded
-
-
-def write_results(path: Path, results: Sequence[Evaluation]) -> None:
-    """Write evaluations as JSON."""
-    files.write(path, json.dumps([encode(result) for result in results], indent=1, allow_nan=False) + "\n")
-
-
-def read_results(path: Path) -> list[Evaluation]:
-    """Read what `write_results` wrote. Raises `EvaluationError`."""
-    try:
-        values: Any = json.loads(path.read_bytes())
-        if not isinstance(values, list) or any(value.get("format") != FORMAT for value in values):
-            raise ValueError(f"it is no list of {FORMAT}")
-        return [decode(Evaluation, value) for value in values]
-    except FileNotFoundError:
-        raise EvaluationError(f"{path}: no such file; make one with `astm evaluate`") from None
-    except (ValueError, AttributeError, TypeError, KeyError) as why:
-        raise EvaluationError(f"{path} is not a result of `astm evaluate`: {why}") from None
 
 
 def markdown(results: Sequence[Evaluation]) -> str:

@@ -8,8 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from astm.evaluation.evaluate import Evaluation, Example, base_and_ending
+from astm.evaluation.evaluate import Example
 from astm.files import whole
+from astm.results import Evaluation, base_and_ending
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

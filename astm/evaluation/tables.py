@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from astm.evaluation.evaluate import Evaluation, base_and_ending, read_results
+from astm.results import Evaluation, base_and_ending, read_results
 
 TITLES = {
     1: "Table 1: Moving MNIST, 10 -> 10",

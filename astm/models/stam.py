@@ -19,8 +19,9 @@ from torch import Tensor
 
 from astm.models.astm import ASTM, ASTMSettings
 from astm.models.recurrent import Count, OddSide
-from astm.predictor import CheckpointError, load_weights, model, read_weights
+from astm.predictor import model
 from astm.pretrained.provenance import Paper
+from astm.pretrained.store import CheckpointError, load_weights, read_weights
 
 
 class STAMSettings(ASTMSettings):

@@ -8,7 +8,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
-from astm.predictor import CARD, CONFIG, WEIGHTS
+from astm.pretrained.store import CARD, CONFIG, WEIGHTS
 from mlst.hub import TRANSPORT_ERROR
 
 REMEDY = {

@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from astm.files import whole
-from astm.predictor import CONFIG, CheckpointError, Predictor, load_weights, model
+from astm.predictor import Predictor, model
 from astm.pretrained.provenance import Origin
+from astm.pretrained.store import CONFIG, CheckpointError, load_weights
 from astm.training.settings import Experiment, SettingsError, parse, to_toml
 from mlst import __version__
 

@@ -22,9 +22,10 @@ from torch import distributed as dist
 from astm.data import Batch, open_clips
 from astm.data.bits import stream
 from astm.data.clips import Share, ordered_batches, position, training_batches
-from astm.evaluation.metrics import mse_sum
 from astm.files import write
-from astm.predictor import Predictor, load_weights
+from astm.metrics import mse_sum
+from astm.predictor import Predictor
+from astm.pretrained.store import load_weights
 from astm.training import checkpoint
 from astm.training.checkpoint import BEST, LAST, START, Progress
 from astm.training.settings import Experiment, TrainSettings, to_toml

@@ -11,20 +11,11 @@ from astm.data.mlst import Mlst, MlstSettings
 from astm.data.moving_mnist import MovingMnist
 from astm.evaluation import figures, tables
 from astm.evaluation.cost import Stopwatch
-from astm.evaluation.evaluate import (
-    EvaluationError,
-    Tally,
-    base_and_ending,
-    bootstrap,
-    evaluate,
-    markdown,
-    read_results,
-    sampled_names,
-    write_results,
-)
-from astm.evaluation.metrics import metric
+from astm.evaluation.evaluate import Tally, bootstrap, evaluate, markdown
+from astm.metrics import metric
 from astm.models import create
 from astm.predictor import Predictor, model
+from astm.results import EvaluationError, base_and_ending, read_results, sampled_names, write_results
 from astm.training.settings import presets
 from tests.astm.data.media import experiment, mlst_dataset, mnist
 

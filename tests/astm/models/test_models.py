@@ -14,7 +14,8 @@ import torch
 from astm import count_parameters, create, from_pretrained, macs, model
 from astm.evaluation.cost import saved_bytes
 from astm.models.recurrent import Recurrent, sampled_truth
-from astm.predictor import CheckpointError, name_of, patchify, unpatchify
+from astm.predictor import name_of, patchify, unpatchify
+from astm.pretrained.store import CheckpointError
 
 TINY = {
     "astm": {"layers": 2, "hidden": 4, "kernel": (3, 3, 3), "tau": 3},

@@ -5,7 +5,8 @@ from safetensors.torch import save_file
 
 from astm import create, import_stam
 from astm.models.stam import STAM
-from astm.predictor import CheckpointError, patchify
+from astm.predictor import patchify
+from astm.pretrained.store import CheckpointError
 from tests.astm.models import reference
 
 HIDDEN, LAYERS, DEPTH, WINDOW, GRID = 3, 2, 16, 2, (3, 4)

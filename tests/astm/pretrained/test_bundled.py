@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from astm import ASTM, from_pretrained
-from astm.evaluation.metrics import metric
-from astm.predictor import CheckpointError
+from astm.metrics import metric
 from astm.pretrained import bundled
+from astm.pretrained.store import CheckpointError
 from astm.training.checkpoint import load_predictor
 
 STORED = Path(__file__).parent / "bundled"

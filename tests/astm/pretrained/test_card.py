@@ -12,11 +12,14 @@ from huggingface_hub import ModelCard
 from astm import create, from_pretrained, model
 from astm.data import open_clips
 from astm.data.mlst import Mlst, MlstSettings
-from astm.evaluation.evaluate import EvaluationError, evaluate, read_results, write_results
-from astm.evaluation.metrics import metric
-from astm.predictor import CheckpointError
-from astm.pretrained.card import About, card, fenced
+from astm.evaluation.evaluate import evaluate
+from astm.metrics import metric
+from astm.predictor import described
+from astm.pretrained.card import About, fenced
+from astm.pretrained.card import card as card_of
 from astm.pretrained.provenance import UNKNOWN
+from astm.pretrained.store import CheckpointError
+from astm.results import EvaluationError, read_results, write_results
 from astm.training.checkpoint import START, load_predictor, origin, read_experiment
 from astm.training.train import PRETRAINED, train
 from tests.astm.data.media import experiment, mlst_dataset, mnist
@@ -25,6 +28,10 @@ from tests.astm.models.test_models import tiny
 CPU = torch.device("cpu")
 NAMES = ("mse_sum", "psnr_frame", "ssim_wang")
 NOTHING = About("", "", (), "")
+
+
+def card(predictor, about):
+    return card_of(described(predictor), about)
 
 
 def small(seed=0):

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from astm import ASTM, create, from_pretrained
 from astm.cli.main import app
 from astm.data.moving_mnist import MovingMnist
-from astm.evaluation.evaluate import evaluate, write_results
-from astm.predictor import CARD, CONFIG, WEIGHTS, CheckpointError
+from astm.evaluation.evaluate import evaluate
 from astm.pretrained.card import TAGS
 from astm.pretrained.hub import HubError
+from astm.pretrained.store import CARD, CONFIG, WEIGHTS, CheckpointError
+from astm.results import write_results
 from astm.training.train import PRETRAINED, train
 from tests.astm.data.media import experiment, mnist
 from tests.hub_server import TOKEN, Hub

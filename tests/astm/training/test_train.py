@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from astm import from_pretrained
 from astm.data.clips import ordered_batches
 from astm.data.moving_mnist import MovingMnist
-from astm.evaluation.metrics import mse_sum
-from astm.predictor import CheckpointError, Predictor, model
+from astm.metrics import mse_sum
+from astm.predictor import Predictor, model
+from astm.pretrained.store import CheckpointError
 from astm.training.checkpoint import BEST, LAST, load_predictor, read
 from astm.training.settings import to_toml
 from astm.training.train import PRETRAINED, TrainError, first_beta, learning_rate, make_optimiser, train

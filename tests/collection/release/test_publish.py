@@ -587,7 +587,7 @@ def test_other_files_are_no_results(tmp_path: Path, text: str) -> None:
 
 def test_real_results_are_understood(tmp_path: Path) -> None:
     """A file in the format that `astm` declares, not one made up here."""
-    from astm.evaluation.evaluate import FORMAT, Evaluation, write_results
+    from astm.results import FORMAT, Evaluation, write_results
 
     made: dict[str, Any] = json.loads(results(tmp_path / "r.json").read_text())[0]
     for group in made["groups"]:

@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from astm.evaluation.metrics import better, check_pair, metric
+from astm.metrics import better, check_pair, metric
 
 
 @pytest.fixture(params=[1, 3], ids=["grey", "rgb"])
