@@ -151,7 +151,7 @@ class Ledger:
         self._places = Places(array("H"), array("Q"), array("I"), array("I"))
         self._breaks = array("B")
         self._ends: dict[tuple[str, str], int] = {(PENDING, ""): 0}
-        self._statuses = [PENDING]
+        self._kinds = [(PENDING, "")]
         self._paths: list[Path] = []
         names = work.names(self._folder)
         for name in names:
@@ -180,7 +180,11 @@ class Ledger:
 
     def status(self, row: int) -> str:
         """`done`, `rejected`, `failed` or `pending`."""
-        return self._statuses[self._places.end[row]]
+        return self.end(row)[0]
+
+    def end(self, row: int) -> tuple[str, str]:
+        """Status and kind of the item."""
+        return self._kinds[self._places.end[row]]
 
     def breaks(self, row: int) -> int:
         """How often the item broke its worker."""
@@ -249,8 +253,8 @@ class Ledger:
     def _note(self, key: str, status: str, kind: str, place: tuple[int, int, int]) -> None:
         row = self.row(key)
         end = self._ends.setdefault((status, kind), len(self._ends))
-        if end == len(self._statuses):
-            self._statuses.append(status)
+        if end == len(self._kinds):
+            self._kinds.append((status, kind))
         self._places.put(row, *place, end)
         if breaks(status, kind):
             self._breaks[row] = min(self._breaks[row] + 1, 255)

@@ -139,6 +139,11 @@ class Run:
             return not all(map(self.has, files))
         return status == PENDING or (status == FAILED and (self._driver.retry or self._ledger.breaks(row) < ATTEMPTS))
 
+    def was_tried(self, row: int) -> bool:
+        """Whether an earlier run tried the item and failed; one that was held back by a breaker was not tried."""
+        status, kind = self._ledger.end(row)
+        return status == FAILED and kind != "blocked.breaker"
+
     def has(self, name: str) -> bool:
         """Whether the workspace had the file when this run first asked for one of its folder."""
         place = name.rpartition("/")[0]

@@ -7,6 +7,8 @@ scan settings or a lost file ask for the video once more.
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
+from operator import not_
 
 from collection.engine.run import Driver, Result, Run
 from collection.fetch.stage import FetchStage
@@ -33,7 +35,7 @@ def fetch_and_scan(fetch: FetchStage, scan: ScanStage, sources: Sequence[Source]
     """What the videos of the sources show; `sources` by id. What is known already is not done again."""
     with do.start(fetch) as fetching, do.start(scan) as scanning:
         waves = _Waves(fetching, scanning, do, sources)
-        left = array("Q", (n for n in range(len(sources)) if waves.is_left(n)))
+        left = waves.left()
         waves.announce(left)
         for start in range(0, len(left), do.wave):
             waves.wave(left[start : start + do.wave])
@@ -64,6 +66,13 @@ class _Waves:
         if self.fetching.has(videos[0].file):
             self.drop(n, videos[0])
         return False
+
+    def left(self) -> "array[int]":
+        """The sources there is work to do on. Those that failed before come last: what a site refuses to give must not
+        stand before all the others in every run."""
+        left = array("Q", (n for n in range(len(self.sources)) if self.is_left(n)))
+        tried = bytes(self.fetching.was_tried(self.fetched[n]) for n in left)
+        return array("Q", chain(compress(left, map(not_, tried)), compress(left, tried)))
 
     def announce(self, left: Sequence[int]) -> None:
         """Say how much there is to do, of the whole build."""

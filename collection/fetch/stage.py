@@ -132,14 +132,19 @@ class FetchStage:
         site = "youtube" if video else urlsplit(source.url).hostname or ""
         if not extracted and not self.recipe.http:
             raise Rejected("not_allowed", "the recipe neither sets fetch.http nor names an extractor for this URL")
-        polite.enter(site)
+        item = self.key(source)
+        polite.enter(site, item, self.access.run)
         try:
             url = watch_url(video) if video else source.url
             answer = of_site(web, source, url) if extracted else of_server(web, source)
         except (Rejected, Retry) as why:
-            polite.report(site, why.kind)
+            own = polite.report(site, item, why.kind)
+            if own and why.kind == "blocked.forbidden" and not extracted:
+                raise Rejected(
+                    "gone.forbidden", f"the server refuses this file and gives others: {why.detail}"
+                ) from None
             raise
-        polite.report(site, "")
+        polite.report(site, item, "")
         return answer
 
 

@@ -11,6 +11,7 @@ import io
 import itertools
 import math
 import re
+import secrets
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +62,8 @@ class Access:
     patience: Patience = field(default_factory=Patience)
     state: str = ""
     """Folder of the budget's state; "" for `politeness` in the workspace."""
+    run: str = field(default_factory=lambda: secrets.token_hex(8), compare=False)
+    """Names the run, for the breaker."""
 
     @property
     def address(self) -> str:

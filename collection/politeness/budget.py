@@ -5,7 +5,8 @@ The budget is a token bucket in its virtual-scheduling form (the generic cell ra
 is one time, so a worker reserves its moment under the lock and sleeps outside of it, and a worker that dies loses no
 one else's turn.
 The breaker (Nygard, "Release It!", 2007) opens after a run of blocked answers from a site, refuses all work for that
-site while it cools down, then lets one worker ask; each refusal lengthens the next pause.
+site while it cools down, then lets one worker ask; each refusal lengthens the next pause. Answers that may speak of
+the items alone (`OF_ITEMS`) are doubted: every run may try another item at once, and the pause stays the same.
 
 The state survives restarts: times are wall-clock seconds.
 """
@@ -72,6 +73,12 @@ def _raised(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
+OF_ITEMS = ("blocked.forbidden", "blocked.formats", "blocked.client")
+"""Refusals that may have to do with the item asked for as well as with us."""
+
+MOST_REFUSED = 1000
+"""Items of a site whose refusals are remembered."""
+
 LONGEST_QUEUE = 6 * 3600.0
 """Seconds; reservations further ahead than this can only come from a clock that was set back, and are forgotten."""
 
@@ -110,12 +117,26 @@ class Breaker:
 
     blocked: int = 0
     """Blocked outcomes since the last answer that was none."""
+    certain: bool = False
+    """Whether one of them was not of `OF_ITEMS`."""
     until: float = 0.0
     """No request before this time."""
     cooldown: float = 0.0
     """Length of the last pause; 0 while closed."""
     trial: float = 0.0
     """When the one worker that may ask after a pause was let through; 0 for none."""
+    run: str = ""
+    """The run that has used up its try."""
+    last: str = ""
+    """The item that was refused last and has not yet left the next try to another one."""
+    refused: dict[str, float] = field(default_factory=dict)
+    """Items that were refused, the latest `MOST_REFUSED`, and when last."""
+    granted: float = 0.0
+    """When an item was last given."""
+
+    def closed(self) -> "Breaker":
+        """With nothing against the site, but with its memory."""
+        return Breaker(refused=self.refused, granted=self.granted)
 
 
 @dataclass(slots=True)
@@ -187,34 +208,47 @@ class Politeness:
             state.holds = {name: until for name, until in state.holds.items() if until > now}
             state.holds[host] = max(state.holds.get(host, 0.0), now + min(seconds, self.budget.longest_cooldown))
 
-    def enter(self, site: str) -> None:
-        """Ask whether work for `site` may begin. Raises `Retry("blocked.breaker")` while its breaker is open."""
+    def enter(self, site: str, item: str, run: str) -> None:
+        """Ask whether work on an item of `site` may begin.
+
+        Raises `Retry("blocked.breaker")` while the site's breaker is open, and once for the item refused last:
+        the next try goes to another one.
+        """
         with self._locked() as state:
             breaker, now = state.breakers.setdefault(site, Breaker()), self._clock()
             if breaker.cooldown == 0:
                 return
-            waiting = breaker.until > now and breaker.until - now <= self.budget.longest_cooldown
-            if waiting or (breaker.trial and 0 <= now - breaker.trial < breaker.cooldown):
-                raise Retry(
-                    "blocked.breaker", f"{site} refused {breaker.blocked} times in a row; pausing before the next try"
-                )
-            breaker.trial = now
+            cooling = 0 < breaker.until - now <= self.budget.longest_cooldown
+            busy = breaker.trial and 0 <= now - breaker.trial < breaker.cooldown
+            if busy or (cooling and (breaker.certain or run == breaker.run)):
+                why = "pausing before the next try"
+            elif item == breaker.last:
+                breaker.last, why = "", "leaving the next try to another item"
+            else:
+                breaker.trial, breaker.run, why = now, run, ""
+        if why:
+            raise Retry("blocked.breaker", f"{site} refused {breaker.blocked} times in a row; {why}")
 
-    def report(self, site: str, kind: str) -> None:
-        """Tell how work for `site` ended: "" when done, else the outcome's kind.
+    def report(self, site: str, item: str, kind: str) -> bool:
+        """Tell how work on an item of `site` ended: "" when done, else the outcome's kind.
 
         `blocked.*` counts against the site, an answer of any other sort clears it; what says nothing of the site
-        (`network.*`, `unknown`) changes nothing.
+        (`network.*`, `unknown`) changes nothing. Returns whether a refusal is the item's own: it was refused before
+        too, while the site gave other items, and no other one has been refused since.
         """
         if kind == "blocked.breaker":
-            return
+            return False
         with self._locked() as state:
-            breaker = state.breakers.setdefault(site, Breaker())
+            breaker, now = state.breakers.setdefault(site, Breaker()), self._clock()
             breaker.trial = 0.0
             if kind.startswith("blocked."):
-                self._refused(breaker)
-            elif not kind.startswith(("network.", "unknown")):
-                state.breakers[site] = Breaker()
+                return self._refused(breaker, item, kind, now)
+            if not kind.startswith(("network.", "unknown")):
+                state.breakers[site] = closed = breaker.closed()
+                if not kind:
+                    closed.granted = now
+                    closed.refused.pop(item, None)
+            return False
 
     def snapshot(self) -> State:
         """The state as it stands."""
@@ -226,13 +260,26 @@ class Politeness:
         turns = (state.arrival - tolerance, state.last + self.budget.spacing, held)
         return max(now, *(t for t in turns if t - now < LONGEST_QUEUE), now)
 
-    def _refused(self, breaker: Breaker) -> None:
+    def _refused(self, breaker: Breaker, item: str, kind: str, now: float) -> bool:
+        again = item in breaker.refused
+        alone = breaker.blocked == 0 or (breaker.blocked == 1 and breaker.last == item)
+        breaker.refused.pop(item, None)
+        breaker.refused = dict([*breaker.refused.items(), (item, now)][-MOST_REFUSED:])
+        if again and alone and breaker.granted and not breaker.cooldown and kind in OF_ITEMS:
+            return True
         breaker.blocked += 1
+        breaker.certain |= kind not in OF_ITEMS
+        breaker.last = item
         if breaker.cooldown or breaker.blocked >= self.budget.breaker_after:
-            longer = min(breaker.cooldown * 2, self.budget.longest_cooldown)
-            already = breaker.until > self._clock()
-            breaker.cooldown = breaker.cooldown if already else max(longer, self.budget.cooldown)
-            breaker.until = max(breaker.until, self._clock() + breaker.cooldown)
+            self._pause(breaker, now)
+        return False
+
+    def _pause(self, breaker: Breaker, now: float) -> None:
+        """Open the breaker, or keep it open; the pause is longer than the last one if it is certain what it is for."""
+        longer = min(breaker.cooldown * (2 if breaker.certain else 1), self.budget.longest_cooldown)
+        already = breaker.until > now
+        breaker.cooldown = breaker.cooldown if already else max(longer, self.budget.cooldown)
+        breaker.until = max(breaker.until, now + breaker.cooldown)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[State]:

@@ -93,13 +93,13 @@ class Distant(Politeness):
         """See `Politeness.hold`."""
         self._ask("hold", host, seconds)
 
-    def enter(self, site: str) -> None:
+    def enter(self, site: str, item: str, run: str) -> None:
         """See `Politeness.enter`."""
-        self._ask("enter", site)
+        self._ask("enter", site, item, run)
 
-    def report(self, site: str, kind: str) -> None:
+    def report(self, site: str, item: str, kind: str) -> bool:
         """See `Politeness.report`."""
-        self._ask("report", site, kind)
+        return bool(self._ask("report", site, item, kind))
 
     def _ask(self, what: str, *values: Any) -> float:
         budget = asdict(self.budget)

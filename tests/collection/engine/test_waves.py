@@ -277,3 +277,12 @@ def test_a_video_outside_the_stages_folder_is_not_ours_to_remove(world):
         ledger.add(replace(attempt(fetch, SOURCES[0], work), outputs=(replace(video, file="precious/file"),)))
     go(world, sources=SOURCES[:1])
     assert precious.read_text() == "mine"
+
+
+def test_what_failed_before_comes_last_in_the_next_run(world):
+    refused, held, odd = Retry("blocked.forbidden", ""), Retry("blocked.breaker", ""), Retry("network.reset", "")
+    world.odd = {"fetch video0": refused, "fetch video1": odd, "fetch video2": held, "fetch video5": refused}
+    go(world)
+    go(world)
+    tried = [name for name in world.calls if name.startswith("fetch")]
+    assert tried == ["fetch video2", "fetch video0", "fetch video1", "fetch video5"]

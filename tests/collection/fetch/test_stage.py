@@ -521,6 +521,22 @@ def test_breaker_opens_after_three_and_nobody_is_asked(tmp_path: Path, work: Wor
     assert attempt(stage(tmp_path), source(page), work).kind == "blocked.breaker"
 
 
+def test_objects_that_are_refused_first_do_not_stop_the_others(
+    tmp_path: Path, work: Workspace, server: MediaServer
+) -> None:
+    body = media_in(tmp_path, "m.mp4")
+    bad, good = [f"a{n}" for n in range(3)], [f"b{n}" for n in range(3)]
+    server.pages |= {f"/{name}": Page(status=403) for name in bad} | {f"/{name}": Page(body) for name in good}
+
+    def run(names: list[str]) -> dict[str, str]:
+        one = stage(tmp_path)
+        return {name: attempt(one, source(server.url(f"/{name}"), name=name), work).kind for name in names}
+
+    assert run(bad + good) == dict.fromkeys(bad, "blocked.forbidden") | dict.fromkeys(good, "")
+    assert run(bad) == dict.fromkeys(bad, "gone.forbidden")
+    assert len(server.hits) == 9
+
+
 def fetch_one(folder: Path, url: str, name: str) -> None:
     """In a worker of its own: 4 requests a second for all workers, none at once."""
     access = Access(budget=Budget(requests_per_minute=240, burst=1, spacing=0.0), patience=HASTY)

@@ -144,10 +144,10 @@ def test_breaker_opens_cools_down_and_closes(tmp_path: Path) -> None:
     clock = Clock()
     one = polite(tmp_path, clock, breaker_after=3, cooldown=100, longest_cooldown=350)
     for kind in ("blocked.bot", "blocked.rate", "", "blocked.bot", "network.timeout", "blocked.bot"):
-        one.enter("s")
-        one.report("s", kind)
-    one.enter("s")
-    one.report("s", "blocked.forbidden")
+        one.enter("s", "i", "r")
+        one.report("s", "j", kind)
+    one.enter("s", "i", "r")
+    one.report("s", "j", "blocked.forbidden")
     pauses = []
     for _ in range(4):
         began = clock.now
@@ -155,42 +155,42 @@ def test_breaker_opens_cools_down_and_closes(tmp_path: Path) -> None:
             clock.now += 1
         pauses.append(clock.now - began)
         assert refused(one, "s"), "only one worker may try"
-        one.report("s", "blocked.bot")
+        one.report("s", "j", "blocked.bot")
     assert pauses == [100, 200, 350, 350]
-    one.enter("other site")
+    one.enter("other site", "i", "r")
     clock.now += 351
-    one.enter("s")
-    one.report("s", "gone.private")
-    one.report("s", "blocked.bot")
-    one.enter("s")
+    one.enter("s", "i", "r")
+    one.report("s", "j", "gone.private")
+    one.report("s", "j", "blocked.bot")
+    one.enter("s", "i", "r")
 
 
 def test_lost_trial_is_given_to_another(tmp_path: Path) -> None:
     clock = Clock()
     one = polite(tmp_path, clock, breaker_after=1, cooldown=100)
-    one.report("s", "blocked.bot")
+    one.report("s", "j", "blocked.bot")
     clock.now += 100
-    one.enter("s")
+    one.enter("s", "i", "r")
     assert refused(one, "s")
-    one.report("s", "network.reset")
-    one.enter("s")
+    one.report("s", "j", "network.reset")
+    one.enter("s", "i", "r")
     assert refused(one, "s")
     clock.now += 100
-    one.enter("s")
+    one.enter("s", "i", "r")
 
 
 def test_refusals_while_open_do_not_lengthen_the_pause(tmp_path: Path) -> None:
     clock = Clock()
     one = polite(tmp_path, clock, breaker_after=1, cooldown=100)
     for _ in range(5):
-        one.report("s", "blocked.bot")
+        one.report("s", "j", "blocked.bot")
     clock.now += 100
-    one.enter("s")
+    one.enter("s", "i", "r")
 
 
 def refused(one: Politeness, site: str) -> bool:
     try:
-        one.enter(site)
+        one.enter(site, "i", "r")
     except Retry as why:
         return why.kind == "blocked.breaker"
     return False
@@ -237,6 +237,76 @@ def test_back_off_grows_is_jittered_and_keeps_the_deadline() -> None:
     assert len(set(waits)) == len(waits)
     assert all(w <= min(30, 2**n) for n, w in enumerate(waits))
     assert clock.now <= 1e9 + 200
+
+
+def run(one: Politeness, run: str, says: dict[str, str]) -> dict[str, str]:
+    """What became of the items that a run asks for, one after the other; `says` is the site's answer to each."""
+    became = {}
+    for item, kind in says.items():
+        try:
+            one.enter("s", item, run)
+        except Retry as why:
+            became[item] = why.kind
+            continue
+        became[item] = "own" if one.report("s", item, kind) else kind
+    return became
+
+
+NO = "blocked.forbidden"
+
+
+def test_items_that_are_refused_first_do_not_keep_the_others_from_being_asked(tmp_path: Path) -> None:
+    clock = Clock()
+    one = polite(tmp_path, clock, breaker_after=3)
+    says = dict.fromkeys("abc", NO) | dict.fromkeys("defg", "")
+    assert run(one, "1", says) == says
+    assert run(one, "2", dict.fromkeys("abc", NO)) == dict.fromkeys("abc", "own")
+
+
+def test_every_run_gets_on_however_many_items_are_refused_first(tmp_path: Path) -> None:
+    clock = Clock()
+    one = polite(tmp_path, clock, breaker_after=3, cooldown=100)
+    bad, left = [f"bad{n}" for n in range(8)], [f"bad{n}" for n in range(8)] + ["good1", "good2"]
+    runs = 0
+    while "good2" in left:
+        runs += 1
+        became = run(one, f"{runs}", {item: NO if item in bad else "" for item in left})
+        asked = [item for item in left if became[item] != "blocked.breaker"]
+        assert asked, "no run without progress"
+        left = [item for item in left if item not in asked] + [item for item in asked if became[item] == NO]
+        assert one.snapshot().breakers["s"].cooldown in (0, 100), "the pause is not doubled"
+    assert runs == 6
+
+
+def test_the_next_try_goes_to_another_item(tmp_path: Path) -> None:
+    clock = Clock()
+    one = polite(tmp_path, clock, breaker_after=2, cooldown=100)
+    assert run(one, "1", {"a": "blocked.bot", "b": "blocked.bot"}) == {"a": "blocked.bot", "b": "blocked.bot"}
+    clock.now += 100
+    assert run(one, "2", {"b": "blocked.bot", "a": ""}) == {"b": "blocked.breaker", "a": ""}
+    one.enter("s", "b", "2")
+
+
+def test_an_item_that_is_alone_is_tried_again(tmp_path: Path) -> None:
+    clock = Clock()
+    one = polite(tmp_path, clock, breaker_after=1, cooldown=100)
+    one.report("s", "a", "blocked.bot")
+    clock.now += 100
+    assert run(one, "2", {"a": ""}) == {"a": "blocked.breaker"}
+    assert run(one, "3", {"a": ""}) == {"a": ""}
+
+
+def test_a_refusal_is_no_fate_while_the_site_may_refuse_us(tmp_path: Path) -> None:
+    clock = Clock()
+    one = polite(tmp_path, clock, breaker_after=3, cooldown=100)
+    run(one, "1", {"a": "", "b": NO, "c": NO})
+    assert "own" not in run(one, "2", dict.fromkeys("bc", NO)).values()
+    assert "own" not in run(one, "3", dict.fromkeys("bc", NO)).values()
+    other = polite(tmp_path, clock, "other egress")
+    run(other, "1", {"a": "", "b": "blocked.bot"})
+    assert run(other, "2", {"b": "blocked.bot"}) == {"b": "blocked.bot"}
+    fresh = polite(tmp_path, clock, "fresh")
+    assert run(fresh, "1", {"a": NO}) == run(fresh, "2", {"a": NO}) == {"a": NO}, "nothing was ever given"
 
 
 def test_budget_is_checked() -> None:

@@ -30,11 +30,11 @@ def test_turns_are_those_of_one_budget(keeper, tmp_path):
 
 def test_refusals_reach_the_other_machine(keeper, tmp_path):
     near, far = Politeness(tmp_path, "default", BUDGET), politeness(keeper, "default", BUDGET)
-    far.enter("site")
-    far.report("site", "blocked.rate")
+    far.enter("site", "i", "r")
+    far.report("site", "j", "blocked.rate")
     for polite in (near, far):
         with pytest.raises(Retry) as why:
-            polite.enter("site")
+            polite.enter("site", "i", "r")
         assert why.value.kind == "blocked.breaker"
     far.hold("host", 60.0)
     with pytest.raises(Retry) as why:
@@ -69,5 +69,5 @@ def test_a_keeper_that_is_gone_is_no_fault_of_the_item(tmp_path):
     with kept(tmp_path, "127.0.0.1") as address:
         pass
     with pytest.raises(Retry) as why:
-        politeness(address, "default", BUDGET).enter("site")
+        politeness(address, "default", BUDGET).enter("site", "i", "r")
     assert why.value.kind == "unknown"
