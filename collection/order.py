@@ -1,6 +1,6 @@
 """Everything a build needs from the user, read and checked before anything is fetched or decoded."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,16 +10,31 @@ from collection.detectors import make_detector
 from collection.fetch.stage import FetchStage
 from collection.fetch.ytdlp import Access
 from collection.manifest.table import read_manifest
-from collection.pipeline import Order
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS
 from mlst.dataset.exclusions import Exclusions, ExclusionsError, parse_exclusions
 from mlst.dataset.lock import read_lock
-from mlst.levels.levels import find_levels, read_levels
+from mlst.levels.levels import Levels, find_levels, read_levels
 from mlst.records import Source
 
 NOTHING = Exclusions("none", frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be built, read and checked."""
+
+    recipe: Recipe
+    recipe_toml: bytes
+    sources: tuple[Source, ...]
+    levels: Levels
+    levels_toml: bytes
+    fetch: FetchStage
+    kept: frozenset[str]
+    """Keys of clips of an earlier release, preferred wherever there is a choice; see `select`."""
+    exclusions_txt: bytes
+    """The list of sources that must not be used, as it is; empty for none."""
 
 
 def read_order(path: Path, access: Access) -> Order:

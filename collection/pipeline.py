@@ -7,32 +7,15 @@ from pathlib import Path
 from collection.engine.run import Driver, Result
 from collection.engine.waves import fetch_and_scan
 from collection.fetch.stage import FetchStage
+from collection.order import Order
 from collection.pack.assemble import Inputs, write_dataset
 from collection.pack.stage import PackStage, plan_shards
-from collection.recipe import Recipe
 from collection.scan.stage import ScanStage
 from collection.select import Selection, complete, select
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import Dataset
 from mlst.exits import Exit, UserError
-from mlst.levels.levels import Levels
 from mlst.records import Source, Video
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be built, read and checked."""
-
-    recipe: Recipe
-    recipe_toml: bytes
-    sources: tuple[Source, ...]
-    levels: Levels
-    levels_toml: bytes
-    fetch: FetchStage
-    kept: frozenset[str]
-    """Keys of clips of an earlier release, preferred wherever there is a choice; see `select`."""
-    exclusions_txt: bytes
-    """The list of sources that must not be used, as it is; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)

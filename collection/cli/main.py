@@ -31,8 +31,9 @@ from collection.executors import executor
 from collection.executors.ray import Ray, RayError
 from collection.fetch.ytdlp import Access, ConfigurationError
 from collection.manifest.table import ManifestError
+from collection.order import Order
 from collection.pack.assemble import tools
-from collection.pipeline import Built, NothingChosenError, Order, build, by_id, stages
+from collection.pipeline import Built, NothingChosenError, build, by_id, stages
 from collection.politeness.budget import Budget
 from collection.recipe import RecipeError
 from collection.report.estimate import estimate

@@ -17,8 +17,8 @@ from collection.engine.stage import FAILED, Stage
 from collection.executors import executor
 from collection.executors.ray import Ray
 from collection.fetch.ytdlp import Access
-from collection.order import keep_exclusions, read_exclusions, reorder
-from collection.pipeline import Built, Order, build, stages
+from collection.order import Order, keep_exclusions, read_exclusions, reorder
+from collection.pipeline import Built, build, stages
 from collection.politeness.budget import Budget
 from collection.report.html import write_report
 from collection.report.status import remember

@@ -84,12 +84,23 @@ class Driver:
         """Every item's outcome; only what is not known yet is worked on. `items` is gone through twice."""
         with self.start(stage) as run:
             rows = run.expect(items)
-            todo = bytes(map(run.is_open, rows))
+            todo = bytes(run.known(row).open for row in rows)
             self.watcher.begin(stage.name, len(rows), len(rows) - sum(todo))
             if any(todo):
                 run(compress(items, todo))
             self.watcher.end(stage.name)
             return run.result(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows of an item."""
+
+    row: int
+    outputs: tuple[Any, ...]
+    """None unless it is done."""
+    open: bool
+    """Whether there is work to do on it: as for lost outputs, as far as was known when the run began."""
 
 
 class Run:
@@ -99,7 +110,7 @@ class Run:
         self.stage, self.work = stage, replace(driver.work, folder=folder(stage))
         self._driver = driver
         self._ledger = Ledger(self.work, stage.output)
-        self._listed: dict[str, frozenset[str]] = {}
+        self._files: dict[str, frozenset[str]] = {}
         self._fresh = 0
         sweep(self.work.path(self.work.folder))
 
@@ -119,37 +130,27 @@ class Run:
                 rows.append(self._ledger.row(key))
         return rows
 
-    def row(self, item: Any) -> int:
-        """The row of an item."""
-        return self._ledger.row(self.stage.key(item))
+    def find(self, item: Any) -> "Known":
+        """What is known of an item, which need not be one of those that are expected."""
+        return self.known(self._ledger.row(self.stage.key(item)))
 
-    def outputs(self, row: int) -> tuple[Any, ...]:
-        """Outputs of an item; none unless it is done."""
-        return self._ledger.outputs(row)
+    def known(self, row: int) -> "Known":
+        """What is known of the item of a row."""
+        status, outputs = self._ledger.status(row), self._ledger.outputs(row)
+        if status == DONE:
+            files = [output.file for output in outputs if hasattr(output, "file")]
+            return Known(row, outputs, not all(map(self._has, files)))
+        again = self._driver.retry or self._ledger.breaks(row) < ATTEMPTS
+        return Known(row, outputs, status == PENDING or (status == FAILED and again))
 
     def is_final(self, row: int) -> bool:
         """Whether the item will not be worked on again, but on a lost output."""
         return self._ledger.status(row) in (DONE, REJECTED)
 
-    def is_open(self, row: int) -> bool:
-        """Whether there is work to do on an item, as far as was known when this run began."""
-        status = self._ledger.status(row)
-        if status == DONE:
-            files = [output.file for output in self.outputs(row) if hasattr(output, "file")]
-            return not all(map(self.has, files))
-        return status == PENDING or (status == FAILED and (self._driver.retry or self._ledger.breaks(row) < ATTEMPTS))
-
     def was_tried(self, row: int) -> bool:
         """Whether an earlier run tried the item and failed; one that was held back by a breaker was not tried."""
         status, kind = self._ledger.end(row)
         return status == FAILED and kind != "blocked.breaker"
-
-    def has(self, name: str) -> bool:
-        """Whether the workspace had the file when this run first asked for one of its folder."""
-        place = name.rpartition("/")[0]
-        if place not in self._listed:
-            self._listed[place] = frozenset(self.work.names(place))
-        return name in self._listed[place]
 
     def __call__(self, items: Iterable[Any]) -> None:
         """Work on the items and record each outcome; all are safe when this returns."""
@@ -162,6 +163,13 @@ class Run:
     def result(self, rows: Iterable[int]) -> Result:
         """What became of the items `rows`."""
         return Result(self.stage.name, self.work.folder, self._ledger.outcomes(rows), self._fresh)
+
+    def _has(self, name: str) -> bool:
+        """Whether the workspace had the file when this run first asked for one of its folder."""
+        parent = name.rpartition("/")[0]
+        if parent not in self._files:
+            self._files[parent] = frozenset(self.work.names(parent))
+        return name in self._files[parent]
 
 
 def fingerprint(stage: Stage) -> str:

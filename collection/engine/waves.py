@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from itertools import chain, compress
 from operator import not_
 
-from collection.engine.run import Driver, Result, Run
-from collection.fetch.stage import FetchStage
-from collection.scan.stage import ScanStage
+from collection.engine.run import Driver, Known, Result, Run
+from collection.engine.stage import Stage
 from mlst.records import Scan, Source, Video
 
 NO_ROW = -1
 
+NOTHING, SCAN, FETCH = range(3)
+"""What is left to do on a source when a build begins; what is fetched is scanned afterwards."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The videos that were scanned, each with its scan, by source id; read from the ledgers, every time anew."""
+    """The videos that were scanned, each with its scan, by source id; read from the ledgers, every time again."""
 
     fetched: Result
     scanned: Result
@@ -31,14 +33,17 @@ class Seen:
             yield next(video for video in videos if video.source == scan.source), scan
 
 
-def fetch_and_scan(fetch: FetchStage, scan: ScanStage, sources: Sequence[Source], do: Driver) -> Seen:
+def fetch_and_scan(fetch: Stage, scan: Stage, sources: Sequence[Source], do: Driver) -> Seen:
     """What the videos of the sources show; `sources` by id. What is known already is not done again."""
     with do.start(fetch) as fetching, do.start(scan) as scanning:
         waves = _Waves(fetching, scanning, do, sources)
-        left = waves.left()
-        waves.announce(left)
+        needs = bytes(map(waves.need, range(len(sources))))
+        waves.announce(needs)
+        left = waves.in_order(needs)
         for start in range(0, len(left), do.wave):
-            waves.wave(left[start : start + do.wave])
+            part = left[start : start + do.wave]
+            waves.fetch([n for n in part if needs[n] == FETCH])
+            waves.scan(part)
         return waves.end()
 
 
@@ -50,54 +55,47 @@ class _Waves:
         self.fetched = fetching.expect(sources)
         self.scanned = array("q", [NO_ROW]) * len(sources)
 
-    def video(self, n: int) -> tuple[Video, ...]:
-        """The video of a source as it was fetched last, if it was; notes the row of its scan."""
-        videos: tuple[Video, ...] = self.fetching.outputs(self.fetched[n])
-        self.scanned[n] = self.scanning.row(videos[0]) if videos else NO_ROW
-        return videos
+    def need(self, n: int) -> int:
+        """What is left to do on a source: NOTHING, SCAN or FETCH. Removes the video of one that is finished."""
+        fetch = self.fetching.known(self.fetched[n])
+        if not fetch.outputs:
+            return FETCH if fetch.open else NOTHING
+        (video,) = fetch.outputs
+        if self._scan(n, video).open:
+            return FETCH if fetch.open else SCAN
+        if not fetch.open:
+            self._drop(n, video)
+        return NOTHING
 
-    def is_left(self, n: int) -> bool:
-        """Whether there is work to do on a source. Removes the video of one that is finished."""
-        videos = self.video(n)
-        if not videos:
-            return self.fetching.is_open(self.fetched[n])
-        if self.scanning.is_open(self.scanned[n]):
-            return True
-        if self.fetching.has(videos[0].file):
-            self.drop(n, videos[0])
-        return False
+    def announce(self, needs: bytes) -> None:
+        """Say how much there is to do, of the whole build."""
+        left = len(needs) - needs.count(NOTHING)
+        known = sum(row != NO_ROW and need == NOTHING for row, need in zip(self.scanned, needs, strict=True))
+        self.do.watcher.begin(self.fetching.stage.name, len(needs), len(needs) - needs.count(FETCH))
+        self.do.watcher.begin(self.scanning.stage.name, known + left, known)
 
-    def left(self) -> "array[int]":
+    def in_order(self, needs: bytes) -> "array[int]":
         """The sources there is work to do on. Those that failed before come last: what a site refuses to give must not
         stand before all the others in every run."""
-        left = array("Q", (n for n in range(len(self.sources)) if self.is_left(n)))
+        left = array("Q", (n for n, need in enumerate(needs) if need != NOTHING))
         tried = bytes(self.fetching.was_tried(self.fetched[n]) for n in left)
         return array("Q", chain(compress(left, map(not_, tried)), compress(left, tried)))
 
-    def announce(self, left: Sequence[int]) -> None:
-        """Say how much there is to do, of the whole build."""
-        fetches = sum(self.fetching.is_open(self.fetched[n]) for n in left)
-        begun = sum(self.scanned[n] != NO_ROW for n in left)
-        known = sum(row != NO_ROW for row in self.scanned) - begun
-        self.do.watcher.begin(self.fetching.stage.name, len(self.sources), len(self.sources) - fetches)
-        self.do.watcher.begin(self.scanning.stage.name, known + len(left), known)
+    def fetch(self, part: Sequence[int]) -> None:
+        """Fetch some sources; which of them have a scan is not known until `scan`."""
+        self.fetching([self.sources[n] for n in part])
+        for n in part:
+            self.scanned[n] = NO_ROW
 
-    def wave(self, part: Sequence[int]) -> None:
-        """Fetch and scan some sources, and remove their videos."""
-        self.fetching([self.sources[n] for n in part if self.fetching.is_open(self.fetched[n])])
-        videos = {n: video for n in part for video in self.video(n)}
-        to_scan = [video for n, video in videos.items() if self.scanning.is_open(self.scanned[n])]
-        self.scanning(to_scan)
+    def scan(self, part: Sequence[int]) -> None:
+        """Scan the videos that some sources have, unless they are known as they are, and remove them."""
+        videos = {n: video for n in part for video in self.fetching.known(self.fetched[n]).outputs}
+        unknown = [video for n, video in videos.items() if self._scan(n, video).open]
+        self.scanning(unknown)
         for n, video in videos.items():
-            self.drop(n, video)
-        for _ in range(len(part) - len(to_scan)):
+            self._drop(n, video)
+        for _ in range(len(part) - len(unknown)):
             self.do.watcher.fewer(self.scanning.stage.name)
-
-    def drop(self, n: int, video: Video) -> None:
-        """Remove a video that is not needed any more. Of a local file that is our link, never the user's file."""
-        ours = video.file.startswith(f"{self.fetching.work.folder}/")
-        if ours and not self.do.keep_videos and self.scanning.is_final(self.scanned[n]):
-            self.do.work.remove(video.file)
 
     def end(self) -> Seen:
         """What came of all sources, finished in whichever run."""
@@ -105,3 +103,15 @@ class _Waves:
             self.do.watcher.end(run.stage.name)
         scanned = (row for row in self.scanned if row != NO_ROW)
         return Seen(self.fetching.result(self.fetched), self.scanning.result(scanned))
+
+    def _scan(self, n: int, video: Video) -> Known:
+        """What is known of the scan of a source's video; notes its row."""
+        scan = self.scanning.find(video)
+        self.scanned[n] = scan.row
+        return scan
+
+    def _drop(self, n: int, video: Video) -> None:
+        """Remove a video that is not needed any more. Of a local file that is our link, never the user's file."""
+        ours = video.file.startswith(f"{self.fetching.work.folder}/")
+        if ours and not self.do.keep_videos and self.scanning.is_final(self.scanned[n]):
+            self.do.work.remove(video.file)

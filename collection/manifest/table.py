@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from collection.addresses import group_of, locate
 from collection.recipe import FetchSettings
-from collection.workspace.folder import atomic
 from mlst.exits import UserError
+from mlst.files import atomic
 from mlst.records import OPEN_END, SOURCE_ID, Source
 
 COLUMNS = tuple(field.name for field in fields(Source))

@@ -20,7 +20,7 @@ from collection.pack.files import listed, put, transfer
 from collection.pack.stage import Packed
 from collection.recipe import Recipe
 from collection.select import split_rule
-from collection.workspace.folder import Workspace, atomic, sweep
+from collection.workspace.folder import Workspace, sweep
 from mlst.checking.rules import Cells
 from mlst.dataset.card import attribution_parts, card
 from mlst.dataset.description import (
@@ -43,6 +43,7 @@ from mlst.dataset.description import (
 )
 from mlst.dataset.index import Row, write_index
 from mlst.dataset.lock import Footage, LockRow, write_lock
+from mlst.files import atomic
 from mlst.levels.levels import read_levels
 from mlst.records import Scan, Source, Video, decode
 

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from collection.workspace.folder import Workspace, atomic
+from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored
 from mlst.dataset.description import File
+from mlst.files import atomic
 
 
 def place(source: Path, target: Path) -> None:

@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from collection.engine.stage import Retry
+from mlst.files import write
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +289,7 @@ class Politeness:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = _read(self._path)
             yield state
-            temporary = self._path.with_suffix(".new")
-            temporary.write_text(json.dumps(asdict(state)))
-            os.replace(temporary, self._path)
+            write(self._path, json.dumps(asdict(state)))
 
 
 def _read(path: Path) -> State:

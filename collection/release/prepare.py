@@ -18,7 +18,7 @@ from collection.pack.files import listed, place, put
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
-from collection.workspace.folder import Workspace, atomic
+from collection.workspace.folder import Workspace
 from mlst.checking.lint import HUB, lint, lint_files
 from mlst.checking.verify import Finding, verify
 from mlst.dataset.card import Measured, Release, card
@@ -39,6 +39,7 @@ from mlst.dataset.description import (
 )
 from mlst.dataset.lock import LockRow, read_lock
 from mlst.exits import Exit, UserError
+from mlst.files import atomic
 from mlst.levels.levels import find_levels, read_levels
 
 Mode = Literal["ids", "clips"]

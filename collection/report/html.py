@@ -14,8 +14,9 @@ from collection.engine.stage import DONE
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
 from collection.report.status import tally
-from collection.workspace.folder import Workspace, atomic
+from collection.workspace.folder import Workspace
 from mlst.dataset.description import INDEX
+from mlst.files import atomic
 from mlst.levels.levels import Levels
 from mlst.records import SPLITS
 from mlst.text import one_line

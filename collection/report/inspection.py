@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 from collection.report.figures import RGB, decode_frames
-from collection.workspace.folder import atomic
 from mlst.dataset.description import INDEX
 from mlst.dataset.index import Row, read_index
 from mlst.dataset.shards import PATH
 from mlst.exits import UserError
+from mlst.files import atomic
 
 COLUMNS = 6
 GAP = 4

@@ -9,7 +9,8 @@ from collection.engine.run import Driver
 from collection.engine.stage import Outcome, Rejected
 from collection.engine.waves import fetch_and_scan
 from collection.fetch.stage import FetchStage
-from collection.pipeline import Built, Order, build, stages
+from collection.order import Order
+from collection.pipeline import Built, build, stages
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import LOCK
 from mlst.dataset.lock import read_lock

@@ -21,7 +21,6 @@ from pathlib import Path
 from collection.addresses import watch_url, youtube_id
 from collection.order import NOTHING, read_exclusions
 from collection.pack.files import listed, place, put
-from collection.workspace.folder import atomic
 from mlst.checking.rules import cells_of
 from mlst.dataset.card import attribution, card
 from mlst.dataset.description import (
@@ -44,6 +43,7 @@ from mlst.dataset.index import Row, read_index, write_index
 from mlst.dataset.lock import LockRow, footage_of, read_lock, write_lock
 from mlst.dataset.shards import PATH, Sample, ShardError, open_shard, shard_path, write_shard
 from mlst.exits import UserError
+from mlst.files import atomic
 from mlst.levels.levels import read_levels
 from mlst.records import Shard, Source
 

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import BinaryIO
 
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
-
-PART = ".part"
-"""Ending of files and folders that are not finished; their names begin with a dot."""
+from mlst.files import PART, atomic, move
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +53,7 @@ class Workspace:
         """Move the finished file `path`, on this machine, to its place as `name`."""
         target = self.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(path, target)
+        move(path, target)
 
     def names(self, folder: str) -> list[str]:
         """Names of the finished files right in `folder`, sorted; none where there is no such folder."""
@@ -170,21 +165,3 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary neighbour of `path` for writing; fsync and rename it on success, remove it on any error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from collection.workspace.folder import PART, Span, Workspace, WorkspaceBusyError, atomic, locked
+from collection.workspace.folder import Span, Workspace, WorkspaceBusyError, locked
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
+from mlst.files import PART, atomic
 from mlst.records import canonical_json, digest
 
 CHUNK = 8 << 20

@@ -7,7 +7,8 @@ from collection.engine.ledger import Ledger
 from collection.engine.run import ATTEMPTS, Driver, fingerprint
 from collection.engine.stage import Outcome, attempt
 from collection.executors import Local
-from collection.workspace.folder import Workspace, WorkspaceBusyError, atomic, locked
+from collection.workspace.folder import Workspace, WorkspaceBusyError, locked
+from mlst.files import atomic
 from tests.collection.engine.stages import Odd, Text, calls
 
 

@@ -1,0 +1,69 @@
+"""The one way in which files are written: whole or not at all, also when the power goes."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+PART = ".part"
+"""Ending of what is not finished; such names begin with a dot."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of `path` when the block ends; after any error it is removed instead.
+
+    Until then it is a hidden neighbour of `path` with a name of its own, so that two writers do not meet.
+    """
+    with _neighbour(path, PART) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """As `atomic`, for libraries that open files themselves: gives the neighbour's path, which has `path`'s suffix."""
+    with _neighbour(path, path.suffix) as temporary:
+        yield temporary
+
+
+def write(path: Path, content: str) -> None:
+    """Write a text file (UTF-8), whole or not at all."""
+    with atomic(path) as file:
+        file.write(content.encode())
+
+
+def move(finished: Path, path: Path) -> None:
+    """Put a file that is written in the place of `path`, in the same file system, and make both outlive the power."""
+    with os.fdopen(os.open(finished, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(finished, path)
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _neighbour(path: Path, suffix: str) -> Iterator[Path]:
+    """An empty file beside `path` (made with O_EXCL and O_NOFOLLOW) that is moved there, or removed after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        move(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive the power. Some network file systems cannot and say EINVAL."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
