@@ -20,8 +20,6 @@ from tests.splices import HOLD_OUT, RATE, TUNING, Footage, Frames, Recipe, decod
 
 TOLERANCES = (0, 1, 2)
 CRFS = (23, 35)
-NEED_MORE = ("transnetv2",)
-"""Detectors that need a file from the user."""
 
 
 @dataclass
@@ -44,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    names = [name for name in detector if name not in NEED_MORE]
-    tallies = run(names, HOLD_OUT if options.set == "hold-out" else TUNING, options.splices, options.seed)
+    tallies = run(tuple(detector), HOLD_OUT if options.set == "hold-out" else TUNING, options.splices, options.seed)
     print(table(tallies))
 
 

