@@ -20,7 +20,8 @@ TABS = ("videos", "shorts", "streams")
 """Tabs of a channel that list videos."""
 
 _PLAYLIST = re.compile(r"[A-Za-z0-9_-]{2,64}")
-_PATHS = ("shorts", "embed", "live", "v")
+_PATHS = ("shorts", "embed", "live", "v", "e", "vi", "watch")
+_WATCHING = ("watch", "watch_popup", "details", "attribution_link")
 _WATCH = "https://www.youtube.com/watch?v="
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _BARE_HOST = re.compile(
@@ -48,18 +49,38 @@ def youtube_id(text: str) -> str:
         return text
     if not is_youtube(text):
         return ""
+    found = _video_in(text)
+    if YOUTUBE_ID.fullmatch(found):
+        return found
+    raise ValueError(_no_video(text, found))
+
+
+def _video_in(text: str) -> str:
+    """What stands where a YouTube link has the id of a video; "" for links that name something else."""
     parts = urlsplit(_with_scheme(text))
-    steps = [step for step in parts.path.split("/") if step]
-    found = ""
+    steps = [re.split(r"[&?]", unquote(step))[0] for step in parts.path.split("/") if step]
+    asked = parse_qs(parts.query)
+    inside = asked.get("u", [""])[0]
+    if steps == ["attribution_link"] and inside.startswith("/"):
+        return _video_in(f"https://www.youtube.com{inside}")
+    if "v" in asked and (not steps or steps[0] in _WATCHING):
+        return re.split(r"[&?/#]", "".join(asked["v"]))[0]
     if _host(text) == "youtu.be" and len(steps) == 1:
-        found = steps[0]
-    elif steps == ["watch"]:
-        found = "".join(parse_qs(parts.query).get("v", []))
-    elif len(steps) == 2 and steps[0] in _PATHS:
-        found = steps[1]
-    if not YOUTUBE_ID.fullmatch(found):
-        raise ValueError("a link to one YouTube video; playlists and channels become rows with `mlst manifest expand`")
-    return found
+        return steps[0]
+    return steps[1] if len(steps) == 2 and steps[0] in _PATHS else ""
+
+
+def _no_video(text: str, found: str) -> str:
+    """What is wrong with a link to YouTube that does not name one video."""
+    if not found:
+        return "a link to one YouTube video; playlists and channels become rows with `mlst manifest expand`"
+    return f"a link to one YouTube video; {_no_id(found)}"
+
+
+def _no_id(found: str) -> str:
+    wrong = sorted(set(re.findall(r"[^A-Za-z0-9_-]", found)))
+    why = f"has {' '.join(map(ascii, wrong))} in it" if wrong else f"has {len(found)} characters"
+    return f"its id is 11 letters, digits, - or _, and {found[:40]!a} {why}"
 
 
 def listing_url(text: str) -> str:
@@ -143,6 +164,8 @@ def _media_url(text: str, fetch: FetchSettings) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ValueError("a well-formed http(s) URL") from None
+    if "//" not in text and parts.scheme not in ("http", "https"):
+        raise ValueError(_no_scheme(text))
     if parts.scheme not in ("http", "https") or not host or not _URL_TEXT.fullmatch(text):
         raise ValueError("an http:// or https:// URL with a host, percent-encoded, without spaces")
     if parts.username is not None or parts.password is not None:
@@ -152,13 +175,36 @@ def _media_url(text: str, fetch: FetchSettings) -> str:
     return text
 
 
+def _no_scheme(text: str) -> str:
+    """What is wrong with text before a colon that is no URL's scheme: a name with a colon in it, or a drive's."""
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        return "a path relative to the manifest's folder, with / between folders; this one begins with a drive"
+    return f"an http:// or https:// URL; a file whose name has a colon in it is written as {'./' + text[:40]!a}"
+
+
 def _local_path(text: str, fetch: FetchSettings, folder: Path) -> str:
     if not fetch.local:
-        raise ValueError("a YouTube id or link; files only if the recipe sets fetch.local = true")
+        id_like = re.fullmatch(r"[A-Za-z0-9_-]{8,14}", text)
+        raise ValueError(
+            f"a YouTube id or link; {_no_id(text)}"
+            if id_like
+            else "a YouTube id or link; files only if the recipe sets fetch.local = true"
+        )
+    if unusual := _unusual_name(text):
+        raise ValueError(f"a file below the manifest's folder, relative to it; {unusual}")
     parts = text.removeprefix("./").split("/")
-    if "\\" in text or text.startswith("~") or any(part in ("", ".", "..") for part in parts):
+    if any(part in ("", ".", "..") for part in parts):
         raise ValueError("a file below the manifest's folder, relative to it, with / between folders and without ..")
     inside = os.path.realpath(folder)
     if not os.path.realpath(os.path.join(inside, text)).startswith(inside.rstrip(os.sep) + os.sep):
         raise ValueError("a file below the manifest's folder; this one is linked to a place outside")
     return text
+
+
+def _unusual_name(text: str) -> str:
+    """What is wrong with characters in a path that other programs give a meaning; "" for nothing."""
+    if "\\" in text:
+        return "folders are divided by /, also on Windows, and a name with a backslash in it has to be changed"
+    if text.startswith("~"):
+        return "~ does not stand for a home folder here; write a file that is named so as ./~name"
+    return ""

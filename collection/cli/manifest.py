@@ -20,7 +20,7 @@ from collection.engine.stage import Rejected, Retry
 from collection.fetch.ytdlp import Access, Client, ConfigurationError
 from collection.manifest.expand import ListError, expand, listers
 from collection.manifest.importers import guess, import_list, importer, sample
-from collection.manifest.table import ANYTHING, ManifestError, read_manifest, write_manifest
+from collection.manifest.table import ANYTHING, ManifestError, check_manifest, read_manifest, write_manifest
 from collection.politeness.budget import Politeness
 from collection.recipe import FetchSettings, RecipeError, read_recipe
 from mlst.records import OPEN_END, Source
@@ -94,7 +94,7 @@ def expand_command(
 def check_command(path: Manifest, recipe: RecipePath = None, as_json: AsJson = False) -> None:
     """Read a manifest strictly; say every problem with row, column, value and what is allowed."""
     try:
-        rows = read_manifest(path, _settings(recipe, ANYTHING))
+        rows = check_manifest(path, _settings(recipe, ANYTHING))
     except ManifestError as why:
         if not as_json:
             _refuse(str(why))

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from collection.addresses import is_web, watch_url, youtube_id
 from collection.engine.stage import Needs, Rejected, Retry
+from collection.fetch.local import local_file
 from collection.fetch.spans import RangeFile, Whole, copy_span
 from collection.fetch.transfer import Transfer, Wire
 from collection.fetch.ytdlp import TOOL, Access, Client, Rendition
@@ -90,22 +91,10 @@ class FetchStage:
             return self._web(source, work, folder, _Web.look_site, _Web.look_direct)
 
     def _path(self, source: Source) -> Path:
-        """Of a local source. Raises `Rejected` where the recipe or the path's form forbids it, or it is not there."""
-        name = PurePosixPath(source.url)
+        """Of a local source. Raises `Rejected` and `Retry` where the recipe forbids it or it cannot be used."""
         if not self.recipe.local:
             raise Rejected("not_allowed", "the recipe does not set fetch.local")
-        if name.is_absolute() or ".." in name.parts:
-            raise Rejected("not_allowed", f"{source.url!r} is outside the manifest's folder")
-        path = Path(self.manifest) / name
-        if path.is_dir():
-            raise Rejected("unsupported", f"{source.url!r} is a folder")
-        if not path.exists():
-            raise Rejected("gone.missing", f"{source.url!r}: no such file beside the manifest")
-        if not path.resolve().is_relative_to(Path(self.manifest).resolve()):
-            raise Rejected("not_allowed", f"{source.url!r} is linked to a place outside the manifest's folder")
-        if not path.is_file():
-            raise Rejected("unsupported", f"{source.url!r} is no plain file")
-        return path
+        return local_file(source.url, Path(self.manifest))
 
     def _local(self, source: Source, folder: Path) -> "Found":
         path, copy = self._path(source), folder / "whole"

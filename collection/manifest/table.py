@@ -22,7 +22,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from collection.addresses import group_of, locate
+from collection.addresses import group_of, is_web, locate
+from collection.engine.stage import Rejected, Retry
+from collection.fetch.local import local_file
 from collection.recipe import FetchSettings
 from mlst.exits import UserError
 from mlst.files import atomic
@@ -126,6 +128,25 @@ def read_manifest(path: Path, fetch: FetchSettings) -> tuple[Source, ...]:
     An empty `start` is 0, an empty `end` is `OPEN_END`, an empty `group` is made of the url, so that several spans of
     one video stay together. `fetch` says which kinds of url are allowed. Raises `ManifestError`.
     """
+    return _read(path, fetch, lambda _: None)
+
+
+def check_manifest(path: Path, fetch: FetchSettings) -> tuple[Source, ...]:
+    """As `read_manifest`, and looks at the files that rows name, which a build does when it comes to them. A file that
+    is not there yet is no mistake."""
+
+    def look(source: Source) -> None:
+        if not is_web(source.url):
+            try:
+                local_file(source.url, path.parent)
+            except (Rejected, Retry) as why:
+                if why.kind != "gone.missing":
+                    raise ValueError(f"a file that can be read; {why.detail}") from None
+
+    return _read(path, fetch, look)
+
+
+def _read(path: Path, fetch: FetchSettings, look: Callable[[Source], None]) -> tuple[Source, ...]:
     report = Report(path)
     sources: list[Source] = []
     places: dict[str, int] = {}
@@ -134,6 +155,10 @@ def read_manifest(path: Path, fetch: FetchSettings) -> tuple[Source, ...]:
         source = _source(place, values, fetch, report)
         if source is None:
             continue
+        try:
+            look(source)
+        except ValueError as why:
+            report.add(place, "url", source.url, str(why))
         first = places.setdefault(source.id, place)
         if first != place:
             report.add(place, "id", source.id, f"an id of its own; row {first} has the same")
@@ -273,6 +298,7 @@ def _parquet_rows(path: Path, report: Report) -> Iterator[Row]:
         except (pa.ArrowException, OSError, UnicodeDecodeError) as why:
             report.add(0, "", str(why), "a Parquet file")
             report.close()
+        _check_index(schema, report)
         if not _check_columns(schema.names, 0, report) or not _check_types(schema, report):
             report.close()
         sizes = [table.metadata.row_group(n).total_byte_size for n in range(table.metadata.num_row_groups)]
@@ -292,21 +318,43 @@ def _parquet_rows(path: Path, report: Report) -> Iterator[Row]:
 
 def _texts(column: Any) -> list[Any]:
     values = column.to_pylist()
-    if pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
+    if _is_exact(_carried(column.type)):
         return [None if value is None else Number(value) for value in values]
     return list(values)
+
+
+def _carried(kind: Any) -> Any:
+    """The type of the values in a column; a dictionary (pandas: category) is a way to store them."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: Any) -> bool:
+    """A column of nothing (type null) is text that nobody wrote; string_view is how Polars stores text."""
+    looks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(look(kind) for look in looks)
+
+
+def _is_exact(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind))
 
 
 def _check_types(schema: Any, report: Report) -> bool:
     before = len(report.problems)
     for name in COLUMNS:
-        kind = schema.field(name).type
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        exact = name in ("start", "end") and (pa.types.is_integer(kind) or pa.types.is_decimal(kind))
-        if not text and not exact:
+        kind = _carried(schema.field(name).type)
+        if not _is_text(kind) and not (name in ("start", "end") and _is_exact(kind)):
             times = ", integer or decimal (floating point is not exact)" if name in ("start", "end") else ""
             report.fault(0, name, f"type {kind}", f"string{times}")
     return len(report.problems) == before
+
+
+def _check_index(schema: Any, report: Report) -> None:
+    """Raises `ManifestError` where pandas saved the index of a table as a column of the file."""
+    said = [name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
+    for name in schema.names:
+        if name not in COLUMNS and (name in said or re.fullmatch(r"__index_level_\d+__", name)):
+            report.fault(0, "", f"column {shown(name)}, the index of a pandas table", "none: save with index=False")
+            report.close()
 
 
 def _check_columns(found: Iterable[str], row: int, report: Report) -> bool:

@@ -93,6 +93,21 @@ def test_check_says_every_problem(tmp_path: Path) -> None:
     assert not found["ok"]
 
 
+def test_check_finds_files_that_no_build_could_read(tmp_path: Path) -> None:
+    (tmp_path / "a_folder").mkdir()
+    head, row = (DEMO / "sources.csv").read_text().splitlines()[:2]
+    _, url, rest = row.split(",", 2)
+    assert url
+    names = ("a" * 300 + ".mp4", "a_folder", "missing.mp4")
+    lines = [f"r{n},{name},{rest}" for n, name in enumerate(names)]
+    (tmp_path / "m.csv").write_text("\n".join([head, *lines]) + "\n")
+    said = run("check", tmp_path / "m.csv", status=2).replace("\n", " ")
+    assert "row 2, column url: 'aaaa" in said
+    assert "File name too long, 304 bytes; rename the file" in said
+    assert "'a_folder' is a folder" in said
+    assert "missing" not in said
+
+
 def test_check_takes_what_is_allowed_from_the_recipe(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('name = "x"\nversion = "1.0.0"\nsources = "sources.csv"\n')

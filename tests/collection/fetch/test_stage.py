@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -149,11 +150,31 @@ def test_local_file_is_linked_not_copied(tmp_path: Path, work: Workspace) -> Non
         ("../up.mp4", "not_allowed"),
         ("/etc/passwd", "not_allowed"),
         (".", "unsupported"),
+        ("n" * 300 + ".mp4", "unsupported"),
+        ("f" * 300 + "/a.mp4", "unsupported"),
     ],
 )
 def test_local_refusals(tmp_path: Path, work: Workspace, url: str, kind: str) -> None:
     outcome = attempt(stage(tmp_path), source(url), work)
     assert (outcome.status, outcome.kind) == (REJECTED, kind)
+
+
+def test_a_file_that_may_not_be_read_is_the_users_to_mend() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        write(folder / "a.mp4", Spec(frames=3)).chmod(0)
+        one, work = stage(folder), Workspace(folder / "work", "fetch-0000")
+        if os.geteuid() == 0:
+            (folder / "work").mkdir()
+            (folder / "work").chmod(0o777)
+            os.seteuid(65534)
+        try:
+            outcome = attempt(one, source("a.mp4"), work)
+        finally:
+            os.seteuid(os.getuid())
+    assert (outcome.status, outcome.kind) == (FAILED, "unreadable")
+    assert outcome.detail == "'a.mp4' beside the manifest cannot be read: Permission denied"
 
 
 def test_recipe_must_allow_each_kind_of_source(tmp_path: Path, work: Workspace, server: MediaServer) -> None:

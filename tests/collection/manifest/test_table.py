@@ -283,11 +283,63 @@ def test_youtube_rows_need_the_youtube_extractor(tmp_path: Path) -> None:
         "https://www.youtube.com/live/{}/",
         "https://www.youtube-nocookie.com/embed/{}",
         "https://music.youtube.com/watch?v={}",
+        "youtu.be/{}&t=5",
+        "https://youtu.be/{}?t=5&feature=shared",
+        "https://www.youtube.com/shorts/{}&feature=share",
+        "https://www.youtube.com/e/{}",
+        "https://www.youtube.com/?v={}",
+        "youtube.com/?feature=youtu.be&v={}",
+        "https://www.youtube.com/watch/{}",
+        "https://www.youtube.com/watch/?v={}",
+        "https://www.youtube.com/watch?v={}?t=5",
+        "https://www.youtube.com/watch_popup?v={}",
+        "https://www.youtube.com/attribution_link?a=8g8kPrPIi-ecwIsS&u=/watch%3Fv%3D{}%26feature%3Dem-uploademail",
+        "https://www.youtube.com/attribution_link?u=%2Fwatch%3Fv%3D{}%26feature%3Dshare&a=8g8kPrPIi-ecwIsS",
     ],
 )
 @pytest.mark.parametrize("video", ["-2X4mB4hyLA", "--i-y1v8Hy8", "0_8-g2rof7E"])
 def test_every_form_of_a_youtube_link_gives_the_id(link: str, video: str) -> None:
     assert youtube_id(link.format(video)) == video
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("youtu.be/-2X4mB4hyL", "'-2X4mB4hyL' has 10 characters"),
+        ("https://www.youtube.com/watch?v=-2X4mB4hyLAx", "'-2X4mB4hyLAx' has 12 characters"),
+        ("https://www.youtube.com/shorts/-2X4mB4hy!A", "'-2X4mB4hy!A' has '!' in it"),
+        ("-2X4mB4hyLAx", "'-2X4mB4hyLAx' has 12 characters"),
+        ("-2X4mB4hyL", "'-2X4mB4hyL' has 10 characters"),
+        ("https://www.youtube.com/playlist?list=PL123", "mlst manifest expand"),
+        ("https://www.youtube.com/attribution_link?u=https://example.org/", "mlst manifest expand"),
+    ],
+)
+def test_what_is_wrong_with_a_link_to_a_video(tmp_path: Path, url: str, said: str) -> None:
+    with pytest.raises(ManifestError) as refused:
+        read_manifest(written(tmp_path / "m.csv", {"url": url}), YOUTUBE)
+    assert said in str(refused.value)
+    assert ("mlst manifest expand" in said) == ("mlst manifest expand" in str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("take:1.mp4", "written as './take:1.mp4'"),
+        ("~/films/a.mp4", "~ does not stand for a home folder"),
+        ("films\\a.mp4", "folders are divided by /"),
+        ("C:\\films\\a.mp4", "begins with a drive"),
+    ],
+)
+def test_what_is_wrong_with_the_name_of_a_file(tmp_path: Path, url: str, said: str) -> None:
+    with pytest.raises(ManifestError) as refused:
+        read_manifest(written(tmp_path / "m.csv", {"url": url}), FetchSettings(local=True))
+    assert said in str(refused.value)
+
+
+def test_names_as_the_errors_advise_them(tmp_path: Path) -> None:
+    rows = [{"url": "./take:1.mp4"}, {"id": "b", "url": "./~a.mp4"}]
+    path = written(tmp_path / "m.csv", *rows)
+    assert [source.url for source in read_manifest(path, ANYTHING)] == [row["url"] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -438,6 +490,30 @@ def test_json_numbers_are_read_as_written(tmp_path: Path) -> None:
     path.write_text(json.dumps(ROW | {"end": None}).replace('"1.5"', "0.100000001"))
     (source,) = read_manifest(path, YOUTUBE)
     assert (source.start, source.end) == (Fraction("0.100000001"), OPEN_END)
+
+
+TEXT_TYPES = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()))
+
+
+@pytest.mark.parametrize("kind", TEXT_TYPES, ids=str)
+def test_text_is_read_however_parquet_carries_it(tmp_path: Path, kind: pa.DataType) -> None:
+    columns = {name: pa.array([value, value + "2" if name == "id" else value]) for name, value in ROW.items()}
+    table = {name: column.cast(kind) for name, column in columns.items()} | {"channel": pa.nulls(2)}
+    pq.write_table(pa.table(table), tmp_path / "m.parquet")
+    first, second = read_manifest(tmp_path / "m.parquet", ANYTHING)
+    assert (first.id, second.id, first.channel) == (ROW["id"], ROW["id"] + "2", "")
+
+
+def test_a_table_of_pandas(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    rows = [ROW | {"id": f"a{n}", "channel": None} for n in range(4)]
+    frame = pandas.DataFrame(rows).astype({"licence": "category"})
+    frame.to_parquet(tmp_path / "m.parquet")
+    assert [source.id for source in read_manifest(tmp_path / "m.parquet", ANYTHING)] == ["a0", "a1", "a2", "a3"]
+    for index in (None, "row"):
+        frame[frame.id != "a1"].rename_axis(index).to_parquet(tmp_path / "m.parquet")
+        with pytest.raises(ManifestError, match="the index of a pandas table; allowed is none: save with index=False"):
+            read_manifest(tmp_path / "m.parquet", ANYTHING)
 
 
 def test_parquet_types(tmp_path: Path) -> None:
