@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,20 @@ def move(finished: Path, path: Path) -> None:
         os.fsync(file.fileno())
     os.replace(finished, path)
     _sync_folder(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`: a hard link where the file system can, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.samefile(source):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        target.unlink()
+    try:
+        os.link(source, target)
+    except OSError:
+        with source.open("rb") as data, atomic(target) as file:
+            shutil.copyfileobj(data, file, 1 << 20)
 
 
 @contextlib.contextmanager

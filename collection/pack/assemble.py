@@ -6,48 +6,36 @@ listed are never touched.
 
 import contextlib
 import importlib.metadata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from json import loads
 from pathlib import Path
-from typing import TypeVar
 
 import av
 
 import mlst
-from collection.pack.files import listed, put, transfer
+from collection.pack.seal import Contents, put, seal, tabulate
 from collection.pack.stage import Packed
 from collection.recipe import Recipe
 from collection.select import split_rule
 from collection.workspace.folder import Workspace, sweep
-from mlst.checking.rules import Cells
-from mlst.dataset.card import attribution_parts, card
+from collection.workspace.store import copy_file
+from mlst.dataset.card import BUILT
 from mlst.dataset.description import (
-    ATTRIBUTION,
-    CARD,
     DATASET,
     EXCLUSIONS,
     FORMAT,
-    INDEX,
-    LOCK,
     RECIPE,
     THRESHOLDS,
-    Cell,
     Dataset,
     File,
     Tool,
-    fingerprint_of,
     read_json,
     write_json,
 )
-from mlst.dataset.index import Row, write_index
-from mlst.dataset.lock import Footage, LockRow, write_lock
-from mlst.files import atomic
-from mlst.levels.levels import read_levels
+from mlst.dataset.index import Row
+from mlst.dataset.lock import LockRow
 from mlst.records import Scan, Source, Video, decode
-
-R = TypeVar("R")
 
 LIBRARIES = (
     "av",
@@ -88,27 +76,16 @@ def write_dataset(place: Path | Workspace, work: Workspace, packed: Sequence[Pac
         )
     packed = sorted(packed, key=lambda one: one.shard.path)
     target = place if isinstance(place, Workspace) else Workspace(place, "")
-    out = target.root
-    sweep(out)
+    sweep(target.root)
     before = {file.path: file for file in _previous(target)}
-    files = [_place(target, work, one, before) for one in packed]
-    used, cells, footage = Counter[str](), Cells(), Footage()
-    with atomic(out / INDEX) as index:
-        write_index(index, _told(_rows(packed, work), cells.add, lambda row: used.update([row.info.source])))
-    files.append(listed(out, INDEX))
-    files.append(put(out, LOCK, write_lock(_told(_lock(inputs, used), footage.add))))
-    files.append(put(out, RECIPE, [inputs.recipe_toml]))
-    files.append(put(out, THRESHOLDS, [inputs.levels_toml]))
-    if inputs.exclusions_txt:
-        files.append(put(out, EXCLUSIONS, [inputs.exclusions_txt]))
-    counts = cells.counted({one.shard.path: one.shard.size for one in packed})
-    dataset = _describe(packed, counts, len(used), inputs.recipe, files, footage.hexdigest())
-    sources = [inputs.sources[name] for name in sorted(used)]
-    files.append(put(out, ATTRIBUTION, map(str.encode, attribution_parts(sources, used))))
-    files.append(put(out, CARD, [card(dataset, read_levels(out / THRESHOLDS), sources, used).encode()]))
-    dataset = replace(dataset, files=tuple(sorted(files, key=lambda file: file.path)))
-    for file in files[len(packed) :]:
-        _send(target, file, before)
+    for one in packed:
+        _bring(target, work, one, before)
+    body = tabulate(target.root, _draft(inputs.recipe), _contents(packed, work, inputs))
+    dataset, files = seal(target.root, body, BUILT)
+    shards = {one.shard.path for one in packed}
+    for file in files:
+        if file.path not in shards:
+            _send(target, file, before)
     _remove(target, before.keys() - {file.path for file in files})
     _finish(target, write_json(dataset))
     return dataset
@@ -122,18 +99,24 @@ def _previous(out: Workspace) -> tuple[File, ...]:
         return ()
 
 
-def _place(out: Workspace, work: Workspace, packed: Packed, before: Mapping[str, File]) -> File:
-    """Link or copy a shard to its place, unless it is there already."""
-    file = File(packed.shard.path, packed.shard.size, packed.shard.sha256)
-    if before.get(file.path) != file or out.size(file.path) != file.size:
-        transfer(work, packed.file, out, file.path)
-    return file
+def _bring(out: Workspace, work: Workspace, packed: Packed, before: Mapping[str, File]) -> None:
+    """Link or copy a shard into the dataset, unless it is there already."""
+    shard = packed.shard
+    if before.get(shard.path) != File(shard.path, shard.size, shard.sha256) or out.size(shard.path) != shard.size:
+        copy_file(work, packed.file, out, shard.path)
 
 
 def _send(out: Workspace, file: File, before: Mapping[str, File]) -> None:
     """Make sure of a file that was written on this machine, unless it is there already."""
     if before.get(file.path) != file or out.size(file.path) != file.size:
         out.sync(file.path)
+
+
+def _contents(packed: Sequence[Packed], work: Workspace, inputs: Inputs) -> Contents:
+    texts = {RECIPE: inputs.recipe_toml, THRESHOLDS: inputs.levels_toml}
+    if inputs.exclusions_txt:
+        texts[EXCLUSIONS] = inputs.exclusions_txt
+    return Contents(tuple(one.shard for one in packed), _rows(packed, work), _lock(inputs), texts)
 
 
 def _rows(packed: Iterable[Packed], work: Workspace) -> Iterator[Row]:
@@ -143,15 +126,7 @@ def _rows(packed: Iterable[Packed], work: Workspace) -> Iterator[Row]:
                 yield decode(Row, loads(line))
 
 
-def _told(rows: Iterable[R], *others: Callable[[R], object]) -> Iterator[R]:
-    """The rows; the others are told of each as it passes, since all at once may be more than memory holds."""
-    for row in rows:
-        for tell in others:
-            tell(row)
-        yield row
-
-
-def _lock(inputs: Inputs, used: Mapping[str, int]) -> Iterator[LockRow]:
+def _lock(inputs: Inputs) -> Iterator[LockRow]:
     """A row for every scanned source: those without a clip decided with the others which copies were kept."""
     for video, scan in inputs.seen:
         yield LockRow(
@@ -163,19 +138,12 @@ def _lock(inputs: Inputs, used: Mapping[str, int]) -> Iterator[LockRow]:
             size=video.size,
             sha256=video.sha256,
             candidates=len(scan.clips),
-            chosen=used[scan.source],
+            chosen=0,
         )
 
 
-def _describe(
-    packed: Sequence[Packed],
-    cells: tuple[Cell, ...],
-    sources: int,
-    recipe: Recipe,
-    files: Sequence[File],
-    footage: str,
-) -> Dataset:
-    """`dataset.json` without the list of files."""
+def _draft(recipe: Recipe) -> Dataset:
+    """What is known of a dataset before its clips are counted."""
     return Dataset(
         format=FORMAT,
         name=recipe.name,
@@ -184,15 +152,15 @@ def _describe(
         description=recipe.description,
         licence=recipe.licence,
         contact=recipe.contact,
-        fingerprint=fingerprint_of(files, footage),
-        footage=footage,
+        fingerprint="",
+        footage="",
         side=recipe.scan.size,
         frames=recipe.scan.length,
         split_rule=split_rule(recipe.select),
-        sources=sources,
-        clips=sum(cell.clips for cell in cells),
-        cells=cells,
-        shards=tuple(one.shard for one in packed),
+        sources=0,
+        clips=0,
+        cells=(),
+        shards=(),
         tools=tools(),
         files=(),
     )

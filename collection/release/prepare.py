@@ -14,15 +14,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from collection.manifest.table import ManifestError, write_manifest
-from collection.pack.files import listed, place, put
+from collection.pack.seal import Body, listed, put, seal
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
 from collection.workspace.folder import Workspace
 from mlst.checking.lint import HUB, lint, lint_files
 from mlst.checking.verify import Finding, verify
-from mlst.dataset.card import Measured, Release, card
-from mlst.dataset.croissant import CROISSANT, croissant
+from mlst.dataset.card import Measured, Release
+from mlst.dataset.croissant import CROISSANT
 from mlst.dataset.description import (
     ATTRIBUTION,
     CARD,
@@ -39,7 +39,7 @@ from mlst.dataset.description import (
 )
 from mlst.dataset.lock import LockRow, read_lock
 from mlst.exits import Exit, UserError
-from mlst.files import atomic
+from mlst.files import atomic, link_or_copy
 from mlst.levels.levels import find_levels, read_levels
 
 Mode = Literal["ids", "clips"]
@@ -135,16 +135,17 @@ def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], worker
         raise LicenceError(refused)
     measured = tuple(one for path in results for one in read_measured(path))
     before = _before(out)
-    if mode == "clips":
-        files = _clips(source, out, dataset, lock, measured)
-    else:
-        files = _ids(source, out, dataset, lock, measured)
+    made, release = _clips(source, out, dataset) if mode == "clips" else _ids(source, out, dataset, lock)
+    pictures = _pictures(source, out, (SHEET, SCATTER) if release.pixels else (SCATTER,))
+    release = replace(release, pictures=_captions(pictures), measured=measured)
+    dataset, files = seal(out, _body(dataset, [*made, *pictures], lock), release)
+    files = (*files, put(out, DATASET, [write_json(dataset)]))
     _tidy(out, before, files)
     if findings := list(lint_files(out, dataset, files, HUB)):
         raise UnsoundError(findings)
     recipe = _recipe(source)
     lists = tuple(str(Path(name)) for name in (recipe.sources, recipe.levels, recipe.exclusions) if name)
-    return Prepared(out, mode, read_json(out / DATASET), files, lists)
+    return Prepared(out, mode, dataset, tuple(sorted(files, key=lambda file: file.path)), lists)
 
 
 def refusals(lock: Iterable[LockRow], whole: str) -> list[Refusal]:
@@ -175,27 +176,16 @@ def _forbidden(licence: str, whole: str) -> str:
     return f"non-commercial only, but the dataset's own licence is {whole!r}"
 
 
-def _clips(
-    source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
-) -> tuple[File, ...]:
-    """The whole dataset with the card of a release; `dataset.json` lists what was added, its fingerprint stays."""
+def _clips(source: Path, out: Path, dataset: Dataset) -> tuple[list[File], Release]:
+    """The whole dataset but for its card, which a release has of its own."""
     made = [_link(source, out, file) for file in dataset.files if file.path != CARD]
-    plain = tuple(file for file in made if not file.path.startswith("data/"))
-    made += _pictures(source, out, (SHEET, SCATTER))
-    described = Release(True, "", _captions(made), measured, plain)
-    made.append(_card(source, out, dataset, lock, described))
-    made.append(put(out, CROISSANT, [croissant(dataset, made)]))
-    whole = replace(dataset, files=_sorted(made))
-    made.append(put(out, DATASET, [write_json(whole)]))
-    return _sorted(made)
+    return made, Release(True, "", (), (), tuple(file for file in made if not file.path.startswith("data/")))
 
 
-def _ids(
-    source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], measured: tuple[Measured, ...]
-) -> tuple[File, ...]:
-    """All but the pixels, and the list of sources; `dataset.json` is as built: what a rebuild must give."""
-    kept = (ATTRIBUTION, EXCLUSIONS, INDEX, THRESHOLDS, LOCK, RECIPE)
-    made = [_link(source, out, file) for file in dataset.files if file.path in kept]
+def _ids(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow]) -> tuple[list[File], Release]:
+    """All but the pixels, and the list of sources under the name that the recipe gives it."""
+    names = (ATTRIBUTION, EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS)
+    made = [_link(source, out, file) for file in dataset.files if file.path in names]
     recipe = _recipe(source)
     sources = _inside(recipe.sources, "sources")
     try:
@@ -207,13 +197,13 @@ def _ids(
         made.append(put(out, levels, [(source / THRESHOLDS).read_bytes()]))
     if recipe.exclusions and (exclusions := _inside(recipe.exclusions, "exclusions")) != EXCLUSIONS:
         made.append(put(out, exclusions, [(source / EXCLUSIONS).read_bytes()]))
-    plain = tuple(made)
-    made += _pictures(source, out, (SCATTER,))
-    described = Release(False, sources, _captions(made), measured, plain)
-    made.append(_card(source, out, dataset, lock, described))
-    made.append(put(out, CROISSANT, [croissant(dataset, made)]))
-    made.append(_link(source, out, listed(source, DATASET)))
-    return _sorted(made)
+    return made, Release(False, sources, (), (), tuple(made))
+
+
+def _body(dataset: Dataset, files: Sequence[File], lock: Sequence[LockRow]) -> Body:
+    used = [row for row in lock if row.chosen]
+    clips = {row.source.id: row.chosen for row in used}
+    return Body(dataset, tuple(files), tuple(row.source for row in used), clips)
 
 
 def _recipe(source: Path) -> Recipe:
@@ -239,13 +229,6 @@ def _inside(name: str, setting: str) -> str:
             f"build with a recipe whose {setting} lie beside it"
         )
     return Path(name).as_posix()
-
-
-def _card(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow], described: Release) -> File:
-    clips = {row.source.id: row.chosen for row in lock if row.chosen}
-    sources = [row.source for row in lock if row.chosen]
-    text = card(dataset, read_levels(source / THRESHOLDS), sources, clips, described)
-    return put(out, CARD, [text.encode()])
 
 
 def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
@@ -316,9 +299,5 @@ def _tidy(out: Path, before: set[str], files: Sequence[File]) -> None:
 
 def _link(source: Path, out: Path, file: File) -> File:
     """Link or copy a file of the dataset, unless it is there already."""
-    place(source / file.path, out / file.path)
+    link_or_copy(source / file.path, out / file.path)
     return file
-
-
-def _sorted(files: Iterable[File]) -> tuple[File, ...]:
-    return tuple(sorted(files, key=lambda file: file.path))

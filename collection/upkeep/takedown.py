@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tomllib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -20,12 +20,9 @@ from pathlib import Path
 
 from collection.addresses import watch_url, youtube_id
 from collection.order import NOTHING, read_exclusions
-from collection.pack.files import listed, place, put
-from mlst.checking.rules import cells_of
-from mlst.dataset.card import attribution, card
+from collection.pack.seal import Contents, put, seal, tabulate
+from mlst.dataset.card import BUILT
 from mlst.dataset.description import (
-    ATTRIBUTION,
-    CARD,
     DATASET,
     EXCLUSIONS,
     INDEX,
@@ -33,18 +30,15 @@ from mlst.dataset.description import (
     RECIPE,
     THRESHOLDS,
     Dataset,
-    File,
-    fingerprint_of,
     read_json,
     write_json,
 )
 from mlst.dataset.exclusions import Exclusions
-from mlst.dataset.index import Row, read_index, write_index
-from mlst.dataset.lock import LockRow, footage_of, read_lock, write_lock
+from mlst.dataset.index import Row, read_index
+from mlst.dataset.lock import LockRow, read_lock
 from mlst.dataset.shards import PATH, Sample, ShardError, open_shard, shard_path, write_shard
 from mlst.exits import UserError
-from mlst.files import atomic
-from mlst.levels.levels import read_levels
+from mlst.files import atomic, link_or_copy
 from mlst.records import Shard, Source
 
 MADE = re.compile(r"\.?([A-Za-z0-9_-]{1,64})-[0-9a-f]{16}(\..*)?")
@@ -178,39 +172,22 @@ def _prepare(
     """Make all files that differ, the description of the dataset last."""
     stage = folder / STAGE
     shutil.rmtree(stage, ignore_errors=True)
-    shards, rows = [], []
+    shards: list[Shard] = []
+    rows: list[Row] = []
     for one in (one for one in plan if one.path):
-        shard, kept = _rewritten(folder, one) if one.touched else _as_it_is(folder, one)
+        shard, staying = _rewritten(folder, one) if one.touched else _as_it_is(folder, one)
         shards.append(shard)
-        rows += kept
+        rows += staying
     if not rows:
         raise TakedownError("no clip would be left; delete the whole dataset instead")
-    used = Counter(row.info.source for row in rows)
-    with atomic(stage / INDEX) as file:
-        write_index(file, rows)
-    recipe = _recipe((folder / RECIPE).read_bytes(), dataset.version)
-    files = [
-        listed(stage, INDEX),
-        put(stage, LOCK, write_lock(lock)),
-        put(stage, RECIPE, [recipe]),
-        put(stage, EXCLUSIONS, [exclusions.text()]),
-        listed(folder, THRESHOLDS),
-        *(File(shard.path, shard.size, shard.sha256) for shard in shards),
-    ]
-    footage = footage_of(lock)
-    dataset = replace(
-        dataset,
-        fingerprint=fingerprint_of(files, footage),
-        footage=footage,
-        sources=len(used),
-        clips=len(rows),
-        cells=cells_of(rows, {shard.path: shard.size for shard in shards}),
-        shards=tuple(shards),
-    )
-    sources = [row.source for row in lock if row.source.id in used]
-    files.append(put(stage, ATTRIBUTION, [attribution(sources, used).encode()]))
-    files.append(put(stage, CARD, [card(dataset, read_levels(folder / THRESHOLDS), sources, used).encode()]))
-    put(stage, DATASET, [write_json(replace(dataset, files=tuple(sorted(files, key=lambda file: file.path))))])
+    texts = {
+        RECIPE: _recipe((folder / RECIPE).read_bytes(), dataset.version),
+        THRESHOLDS: (folder / THRESHOLDS).read_bytes(),
+        EXCLUSIONS: exclusions.text(),
+    }
+    body = tabulate(stage, dataset, Contents(tuple(shards), rows, lock, texts))
+    description, _ = seal(stage, body, BUILT)
+    put(stage, DATASET, [write_json(description)])
 
 
 def _rewritten(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:
@@ -244,7 +221,7 @@ def _kept(path: Path, wanted: Mapping[str, Row]) -> Iterator[Sample]:
 def _as_it_is(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:
     """A shard whose bytes stay, under its name or a new one."""
     if one.path != one.old.path:
-        place(folder / one.old.path, folder / STAGE / one.path)
+        link_or_copy(folder / one.old.path, folder / STAGE / one.path)
     return replace(one.old, path=one.path), [replace(row, shard=one.path) for row in one.rows]
 
 

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from collection.workspace.folder import Span, Workspace, WorkspaceBusyError, locked
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
-from mlst.files import PART, atomic
+from mlst.files import PART, atomic, link_or_copy
 from mlst.records import canonical_json, digest
 
 CHUNK = 8 << 20
@@ -237,6 +237,21 @@ class Stored(Workspace):
     def shared(self, name: str) -> Path:
         """See `Workspace.shared`."""
         return machine_folder(self.store.url) / name
+
+
+def copy_file(work: Workspace, name: str, out: Workspace, target: str) -> None:
+    """Make `target` of `out` the same file as `name` of `work`; within a store, and on one disk, no bytes travel."""
+    if not isinstance(out, Stored):
+        if isinstance(work, Stored):
+            work.store.get(name, out.root / target)
+        else:
+            link_or_copy(work.path(name), out.root / target)
+    elif not isinstance(work, Stored):
+        out.store.put(work.path(name), target)
+    elif not out.store.copy(work.store, name, target):
+        spool = out.root / ".spool"
+        work.store.get(name, spool)
+        out.keep(spool, target)
 
 
 @contextlib.contextmanager

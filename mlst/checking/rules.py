@@ -240,11 +240,3 @@ class Cells:
             )
             for (level, split), clips in self._clips.items()
         )
-
-
-def cells_of(rows: Iterable[Row], sizes: Mapping[str, int]) -> tuple[Cell, ...]:
-    """The counts of every level and split that has clips, given the rows of the index and the bytes of each shard."""
-    cells = Cells()
-    for row in rows:
-        cells.add(row)
-    return cells.counted(sizes)

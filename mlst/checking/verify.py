@@ -23,7 +23,7 @@ import av
 import yaml
 
 from mlst.checking.rules import Cells, index_rules, row_rules
-from mlst.dataset.card import attribution_parts, front_matter
+from mlst.dataset.card import attribution, front_matter
 from mlst.dataset.description import (
     ATTRIBUTION,
     CARD,
@@ -339,7 +339,7 @@ class _Chosen(dict[str, int]):
 def _attributed(folder: Path, lock: Lock) -> Iterator[Finding]:
     """Whom ATTRIBUTION.md names."""
     used = (row.source for row in lock if row.chosen)
-    parts = (part.encode("utf-8", "surrogatepass") for part in attribution_parts(used, _Chosen(lock)))
+    parts = (part.encode("utf-8", "surrogatepass") for part in attribution(used, _Chosen(lock)))
     try:
         with (folder / ATTRIBUTION).open("rb") as file:
             if not all(file.read(len(part)) == part for part in parts) or file.read(1):

@@ -94,13 +94,8 @@ def card(
     )
 
 
-def attribution(sources: Iterable[Source], clips: Mapping[str, int]) -> str:
-    """`ATTRIBUTION.md`: title, channel, address, licence and changes for every source with clips."""
-    return "".join(attribution_parts(sources, clips))
-
-
-def attribution_parts(sources: Iterable[Source], clips: Mapping[str, int]) -> Iterator[str]:
-    """`attribution`, piece by piece."""
+def attribution(sources: Iterable[Source], clips: Mapping[str, int]) -> Iterator[str]:
+    """`ATTRIBUTION.md`, piece by piece: title, channel, address, licence and changes for every source with clips."""
     return environment().get_template("attribution.md.j2").generate(sources=sources, clips=clips)
 
 

@@ -19,11 +19,10 @@ from collection import order as orders
 from collection.engine.run import Driver
 from collection.executors import Local, Ray
 from collection.fetch.ytdlp import Access
-from collection.pack.files import transfer
 from collection.pipeline import build
 from collection.report.status import status
 from collection.workspace.folder import Span, Workspace, WorkspaceBusyError
-from collection.workspace.store import Store, Stored, StoreError, finished, looked_at, opened, scratch
+from collection.workspace.store import Store, Stored, StoreError, copy_file, finished, looked_at, opened, scratch
 from mlst.checking.verify import verify
 from tests import tiny
 from tests.collection.cli.test_main import ROOT, mlst, recipe
@@ -112,7 +111,7 @@ def test_shards_go_from_anywhere_to_anywhere(store, tmp_path):
     (plain.root / "a").write_bytes(b"shard")
     chain = [(plain, "a"), (one, "b"), (two, "c"), (memory, "d"), (plain, "deep/e")]
     for (source, name), (target, new) in itertools.pairwise(chain):
-        transfer(source, name, target, new)
+        copy_file(source, name, target, new)
         assert target.size(new) == 5
     assert (plain.root / "deep/e").read_bytes() == b"shard"
 

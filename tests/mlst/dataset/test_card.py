@@ -99,7 +99,7 @@ def rows_of(body: str) -> list[int]:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_titles_in_the_attribution(text: str) -> None:
     sources = [tiny.source("aa", title=text, channel=text, licence=text, url=text), tiny.source("bb")]
-    content = attribution(sources, {"aa": 1, "bb": 2})
+    content = "".join(attribution(sources, {"aa": 1, "bb": 2}))
     table = [line for line in content.splitlines() if line.startswith("|")]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in table] == [6] * 4
     assert not re.search(r"<(?!https?://)", content)
@@ -108,7 +108,7 @@ def test_hostile_titles_in_the_attribution(text: str) -> None:
 
 def test_attribution_has_all_that_cc_by_asks_for() -> None:
     row = tiny.source("aa", title="A title", channel="Somebody", licence="CC-BY-3.0")
-    content = attribution([row], {"aa": 3})
+    content = "".join(attribution([row], {"aa": 3}))
     for wanted in ("A title", "Somebody", r"CC\-BY\-3\.0", "<https://www.youtube.com/watch?v=aa>", "was changed"):
         assert wanted in content
 
