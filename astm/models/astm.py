@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from astm.models.convolution import Conv3d
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State
 from astm.predictor import model
 from astm.pretrained.provenance import Paper
@@ -146,11 +147,11 @@ class ASTMCell(nn.Module):
         self.conv_h = self._gates(n, 4 * n, settings)
         self.conv_m = self._gates(n, 3 * n, settings)
         self.conv_o = self._gates(2 * n, n, settings)
-        self.conv_last = nn.Conv3d(2 * n, n, 1)
+        self.conv_last = Conv3d(2 * n, n, 1)
 
     @staticmethod
     def _gates(inputs: int, outputs: int, settings: ASTMSettings) -> nn.Sequential:
-        conv = nn.Conv3d(inputs, outputs, settings.kernel, padding="same")
+        conv = Conv3d(inputs, outputs, settings.kernel, padding="same")
         match settings.norm:
             case "none":
                 return nn.Sequential(conv)
@@ -207,10 +208,10 @@ class ASTM(Recurrent):
         s, n = self.settings, self.settings.hidden
         self.encoder: nn.Module = nn.Identity()
         if s.encoder == "conv":
-            self.encoder = nn.Conv3d(s.depth, n, s.kernel, padding="same")
+            self.encoder = Conv3d(s.depth, n, s.kernel, padding="same")
         first = n if s.encoder == "conv" else s.depth
         self.cells = nn.ModuleList(ASTMCell(first if k == 0 else n, s) for k in range(s.layers))
-        self.decoder = nn.Conv3d(n, s.depth, (s.window, 1, 1), stride=(s.window, 1, 1))
+        self.decoder = Conv3d(n, s.depth, (s.window, 1, 1), stride=(s.window, 1, 1))
         absent = torch.zeros(s.tau, s.tau).masked_fill(torch.ones(s.tau, s.tau).tril(-1).flip(0) > 0, -torch.inf)
         self.register_buffer("absent", absent, persistent=False)  # row n - 1: for n memories in tau places
         self.absent: Tensor

@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from astm.models.convolution import Conv3d
 from astm.models.recurrent import Count, OddSide, State, recomputed
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
 from astm.pretrained.provenance import Counts, Paper
@@ -104,9 +105,9 @@ class Block(nn.Module):
         before = [] if first else [nn.GroupNorm(1, inputs), nn.ReLU()]
         self.F = nn.Sequential(
             *before,
-            nn.Conv3d(inputs, n, 3, stride=(1, 2, 2) if down else 1, padding=1, bias=False),
-            *(nn.GroupNorm(1, n), nn.ReLU(), nn.Conv3d(n, n, 3, padding=1, bias=False)),
-            *(nn.GroupNorm(1, n), nn.ReLU(), nn.Conv3d(n, outputs, 3, padding=1, bias=False)),
+            Conv3d(inputs, n, 3, stride=(1, 2, 2) if down else 1, padding=1, bias=False),
+            *(nn.GroupNorm(1, n), nn.ReLU(), Conv3d(n, n, 3, padding=1, bias=False)),
+            *(nn.GroupNorm(1, n), nn.ReLU(), Conv3d(n, outputs, 3, padding=1, bias=False)),
         )
 
     def psi(self, x: Tensor) -> Tensor:
@@ -208,7 +209,7 @@ class ConvLSTMCell(nn.Module):
 
     def __init__(self, n: int, kernel: int) -> None:
         super().__init__()
-        self.gates = nn.Conv3d(2 * n, 4 * n, kernel, padding=kernel // 2)
+        self.gates = Conv3d(2 * n, 4 * n, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x_t, h_{t-1}, c_{t-1} -> h_t, c_t, each (B, n, 3, h, w); m is passed through."""
@@ -222,10 +223,10 @@ class STLSTMCell(nn.Module):
 
     def __init__(self, n: int, kernel: int) -> None:
         super().__init__()
-        self.gates = nn.Conv3d(3 * n, 3 * n, kernel, padding=kernel // 2)
-        self.memory = nn.Conv3d(3 * n, 3 * n, kernel, padding=kernel // 2)
-        self.out = nn.Conv3d(4 * n, n, kernel, padding=kernel // 2)
-        self.last = nn.Conv3d(2 * n, n, 1)
+        self.gates = Conv3d(3 * n, 3 * n, kernel, padding=kernel // 2)
+        self.memory = Conv3d(3 * n, 3 * n, kernel, padding=kernel // 2)
+        self.out = Conv3d(4 * n, n, kernel, padding=kernel // 2)
+        self.last = Conv3d(2 * n, n, 1)
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x_t, h^l_{t-1}, c^l_{t-1}, m^{l-1}_t -> h^l_t, c^l_t, m^l_t, each (B, n, 3, h, w)."""
@@ -265,7 +266,7 @@ class CrevNet(Predictor):
         )
         cell = {"conv_lstm": ConvLSTMCell, "st_lstm": STLSTMCell}[s.cell]
         self.cells = nn.ModuleList(cell(s.half, s.kernel) for _ in range(s.layers))
-        self.gates = nn.ModuleList(nn.Conv3d(s.half, s.half, 1) for _ in range(s.layers))
+        self.gates = nn.ModuleList(Conv3d(s.half, s.half, 1) for _ in range(s.layers))
 
     def forward(self, past: Tensor, horizon: int) -> Tensor:
         frames = self.padded(past)

@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astm.models.convolution import Conv3d
 from astm.models.recurrent import Count, Recurrent, RecurrentSettings, State
 from astm.predictor import model
 from astm.pretrained.provenance import Counts, Paper
@@ -47,7 +48,7 @@ class SameConv3d(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(inputs, outputs, kernel)
+        self.conv = Conv3d(inputs, outputs, kernel)
         self.padding = [length for side in reversed(kernel) for length in ((side - 1) // 2, side // 2)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ class E3DLSTMCell(nn.Module):
         self.norm_c = nn.GroupNorm(1, n)
         self.conv_oc = SameConv3d(n, n, kernel)
         self.conv_om = SameConv3d(n, n, kernel)
-        self.conv_last = nn.Conv3d(2 * n, n, 1)
+        self.conv_last = Conv3d(2 * n, n, 1)
 
     def forward(self, X: Tensor, H: Tensor, Cs: tuple[Tensor, ...], M: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """X_t, H^k_{t-1}, earlier C^k (latest last), M^{k-1}_t -> H^k_t, C^k_t, M^k_t, each (B, channels, L, h, w)."""
@@ -121,7 +122,7 @@ class E3DLSTM(Recurrent):
         super().__init__(settings)
         s = self.settings
         self.cells = nn.ModuleList(E3DLSTMCell(s.depth if k == 0 else s.hidden, s) for k in range(s.layers))
-        self.decoder = nn.Conv3d(s.hidden, s.depth, (s.window, 1, 1), stride=(s.window, 1, 1))
+        self.decoder = Conv3d(s.hidden, s.depth, (s.window, 1, 1), stride=(s.window, 1, 1))
 
     def start(self, x: Tensor) -> State:
         s = self.settings

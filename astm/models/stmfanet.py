@@ -41,6 +41,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astm.models.convolution import Conv3d
 from astm.models.recurrent import Count, State, recomputed
 from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
 from astm.pretrained.provenance import Paper
@@ -242,7 +243,7 @@ class Discriminator(nn.Module):
         widths = [channels, width, 2 * width, 4 * width, 8 * width]
         self.net = nn.Sequential()
         for k, (inputs, outputs) in enumerate(pairwise(widths)):
-            self.net.append(nn.Conv3d(inputs, outputs, 3, stride=(1, 2, 2), padding=1, bias=k == 0))
+            self.net.append(Conv3d(inputs, outputs, 3, stride=(1, 2, 2), padding=1, bias=k == 0))
             if k:
                 self.net.append(nn.GroupNorm(1, outputs))
             self.net.append(nn.LeakyReLU(0.2))
