@@ -19,12 +19,19 @@ from collection.engine.stage import DONE, FAILED, REJECTED, Outcome
 from mlst.text import printable
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-"""Progress and messages; standard output is for results."""
+"""Standard error: progress and messages."""
+results = Console(highlight=False, soft_wrap=True)
+"""Standard output: what a command was asked for."""
 
 
 def safe(text: str) -> str:
     """A stranger's text for the console: printable, lines stay lines, and no markup."""
     return escape(printable(text))
+
+
+def refuse(text: str) -> None:
+    """Print an error."""
+    console.print(f"[red]error:[/] {safe(text)}")
 
 
 class Bars:

@@ -5,17 +5,14 @@ listed are never touched.
 """
 
 import contextlib
-import importlib.metadata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json import loads
 from pathlib import Path
 
-import av
-
-import mlst
 from collection.pack.seal import Contents, put, seal, tabulate
 from collection.pack.stage import Packed
+from collection.pack.versions import LIBRARIES, versions
 from collection.recipe import Recipe
 from collection.select import split_rule
 from collection.workspace.folder import Workspace, sweep
@@ -36,16 +33,6 @@ from mlst.dataset.description import (
 from mlst.dataset.index import Row
 from mlst.dataset.lock import LockRow
 from mlst.records import Scan, Source, Video, decode
-
-LIBRARIES = (
-    "av",
-    "numpy",
-    "opencv-python-headless",
-    "pyarrow",
-    "scenedetect-headless",
-    "yt-dlp",
-)
-"""Distributions whose version may change a byte of a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +155,7 @@ def _draft(recipe: Recipe) -> Dataset:
 
 def tools() -> tuple[Tool, ...]:
     """Versions of everything here that may change a byte of a dataset, by name."""
-    found = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    found |= {f"ffmpeg {name}": ".".join(map(str, version)) for name, version in av.library_versions.items()}
-    found["mlst"] = mlst.__version__
-    return tuple(Tool(name, version) for name, version in sorted(found.items()))
+    return tuple(Tool(name, version) for name, version in sorted(versions(LIBRARIES).items()))
 
 
 def _finish(out: Workspace, description: bytes) -> None:

@@ -301,7 +301,7 @@ def test_verify_finds_a_flipped_byte(built, tmp_path):
 
 def test_verify_of_no_folder_is_an_input_error(tmp_path):
     _, err = mlst("verify", tmp_path / "nothing", status=2)
-    assert "is no folder" in err
+    assert "is not a folder" in err
     out, _ = mlst("verify", tmp_path, "--json", status=1)
     assert [finding["rule"] for finding in json.loads(out)["findings"]] == ["dataset"]
 

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from collection.cli.manifest import manifest
+from collection.cli.main import app
+from collection.cli.manifest import FORMATS
+from collection.manifest.importers import importer
 from collection.manifest.table import ANYTHING, read_manifest
 from collection.recipe import FetchSettings
 from tests.media_server import Page, serving
@@ -14,7 +16,7 @@ DEMO = Path(__file__).parents[3] / "manifests" / "demo"
 
 
 def run(*words: object, status: int = 0) -> str:
-    result = CliRunner().invoke(manifest, [str(word) for word in words])
+    result = CliRunner().invoke(app, ["manifest", *map(str, words)])
     assert result.exit_code == status, result.output
     return result.output
 
@@ -145,3 +147,7 @@ def test_expand_writes_the_rows_of_all_lists_once(tmp_path: Path) -> None:
     assert facts["rows"] == 3
     rows = read_manifest(out, ANYTHING)
     assert [row.title for row in rows] == ["a", "b", "c"]
+
+
+def test_the_help_names_every_format() -> None:
+    assert list(FORMATS) == list(importer)

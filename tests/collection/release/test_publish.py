@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 from typer.testing import CliRunner
 
-from collection.cli.publish import publish_command
+from collection.cli.main import app
 from collection.fetch.ytdlp import Access
 from collection.order import read_order
 from collection.release.prepare import (
@@ -47,13 +46,12 @@ ROOT = Path(__file__).parents[3]
 
 COMMAND = """
 import sys
-import typer
 from huggingface_hub import _upload_pipeline
-from collection.cli.publish import publish_command
+from collection.cli.main import main
 
 if __name__ == "__main__":
     _upload_pipeline.COMMIT_SIZE_SCALE = [8] * 10  # so that a small dataset takes several commits
-    typer.run(publish_command)
+    main()
 """
 
 LOAD = """
@@ -167,7 +165,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         "HF_TOKEN": TOKEN,
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, str(script), str(dataset), HERE.repository]
+    command = [sys.executable, str(script), "publish", str(dataset), HERE.repository]
     command += ["--mode", "clips", "--tag", "v1.0.0", "--workers", "1", "--json"]
     hub.fail("POST .*/commit/", "pass", 2)
     hold = hub.fail("POST .*/commit/", "hold")
@@ -603,14 +601,11 @@ def test_real_results_are_understood(tmp_path: Path) -> None:
 
 # -- The command
 
-APP = typer.Typer()
-APP.command()(publish_command)
-
 
 def test_dry_run_sends_nothing(hub: Hub, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny.built(), tmp_path / "dataset")
     arguments = [str(folder), HERE.repository, "--mode", "clips", "--dry-run", "--json", "--workers", "1"]
-    seen = CliRunner().invoke(APP, arguments)
+    seen = CliRunner().invoke(app, ["publish", *arguments])
     assert seen.exit_code == 0, seen.output
     said = json.loads(seen.stdout)
     assert sorted(said["send"]) == sorted(digests(tmp_path / "dataset-release"))
@@ -621,10 +616,10 @@ def test_dry_run_sends_nothing(hub: Hub, tmp_path: Path) -> None:
 def test_exit_status_of_refusals(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(shutil.copytree(tiny.built(), tmp_path / "dataset"))
     run = CliRunner().invoke
-    assert run(APP, [str(folder), "no-slash"]).exit_code == 2
-    assert run(APP, [str(folder), HERE.repository, "--gated", "perhaps"]).exit_code == 2
+    assert run(app, ["publish", str(folder), "no-slash"]).exit_code == 2
+    assert run(app, ["publish", str(folder), HERE.repository, "--gated", "perhaps"]).exit_code == 2
     (folder / "stray").touch()
-    seen = run(APP, [str(folder), HERE.repository])
+    seen = run(app, ["publish", str(folder), HERE.repository])
     assert seen.exit_code == 1
     assert "stray" in seen.output
     assert hub.repositories == {}

@@ -1,0 +1,142 @@
+"""`mlst build`, `plan`, `status` and `calibrate`: from a recipe to a dataset, and what became of every item."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collection.cli import options
+from mlst.exits import Exit
+
+
+def build(
+    recipe: options.Recipe,
+    out: options.Out,
+    work: options.WorkBesideOut = "",
+    workers: options.Workers = options.WORKERS,
+    executor: options.Executor = "local",
+    address: options.Address = "",
+    cookies: options.Cookies = "",
+    proxy: options.Proxy = "",
+    rate: options.Rate = options.RATE,
+    retry: options.Retry = False,
+    wave: options.Wave = options.WAVE,
+    keep_videos: options.KeepVideos = False,
+    verify: options.Verify = True,
+    as_json: options.AsJson = False,
+) -> None:
+    """Build, verify and report on the dataset that RECIPE describes.
+
+    Resumes an interrupted build; does nothing if everything is up to date.
+    """
+    from collection import order as orders
+    from collection import pipeline
+    from collection.cli import outcomes, reading, running
+    from collection.report.status import remember, status
+    from collection.workspace.folder import workspace_of
+    from collection.workspace.store import looked_at, opened
+
+    began = time.monotonic()
+    order = orders.read_order(recipe, running.access(cookies, proxy, rate))
+    work = running.lasting(workspace_of(running.lasting(out), work))
+    with opened(work) as here, looked_at(out) as dataset:
+        orders.keep_exclusions(dataset, order)
+        before = running.description(dataset)
+        remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
+        crew = running.crew(executor, workers, address)
+        with running.watcher(as_json) as watcher:
+            do = running.Driver(here, crew, watcher, retry, wave, keep_videos)
+            try:
+                built = pipeline.build(order, dataset, do)
+            except pipeline.NothingChosenError:
+                outcomes.print_status(status(here), as_json)
+                raise
+        changed = running.description(dataset) != before
+        seen = running.after(built, order, dataset, here, lambda: reading.verified(out, workers) if verify else None)
+        outcomes.print_built(built, out, changed, seen, time.monotonic() - began, as_json)
+    raise typer.Exit(Exit.WRONG if seen and not seen.ok else Exit.PARTLY if running.failures(built) else Exit.DONE)
+
+
+def plan(
+    recipe: options.Recipe,
+    cookies: options.Cookies = "",
+    rate: options.Rate = options.RATE,
+    wave: options.Wave = options.WAVE,
+    keep_videos: options.KeepVideos = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Estimate the requests, downloads, disk space and time of a build.
+
+    Makes no network requests.
+    """
+    from collection.cli import running, shown
+    from collection.order import read_order
+    from collection.report.estimate import estimate
+
+    order = read_order(recipe, running.access(cookies, "", rate))
+    at_once = len(order.sources) if keep_videos else wave
+    shown.print_record("Plan", estimate(order.sources, order.recipe, order.fetch, at_once), as_json)
+
+
+def status(
+    work: Annotated[str, typer.Argument(metavar="WORK", help="Folder or URL of a workspace.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Count the outcomes of a build by reason, also while it runs."""
+    from collection.cli import outcomes
+    from collection.report import status as reports
+    from collection.workspace.store import looked_at
+
+    with looked_at(work) as here:
+        outcomes.print_status(reports.status(here), as_json)
+
+
+def calibrate(
+    recipe: options.Recipe,
+    out: Annotated[Path, typer.Option(help="Thresholds file to write.")],
+    work: Annotated[str, typer.Option(help="Folder or URL of the workspace.")],
+    name: Annotated[str, typer.Option("--id", help="Name of the thresholds; the recipe's name by default.")] = "",
+    quantiles: Annotated[tuple[float, float], typer.Option(help="Shares of clips below the two cuts of an axis.")] = (
+        1 / 3,
+        2 / 3,
+    ),
+    workers: options.Workers = options.WORKERS,
+    executor: options.Executor = "local",
+    address: options.Address = "",
+    wave: options.Wave = options.WAVE,
+    keep_videos: options.KeepVideos = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Fit the 3 x 3 level thresholds to the clips of RECIPE's sources.
+
+    Writes a thresholds file that recipes can name.
+    """
+    from collection import pipeline
+    from collection.cli import running, shown
+    from collection.engine.waves import fetch_and_scan
+    from collection.order import read_order
+    from collection.workspace.store import opened
+    from mlst.levels import levels as thresholds
+    from mlst.records import digest
+
+    order = read_order(recipe, running.access("", "", options.RATE))
+    fetch, scan, _ = pipeline.stages(order)
+    crew = running.crew(executor, workers, address)
+    with opened(running.lasting(work)) as here, running.watcher(as_json) as watcher:
+        do = running.Driver(here, crew, watcher, False, wave, keep_videos)
+        scans = fetch_and_scan(fetch, scan, pipeline.by_id(order.sources), do).scanned.outputs
+        clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
+    levels = thresholds.calibrate(
+        [clip.statistics for clip in clips],
+        [f"{clip.source}/{clip.shot}" for clip in clips],
+        id=name or order.recipe.name,
+        corpus=f"{order.recipe.name} {order.recipe.version}",
+        corpus_sha256=digest([[clip.key, clip.sha256] for clip in clips]),
+        quantiles=quantiles,
+    )
+    thresholds.write_levels(levels, out)
+    shown.print_record(f"Thresholds in {out}", levels, as_json)
+
+
+COMMANDS = (build, plan, status, calibrate)

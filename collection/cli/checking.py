@@ -1,0 +1,76 @@
+"""`mlst verify`, `inspect` and `diff`: what is in a dataset, and whether it is right."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collection.cli import options
+from mlst.exits import Exit
+
+
+def verify(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a built dataset.")],
+    workers: options.Workers = options.WORKERS,
+    hub: Annotated[bool, typer.Option("--hub", help="Also check what the Hugging Face Hub requires.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check a dataset: hashes, keys, schemas, cuts, splits and levels.
+
+    Decodes every clip.
+    """
+    from dataclasses import replace
+
+    from collection.cli import shown
+    from collection.cli.reading import verified
+    from mlst.checking.lint import lint
+    from mlst.dataset.remote import is_url
+
+    if hub and is_url(dataset):
+        raise typer.BadParameter("works on a folder; download the dataset first", param_hint="--hub")
+    if not is_url(dataset) and not Path(dataset).is_dir():
+        raise typer.BadParameter(
+            f"{dataset!r} is not a folder; give the folder of a built dataset", param_hint="DATASET"
+        )
+    seen = verified(dataset, workers)
+    if hub:
+        seen = replace(seen, findings=tuple(sorted({*seen.findings, *lint(Path(dataset))})))
+    shown.print_verified(seen, as_json)
+    raise typer.Exit(Exit.DONE if seen.ok else Exit.WRONG)
+
+
+def inspect(
+    clip: Annotated[str, typer.Argument(metavar="CLIP", help="Key of a clip.")],
+    dataset: Annotated[Path, typer.Option(help="Folder of a built dataset.")],
+    sheet: Annotated[Path | None, typer.Option(help="PNG file for the contact sheet; CLIP.png by default.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print a clip's record and write a contact sheet of its frames."""
+    from collection.cli import shown
+    from collection.report import inspection
+
+    sheet = sheet or Path(f"{clip}.png")
+    row = inspection.inspect(dataset, clip, sheet)
+    shown.print_record(f"{clip}, contact sheet in {sheet}", row, as_json)
+
+
+def diff(
+    one: Annotated[str, typer.Argument(metavar="A", help="Folder or URL of a dataset.")],
+    two: Annotated[str, typer.Argument(metavar="B", help="Folder or URL of another, or of its next version.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Show how the clips, sources and settings of two datasets differ.
+
+    Exit code 0 if they are equal, else 1.
+    """
+    from collection.cli import shown
+    from collection.cli.reading import described
+    from mlst.dataset import diff as differences
+
+    with described(one) as before, described(two) as after:
+        found = differences.diff(before, after)
+    shown.print_diff(found, as_json)
+    raise typer.Exit(Exit.DONE if found.equal else Exit.WRONG)
+
+
+COMMANDS = (verify, inspect, diff)

@@ -1,0 +1,39 @@
+"""Options and arguments that several commands share. Light: `mlst --help` imports this and no more."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WAVE = 256
+"""Sources kept on disk at once: some 10 GB of 360-line YouTube videos of ten minutes."""
+RATE = 40.0
+"""Requests a minute to one site."""
+WORKERS = 2
+EXECUTORS = ("local", "ray")
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe.toml.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a built dataset.")]
+Place = Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a dataset, e.g. s3://bucket/name.")]
+Out = Annotated[str, typer.Option(help="Folder or URL to write the dataset to, e.g. s3://bucket/name.")]
+WorkBesideOut = Annotated[str, typer.Option(help="Folder or URL of the workspace; OUT-work by default.")]
+Sources = Annotated[
+    Path | None,
+    typer.Option("--sources", exists=True, file_okay=False, help="Base folder of local source files."),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Number of parallel workers.")]
+Executor = Annotated[str, typer.Option("--executor", help=f"Where the work is done: {' or '.join(EXECUTORS)}.")]
+Address = Annotated[
+    str,
+    typer.Option(help='Ray cluster to join, e.g. "auto" or HOST:PORT; by default, Ray runs on this machine.'),
+]
+Cookies = Annotated[
+    str, typer.Option(help="Netscape cookie file, readable by you alone; its content is never logged.")
+]
+Proxy = Annotated[str, typer.Option(help="URL of a proxy for fetching.")]
+Rate = Annotated[float, typer.Option("--requests-per-minute", min=0.01, help="Request limit, shared by all workers.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Try quarantined items again.")]
+Wave = Annotated[int, typer.Option(min=1, help="Sources kept on disk at once.")]
+KeepVideos = Annotated[bool, typer.Option("--keep-videos", help="Keep fetched videos after they are scanned.")]
+Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the result, decoding every clip.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,190 @@
+"""How builds, upkeep and releases say what came of them: tables on standard output, JSON for programs."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from collection.cli.console import console, refuse, results, safe
+from collection.cli.running import failures
+from collection.cli.shown import SHOWN, print_diff, print_findings, print_lines, print_report, table
+from collection.engine.stage import FAILED
+from collection.pipeline import Built
+from collection.release.prepare import Prepared
+from collection.release.publish import Plan, Published, Target
+from collection.report.status import Line
+from collection.upkeep.drift import BYTES, PACKETS, PRESENT, STATES, DriftReport
+from collection.upkeep.rebuild import DriftError
+from collection.upkeep.takedown import Takedown
+from mlst.checking.verify import Finding, Report
+from mlst.dataset.description import EXCLUSIONS
+from mlst.dataset.diff import Difference
+from mlst.exits import Exit
+from mlst.levels.levels import LEVELS
+from mlst.records import SPLITS, canonical_json, encode
+
+SOUND = (BYTES, PACKETS, PRESENT)
+"""States of sources that are still what they were."""
+
+
+def print_built(built: Built, out: str, changed: bool, seen: Report | None, seconds: float, as_json: bool) -> None:
+    """What a build made, by level and split, and what failed."""
+    dataset, failed = built.dataset, failures(built)
+    summary: dict[str, Any] = {
+        "dataset": str(out),
+        "changed": changed,
+        "sources": {"rows": len(built.results[0].outcomes), "used": dataset.sources},
+        "shots": sum(len(scan.shots) for scan in built.results[1].outputs),
+        "clips": dataset.clips,
+        "shards": len(dataset.shards),
+        "dropped": built.selection.reasons(),
+        "failed": failed,
+        "findings": [encode(finding) for finding in seen.findings] if seen else [],
+        "seconds": round(seconds, 1),
+    }
+    if as_json:
+        print(json.dumps(summary, sort_keys=True))
+        return
+    if not changed:
+        results.print(f"Nothing to do: {safe(str(out))} is up to date ({dataset.clips} clips).")
+    else:
+        _print_levels(built)
+        results.print(
+            f"{summary['sources']['rows']} sources ({dataset.sources} used), {summary['shots']} shots, "
+            f"{dataset.clips} clips, {len(dataset.shards)} shards in {safe(str(out))}, {seconds:.0f} s"
+        )
+        left = ", ".join(f"{count} {reason}" for reason, count in built.selection.reasons().items())
+        if left:
+            results.print(f"Candidates left out: {left}")
+    if seen:
+        print_report(seen)
+    if failed:
+        console.print(f"[yellow]{failed} items failed; run the same command to try them again (see `mlst status`)[/]")
+
+
+def print_status(lines: Iterable[Line], as_json: bool) -> None:
+    """Items by stage, outcome and reason."""
+    if as_json:
+        print(canonical_json(list(lines)))
+        return
+    rows = table("", ("stage", "outcome", "reason", "items"), right=("items",))
+    for line in lines:
+        rows.add_row(line.stage, line.status, safe(line.kind), str(line.count))
+    results.print(rows)
+
+
+def print_rebuilt(
+    found: Difference, built: Built, out: str, failed: int, findings: Sequence[Finding], same: bool, as_json: bool
+) -> None:
+    """How a dataset that was built again differs from the one before."""
+    print_findings(findings)
+    if as_json:
+        print(canonical_json({**encode(found), "failed": failed, "findings": encode(findings), "same": same}))
+        return
+    print_diff(found, False)
+    results.print(f"{built.dataset.clips} clips of {built.dataset.sources} sources in {safe(out)}")
+
+
+def refuse_drift(why: DriftError) -> Exit:
+    """Name every source that is not what the lock says; `PARTLY` where another time may show something else."""
+    for outcome in why.refused:
+        console.print(safe(f"{outcome.key.partition('@')[0]}: {outcome.kind}: {outcome.detail.splitlines()[-1:]}"))
+    refuse(f"{why}; without --locked, reserves replace what is lost")
+    return Exit.PARTLY if all(outcome.status == FAILED for outcome in why.refused) else Exit.WRONG
+
+
+def print_drift(found: DriftReport, states: Counter[str], as_json: bool) -> None:
+    """Sources by what became of them, and how that changes the balance of the levels."""
+    if as_json:
+        print(canonical_json({**encode(found), "states": {state: states[state] for state in STATES}}))
+        return
+    odd = [drift for drift in found.sources if drift.state not in SOUND or drift.detail]
+    rows = table("Sources", ("source", "state", "reason", "detail"))
+    for drift in odd[:SHOWN]:
+        rows.add_row(*map(safe, (drift.source, drift.state, drift.reason, (drift.detail.splitlines() or [""])[-1])))
+    if odd:
+        results.print(rows)
+    if len(odd) > SHOWN:
+        results.print(f"... and {len(odd) - SHOWN} more; --json prints all")
+    seen = [state for state in STATES if states[state]]
+    rows = table("Clips by the state of their sources", ("level", "split", "clips", *seen))
+    for cell in found.cells:
+        counts = dict(zip(STATES, cell.states, strict=True))
+        rows.add_row(cell.level, cell.split, str(cell.clips), *(str(counts[state]) for state in seen))
+    results.print(rows)
+    rows = table("Balance of the levels", ("level", "clips", "left", "share", "share of what is left"))
+    for one in found.balance:
+        rows.add_row(one.level, str(one.clips), str(one.left), f"{one.share:.1%}", f"{one.share_left:.1%}")
+    results.print(rows)
+    results.print("Sources: " + ", ".join(f"{states[state]} {state} ({STATES[state]})" for state in seen))
+
+
+def print_takedown(
+    done: Takedown,
+    dataset: Path,
+    work: Path | None,
+    purged: Sequence[str],
+    findings: Sequence[Finding],
+    as_json: bool,
+) -> None:
+    """What was removed, and what is left to do."""
+    print_findings(findings)
+    if as_json:
+        print(canonical_json({**encode(done), "findings": encode(findings), "purged": purged}))
+        return
+    if not done.sources:
+        results.print(f"Nothing to do: they are not in {safe(str(dataset))}, and are excluded.")
+    else:
+        results.print(
+            f"Removed {len(done.sources)} sources with {done.clips} clips: {safe(', '.join(done.sources))}. "
+            f"{len(done.rewritten)} shards were rewritten or removed, {len(done.renamed)} were renumbered. "
+            f"{safe(str(dataset))} is now version {done.version}."
+        )
+    results.print(
+        f"Copy {EXCLUSIONS} beside your recipe and set exclusions = {EXCLUSIONS!r}, so that builds refuse them."
+    )
+    if work:
+        results.print(f"{safe(str(work))} held data of {len(purged)} excluded sources, which was removed.")
+    else:
+        results.print("Workspaces still hold what was fetched: give --work, or delete them.")
+    results.print("Publish the new version.")
+
+
+def print_plan(release: Prepared, target: Target, todo: Plan, as_json: bool) -> None:
+    """What a release would send and remove."""
+    size = sum(file.size for file in todo.send)
+    if as_json:
+        value: dict[str, Any] = {
+            "repository": target.repository,
+            "mode": release.mode,
+            "release": str(release.folder),
+            "send": [file.path for file in todo.send],
+            "bytes": size,
+            "remove": list(todo.remove),
+            "same": todo.same,
+        }
+        print(json.dumps(value, sort_keys=True))
+        return
+    results.print(f"Would send {len(todo.send)} files, {size} bytes, to {safe(target.repository)} ({release.mode}):")
+    print_lines([f"  {file.path}  {file.size}" for file in todo.send] + [f"  remove {path}" for path in todo.remove])
+    results.print(f"{todo.same} files are already there. The release is in {safe(str(release.folder))}.")
+
+
+def print_published(done: Published, as_json: bool) -> None:
+    """What was sent and read back."""
+    if as_json:
+        print(canonical_json(done))
+        return
+    results.print(f"Sent {done.sent} files, {done.bytes} bytes; removed {done.removed}.")
+    results.print(f"Read back: {done.hashes} files by hash, {done.downloads} of them downloaded again; all are right.")
+    results.print(safe(f"{done.url} at {done.commit}" + (f", tag {done.tag}" if done.tag else "")))
+
+
+def _print_levels(built: Built) -> None:
+    counts = {(cell.level, cell.split): cell.clips for cell in built.dataset.cells}
+    rows = table("Clips per level and split", ("level", *SPLITS, "all"), right=(*SPLITS, "all"))
+    for level in LEVELS:
+        row = [counts.get((level.name, split), 0) for split in SPLITS]
+        rows.add_row(f"{level.label} ({level.number})", *map(str, row), str(sum(row)))
+    results.print(rows)

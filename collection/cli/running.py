@@ -1,0 +1,107 @@
+"""What commands that run stages have in common: who does the work, who watches, and what follows a build."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from collection.addresses import is_web
+from collection.cli.console import Bars, JsonLines
+from collection.engine.run import Driver, Executor, folder
+from collection.engine.stage import FAILED, Stage
+from collection.executors import Ray, executor
+from collection.fetch.ytdlp import Access
+from collection.order import Order, reorder
+from collection.pipeline import Built
+from collection.politeness.budget import Budget
+from collection.report.html import write_report
+from collection.workspace.folder import Workspace
+from collection.workspace.store import StoreError
+from mlst.checking.verify import Report
+from mlst.dataset.description import DATASET
+
+__all__ = ["Driver"]
+
+PAGE = "report.html"
+SOUND = "verified.txt"
+"""File of a workspace with the sha256 of the description of the dataset that was last found sound."""
+
+
+def access(cookies: str, proxy: str, rate: float) -> Access:
+    """How sites are asked."""
+    return Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
+
+
+def crew(kind: str, workers: int, address: str) -> Executor:
+    """Who works on items. Raises `typer.BadParameter`."""
+    if kind not in executor:
+        raise typer.BadParameter(f"{kind!r} is not one of {', '.join(executor)}", param_hint="--executor")
+    if address and kind != "ray":
+        raise typer.BadParameter("only --executor ray joins a cluster", param_hint="--address")
+    made: Executor = Ray(workers, address) if address else executor[kind](workers)
+    return made
+
+
+def watcher(as_json: bool) -> Bars | JsonLines:
+    """What shows the progress of stages."""
+    return JsonLines() if as_json else Bars()
+
+
+def lasting(place: str) -> str:
+    """A place that outlives the command. Raises `StoreError`."""
+    if place.startswith("memory:"):
+        raise StoreError(f"{place}: memory:// lives in one process and ends with it; name a folder or another store")
+    return place
+
+
+def description(dataset: Workspace) -> bytes:
+    """The dataset's `dataset.json`; empty where there is none."""
+    path = dataset.path(DATASET)
+    return path.read_bytes() if path.exists() else b""
+
+
+def failures(built: Built) -> int:
+    """Items of all stages that the next run tries again, or would with `--retry`."""
+    counts = sum((result.outcomes.counts for result in built.results), Counter[tuple[str, str]]())
+    return sum(count for (state, _), count in counts.items() if state == FAILED)
+
+
+def after(
+    built: Built, order: Order, dataset: Workspace, work: Workspace, look: Callable[[], Report | None]
+) -> Report | None:
+    """Report on a dataset and check it, unless this very dataset was found sound before."""
+    state = hashlib.sha256(description(dataset)).hexdigest()
+    if work.exists(SOUND) and work.path(SOUND).read_text() == state:
+        return None
+    write_page(built, order, dataset, work)
+    seen = look()
+    if seen and seen.ok:
+        with work.create(SOUND) as (file, _):
+            file.write(state.encode())
+    return seen
+
+
+def write_page(built: Built, order: Order, dataset: Workspace, work: Workspace) -> None:
+    """Write the HTML report of a build into its workspace."""
+    title, dropped = order.recipe.title or order.recipe.name, Counter(built.selection.reasons())
+    write_report(work.root / PAGE, dataset, title, order.levels, built.results, dropped)
+    work.sync(PAGE)
+
+
+def reordered(dataset: Path, files: Path | None, asked: Access) -> Order:
+    """What builds a dataset again. Raises `typer.BadParameter` where its files would all be found missing."""
+    order = reorder(dataset, files or dataset, asked)
+    local = [source.url for source in order.sources if not is_web(source.url)]
+    if local and not files:
+        what = f"{len(local)} sources are files, such as {local[0]!r}"
+        raise typer.BadParameter(f"{what}; give the folder that they are relative to", param_hint="--sources")
+    return order
+
+
+def forget(work: Workspace, stage: Stage) -> None:
+    """Remove the answers of a check, and videos that killed workers left."""
+    for kind in ("ledger", "media"):
+        for name in work.names(f"{folder(stage)}/{kind}"):
+            work.remove(name)

@@ -1,0 +1,28 @@
+"""Versions of everything here that may change a byte of a dataset."""
+
+import importlib.metadata
+from collections.abc import Iterable
+
+import av
+
+import mlst
+
+LIBRARIES = (
+    "av",
+    "numpy",
+    "opencv-python-headless",
+    "pyarrow",
+    "scenedetect-headless",
+    "yt-dlp",
+)
+"""Distributions whose version may change a byte of a dataset."""
+
+
+def versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Versions of installed distributions, of the FFmpeg libraries that PyAV brings, and of `mlst`.
+
+    Raises `importlib.metadata.PackageNotFoundError` for one that is not installed.
+    """
+    found = {name: importlib.metadata.version(name) for name in distributions}
+    found |= {f"ffmpeg {name}": ".".join(map(str, version)) for name, version in av.library_versions.items()}
+    return found | {"mlst": mlst.__version__}
