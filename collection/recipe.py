@@ -42,6 +42,8 @@ class FetchSettings(Settings):
     """yt-dlp extractors that may run."""
     http: bool = False
     """Whether rows may name plain http(s) media URLs."""
+    private: bool = False
+    """Whether those may lie inside the own network: at private, loopback, link-local addresses."""
     local: bool = False
     """Whether rows may name files beside the manifest."""
     short_side: Annotated[int, Field(ge=16, le=4320)] = 256

@@ -77,7 +77,8 @@ def expand(
         folder = work or Path(scratch)
         polite = Politeness(folder / "politeness", access.address, access.budget)
         try:
-            with Client(lists.listers(fetch.extractors), access, folder / "yt-dlp", polite, math.inf) as client:
+            names, cache = lists.listers(fetch.extractors), folder / "yt-dlp"
+            with Client(names, access, cache, polite, math.inf, private=fetch.private) as client:
                 for url in urls:
                     for row in lists.expand(url, client, fetch, licence, most):
                         rows.setdefault(row.id, row)

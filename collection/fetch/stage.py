@@ -60,8 +60,10 @@ class FetchStage:
     """Ids of sources that must not be used: refused, and what an earlier build fetched of them is not seen."""
 
     def settings(self) -> Any:
-        """Everything in the recipe's table; how the network is used changes no outcome that is kept."""
-        return self.recipe.model_dump(mode="json")
+        """Everything in the recipe's table; how the network is used changes no outcome that is kept. What was added
+        later is left out at its default, so that videos fetched before are found."""
+        settings = self.recipe.model_dump(mode="json")
+        return settings if self.recipe.private else {k: v for k, v in settings.items() if k != "private"}
 
     def key(self, source: Source) -> str:
         """The id, and a digest of what is fetched under it."""
@@ -207,7 +209,8 @@ class _Web:
             return _told(transfer)
 
     def _client(self, extractors: tuple[str, ...]) -> Client:
-        return Client(extractors, self.access, self.cache, self.polite, self.latest)
+        private = self.recipe.private or extractors == ("youtube",)
+        return Client(extractors, self.access, self.cache, self.polite, self.latest, private=private)
 
     def _rendition(self, source: Source, url: str, client: Client) -> Rendition:
         again = retrying(self.access.patience, self.latest, time.time, time.sleep)

@@ -11,7 +11,7 @@ from collection.engine.stage import FAILED, Rejected, Retry
 from collection.fetch.extent import extent
 from collection.fetch.reasons import Reason, classify, redact, typed
 from collection.fetch.spans import Whole
-from collection.fetch.ytdlp import HTTPError, Rendition, RequestError, told
+from collection.fetch.ytdlp import HTTPError, Rendition, RequestError, told, typed_inside
 from collection.politeness.budget import Patience, retrying
 
 HEAD = 256 << 10
@@ -135,6 +135,8 @@ class Transfer:
             raise self._refusal(why) from None
 
     def _refusal(self, why: RequestError) -> Rejected | Retry:
+        if inner := typed_inside(why):
+            return inner
         reason = classify(str(why))
         if isinstance(why, HTTPError):
             why.close()

@@ -28,6 +28,7 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, UnsupportedError, YoutubeDLError
 
 from collection.engine.stage import REJECTED, Rejected, Retry
+from collection.fetch.reach import JudgedRH
 from collection.fetch.reasons import Reason, classify, redact, retry_after, typed
 from collection.politeness.budget import Budget, Patience, Politeness
 from mlst.exits import UserError
@@ -175,13 +176,18 @@ class _Log:
 
 
 class _Downloader(yt_dlp.YoutubeDL):  # type: ignore[misc]
-    """A `YoutubeDL` whose every request, of any part of yt-dlp, waits for its turn until `latest` at most."""
+    """A `YoutubeDL` whose every request, of any part of yt-dlp, waits for its turn until `latest` at most, and, unless
+    `private`, goes to the public Internet."""
 
-    def __init__(self, params: dict[str, Any], polite: Politeness, latest: float) -> None:
-        self._polite, self._latest = polite, latest
+    def __init__(self, params: dict[str, Any], polite: Politeness, latest: float, private: bool) -> None:
+        self._polite, self._latest, self._private = polite, latest, private
         self.after = 0.0
         """Seconds of the last Retry-After; 0 for none."""
         super().__init__(params)
+
+    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
+        """As in yt-dlp; every other handler would be asked if one refuses."""
+        return super().build_request_director(handlers if self._private else (JudgedRH,), preferences)
 
     def urlopen(self, req: Any) -> Any:
         """As in yt-dlp. A redirect that was followed counts as one more request; a Retry-After holds all workers."""
@@ -204,11 +210,18 @@ class Client:
     """One worker's access to the network, a context manager.
 
     `cache` is a folder for yt-dlp's parsed players, which saves requests; no turn is waited for beyond `latest`,
-    seconds of `time.time`.
+    seconds of `time.time`. `private` allows addresses inside the own network.
     """
 
     def __init__(
-        self, extractors: tuple[str, ...], access: Access, cache: Path, polite: Politeness, latest: float
+        self,
+        extractors: tuple[str, ...],
+        access: Access,
+        cache: Path,
+        polite: Politeness,
+        latest: float,
+        *,
+        private: bool,
     ) -> None:
         if bad := [name for name in extractors if name in ("all", "default") or name.startswith("-")]:
             raise ConfigurationError(
@@ -218,7 +231,9 @@ class Client:
         cookies = _cookie_text(access.cookies)
         self.secrets = (*_cookie_values(cookies), urlsplit(access.proxy).password or "")
         self._log = _Log()
-        self._ydl = _Downloader(_params(extractors, access, cookies, cache) | {"logger": self._log}, polite, latest)
+        self._ydl = _Downloader(
+            _params(extractors, access, cookies, cache) | {"logger": self._log}, polite, latest, private
+        )
 
     def __enter__(self) -> "Client":
         return self
@@ -287,7 +302,7 @@ class Client:
         except (YoutubeDLError, OSError) as why:
             if isinstance(why, OSError) and not isinstance(why, YoutubeDLError | ConnectionError | TimeoutError):
                 raise
-            inner = _typed_inside(why)
+            inner = typed_inside(why)
             if inner is not None:
                 raise inner from None
             raise self._typed(why) from None
@@ -416,7 +431,7 @@ def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
     return any(isinstance(e, kind) for e in _chain(error))
 
 
-def _typed_inside(error: BaseException) -> Rejected | Retry | None:
+def typed_inside(error: BaseException) -> Rejected | Retry | None:
     """Our own refusal that yt-dlp wrapped in one of its errors on the way up, e.g. of the request budget."""
     return next((e for e in _chain(error) if isinstance(e, Rejected | Retry)), None)
 
@@ -445,4 +460,5 @@ __all__ = [
     "choose",
     "listed",
     "told",
+    "typed_inside",
 ]

@@ -133,7 +133,8 @@ def test_show_counts(tmp_path: Path) -> None:
 def test_expand_writes_the_rows_of_all_lists_once(tmp_path: Path) -> None:
     recipe, out = tmp_path / "recipe.toml", tmp_path / "m.csv"
     recipe.write_text(
-        'name = "x"\nversion = "1.0.0"\nsources = "m.csv"\n[fetch]\nextractors = ["generic"]\nhttp = true\n'
+        'name = "x"\nversion = "1.0.0"\nsources = "m.csv"\n'
+        '[fetch]\nextractors = ["generic"]\nhttp = true\nprivate = true\n'
     )
     with serving() as server:
         for name, films in (("/one", "ab"), ("/two", "bc")):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.utils import ExtractorError
 
 from collection.engine.stage import DONE, FAILED, REJECTED, Outcome, attempt
+from collection.fetch import reach
 from collection.fetch.stage import FetchStage
 from collection.fetch.transfer import HEAD, LARGEST
 from collection.fetch.ytdlp import Access, Client, ConfigurationError, choose
@@ -92,7 +94,9 @@ def source(url: str, start: Fraction | int = 0, end: Fraction | int = OPEN_END, 
 
 
 def stage(tmp_path: Path, access: Access | None = None, **settings: Any) -> FetchStage:
-    recipe = FetchSettings(**{"extractors": ("loopback",), "http": True, "local": True, "short_side": 96, **settings})
+    recipe = FetchSettings(
+        **{"extractors": ("loopback",), "http": True, "private": True, "local": True, "short_side": 96, **settings}
+    )
     return FetchStage(recipe, str(tmp_path), access or Access(budget=FAST, patience=HASTY))
 
 
@@ -380,6 +384,74 @@ def test_deadline_of_a_trickling_server(
     outcome = attempt(stage(tmp_path), source(server.url("/a.mp4")), work)
     assert (outcome.status, outcome.kind) == (FAILED, "network.deadline")
     assert time.monotonic() - began < 15
+
+
+# the own network
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
+def test_the_own_machine_is_not_asked(tmp_path: Path, work: Workspace, server: MediaServer, host: str) -> None:
+    server.pages["/a.mp4"] = Page(b"secret")
+    outcome = attempt(stage(tmp_path, private=False), source(f"http://{host}:{server.port}/a.mp4"), work)
+    assert (outcome.status, outcome.kind) == (REJECTED, "not_allowed")
+    assert "private = true in [fetch]" in outcome.detail
+    assert not server.hits
+
+
+def test_a_site_that_names_a_place_inside_is_not_followed(
+    tmp_path: Path, work: Workspace, server: MediaServer
+) -> None:
+    outcome = attempt(stage(tmp_path, private=False), source(watch(server, formats=[])), work)
+    assert (outcome.status, outcome.kind) == (REJECTED, "not_allowed")
+    assert not server.hits
+
+
+def test_a_redirect_into_the_own_network_is_not_followed(
+    tmp_path: Path, work: Workspace, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "inside", lambda address: address != "127.0.0.1")
+    body = media_in(tmp_path, "m.mp4")
+    server.pages |= {"/ok": Page(body), "/to-ok": Page(location="/ok")}
+    server.pages |= {"/to-in": Page(location=f"http://127.0.0.2:{server.port}/ok"), "/far": Page(location="/to-in")}
+    fetched(attempt(stage(tmp_path, private=False), source(server.url("/to-ok")), work))
+    outcome = attempt(stage(tmp_path, private=False), source(server.url("/far"), name="s2"), work)
+    assert (outcome.status, outcome.kind) == (REJECTED, "not_allowed")
+    assert "127.0.0.2" in outcome.detail
+
+
+def test_the_connection_goes_to_the_address_that_was_judged(
+    tmp_path: Path, work: Workspace, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([[(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", server.port))]])
+    asked, gone = [], socket.socket.connect
+
+    def resolve(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        return next(answers, [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))])
+
+    def connect(wire: socket.socket, place: Any) -> None:
+        asked.append(place[0])
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    once = Access(budget=FAST, patience=replace(HASTY, attempts=1))
+    outcome = attempt(stage(tmp_path, once, private=False), source(f"http://rebind.test:{server.port}/a"), work)
+    monkeypatch.setattr(socket.socket, "connect", gone)
+    assert (outcome.status, outcome.kind) == (FAILED, "network.refused")
+    assert asked == ["rebind.test", "93.184.216.34"]
+
+
+def test_behind_a_proxy_what_a_url_itself_says_is_judged(tmp_path: Path, work: Workspace, server: MediaServer) -> None:
+    proxied = Access(budget=FAST, patience=HASTY, proxy=server.url("/"))
+    outcome = attempt(stage(tmp_path, proxied, private=False), source("http://169.254.169.254/latest/meta-data"), work)
+    assert (outcome.status, outcome.kind) == (REJECTED, "not_allowed")
+    assert not server.hits
+
+
+def test_settings_of_earlier_fetches_are_the_same(tmp_path: Path) -> None:
+    assert "private" not in stage(tmp_path, private=False).settings()
+    assert stage(tmp_path, private=True).settings()["private"] is True
 
 
 # spans
@@ -673,7 +745,7 @@ def test_no_plugin_configuration_or_cookie_of_the_user_is_used(tmp_path: Path) -
     code = (
         "from pathlib import Path; from collection.politeness.budget import Budget, Politeness\n"
         "from collection.fetch.ytdlp import Access, Client; home = Path.home()\n"
-        "y = Client(('youtube',), Access(), home, Politeness(home, '', Budget()), 0)._ydl\n"
+        "y = Client(('youtube',), Access(), home, Politeness(home, '', Budget()), 0, private=True)._ydl\n"
         "print(sorted(y._ies), y.params.get('usenetrc'), y.params.get('external_downloader'), len(y.cookiejar))\n"
     )
     home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"), "PATH": os.environ["PATH"]}
@@ -687,4 +759,4 @@ def test_no_plugin_configuration_or_cookie_of_the_user_is_used(tmp_path: Path) -
 def test_extractors_are_named_one_by_one(tmp_path: Path, name: str) -> None:
     polite = Politeness(tmp_path, "a", FAST)
     with pytest.raises(ConfigurationError, match="names no single extractor"):
-        Client((name,), Access(), tmp_path, polite, 0.0)
+        Client((name,), Access(), tmp_path, polite, 0.0, private=False)

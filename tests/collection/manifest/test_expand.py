@@ -31,7 +31,9 @@ def server() -> Iterator[MediaServer]:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with Client(listers(FEED.extractors), Access(), tmp_path / "cache", polite(tmp_path), math.inf) as opened:
+    with Client(
+        listers(FEED.extractors), Access(), tmp_path / "cache", polite(tmp_path), math.inf, private=True
+    ) as opened:
         yield opened
 
 
@@ -85,7 +87,7 @@ def test_the_limit_counts_entries(server: MediaServer, client: Client) -> None:
 def test_extractors_that_the_recipe_does_not_allow_are_not_asked(server: MediaServer, tmp_path: Path) -> None:
     address = feed(server)
     allowed = FetchSettings(http=True)
-    with Client(listers(allowed.extractors), Access(), tmp_path, polite(tmp_path), math.inf) as client:
+    with Client(listers(allowed.extractors), Access(), tmp_path, polite(tmp_path), math.inf, private=True) as client:
         with pytest.raises(Rejected) as refused:
             expand(address, client, allowed, "unknown", 10)
         with pytest.raises(ListError, match="no http"):

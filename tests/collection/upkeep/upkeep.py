@@ -34,6 +34,7 @@ sources = "sources.csv"
 extractors = ["loopback"]
 local = true
 http = true
+private = true
 short_side = 96
 
 [scan]
