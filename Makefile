@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit format clean
+# Tests start many interpreters, and pytest rewrites every test module: both are slow where images forbid compiled files.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test quick lint types unit format clean
 
 demo: $(READY)  ## build, verify and report a dataset from real clips; train and evaluate a tiny model on it
 	$(BIN)/mlst build manifests/demo/recipe.toml --out out/demo --workers $(WORKERS)
@@ -13,6 +16,9 @@ demo: $(READY)  ## build, verify and report a dataset from real clips; train and
 	$(BIN)/astm evaluate out/demo-astm copy_last --out out/demo-results --metrics mse_sum,psnr_frame,ssim_wang
 
 test: lint types unit  ## what CI runs
+
+quick: lint types  ## the fast tests: for every change
+	$(BIN)/pytest -n $(WORKERS) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,12 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import yaml
 
-from mlst.checking.verify import Finding
+from mlst.checking.verify import LOADER, Finding
 from mlst.dataset.card import HUB_LICENCES, front_matter
 from mlst.dataset.croissant import CROISSANT, croissant
 from mlst.dataset.description import CARD, DATASET, INDEX, Dataset, File, read_json
@@ -107,14 +107,14 @@ def _limits(files: Sequence[File], limits: Limits) -> Iterator[Finding]:
             yield Finding("limit", name, "", f"{len(inside)} entries in a folder; below {limits.entries} are allowed")
 
 
-class _Unique(yaml.SafeLoader):
+class _Unique(LOADER):  # type: ignore[misc, valid-type]
     """Refuses a key that comes twice, of which PyYAML would take the last and the Hub none."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if twice := [key for key, count in Counter(map(str, keys)).items() if count > 1]:
             raise yaml.YAMLError(f"key {twice[0]!r} comes twice")
-        return super().construct_mapping(node, deep)
+        return cast(dict[Any, Any], super().construct_mapping(node, deep))
 
 
 def _readme(folder: Path, dataset: Dataset, paths: Collection[str]) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ import pytest
 from benchmarks import scale
 from mlst.pictures import fingerprints
 
+pytestmark = pytest.mark.slow
+
 
 def peak(rows: int, folder: Path) -> tuple[scale.Measured, int]:
     """A run and the most bytes that its objects took at a time."""

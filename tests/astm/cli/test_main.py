@@ -71,6 +71,7 @@ def test_print_config():
     assert "lr = 0.25" in ran.stdout
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
     """A real process, a real signal."""
     out = tmp_path / "run"
@@ -99,6 +100,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
     assert log == list(range(1, step + 1))
 
 
+@pytest.mark.slow
 def test_evaluate_and_table(trained, root, tmp_path):
     out, _ = trained
     ran = run(
@@ -186,6 +188,7 @@ def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_models_and_bench():
     rows = {row["model"]: row for row in json.loads(run("models", "--json").stdout)}
     assert rows["astm"]["parameters"] == 18_086_928

@@ -117,6 +117,7 @@ def test_a_step_may_take_longer_than_workers_wait(numbers, monkeypatch):
     assert child.exitcode == 0
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_trainer_that_ends_by_an_exception():
     """The interpreter sends them SIGTERM and waits for them as it exits, where something still holds the loader."""
     code = (

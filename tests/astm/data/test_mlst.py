@@ -177,6 +177,7 @@ def assert_same_training(out, trained, places):
     assert (out / "experiment.toml").read_text().count(f'root = "{places}"') == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_training_from_a_web_server(trained, site, tmp_path, workers):
     url = site.url("/sets/tiny")
@@ -186,6 +187,7 @@ def test_training_from_a_web_server(trained, site, tmp_path, workers):
     assert any(hit.range for hit in site.hits)
 
 
+@pytest.mark.slow
 def test_evaluation_from_a_web_server(site, tmp_path):
     results = []
     for root in (tiny.built(), site.url("/sets/tiny/")):
@@ -229,6 +231,7 @@ def on_hub(server, folder, module, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_from_the_hub(hub, trained, tmp_path):
     out, settings = tmp_path / "run", ["data.root=someone/tiny", "data.revision=v1"]
     ran = on_hub(hub, tmp_path, "astm", *TRAINED, "--out", out, *settings)

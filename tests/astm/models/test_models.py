@@ -193,6 +193,7 @@ def test_checkpointing_changes_neither_loss_nor_gradients(name):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=1e-7, msg=parameter)
 
 
+@pytest.mark.slow
 @recurrent
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_memory_is_freed_without_the_garbage_collector(name, checkpoint):
@@ -241,6 +242,7 @@ def test_no_layer_has_wrong_gradients_in_bfloat16(name):
     assert not [path for path, layer in tiny(name).named_modules() if type(layer) in (nn.Conv3d, nn.ConvTranspose3d)]
 
 
+@pytest.mark.slow
 @every_model
 def test_compiled_cells_predict_the_same(name):
     predictor, past = tiny(name), clip(2)
@@ -256,6 +258,7 @@ def test_compiled_cells_predict_the_same(name):
 # ----------------------------------------------------------------------------------------------- saving and loading
 
 
+@pytest.mark.slow
 @every_model
 def test_a_saved_model_is_loaded_bit_for_bit(name, tmp_path):
     predictor, past = tiny(name), clip(3)
@@ -474,6 +477,7 @@ def test_scheduled_sampling_falls_linearly_and_is_pure():
     assert not sampled_truth(0, 0, (8, 9), 0).any()
 
 
+@pytest.mark.slow
 def test_importing_astm_does_not_import_torch():
     code = "import sys, astm; assert 'torch' not in sys.modules; astm.ASTM; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
@@ -535,6 +539,7 @@ def test_multiply_accumulates_are_the_published_ones(name, expected):
     assert macs(predictor) / 1e9 == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.slow
 @every_model
 def test_the_documented_counts_are_those_of_the_code(name):
     text = (Path(__file__).parents[3] / "docs" / "models.md").read_text()

@@ -96,6 +96,7 @@ def test_a_damaged_installation_is_told(tmp_path, monkeypatch):
         from_pretrained("moving-mnist-small")
 
 
+@pytest.mark.slow
 def test_loads_by_name_without_a_network():
     done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=True)
     assert done.stdout == "2\n"

@@ -183,6 +183,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(hub):
     assert len(hub.titles(REPO)) == 2
 
 
+@pytest.mark.slow
 def test_over_xet(tmp_path):
     """In a process of its own, because the client of Xet reads its settings when it is imported."""
     hub = Hub(tmp_path / "hub")

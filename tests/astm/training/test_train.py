@@ -351,6 +351,7 @@ def test_signals_are_handed_back(root, tmp_path):
     assert (tmp_path / "thread" / LAST).is_file()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(root, tmp_path):
     """Without sampling, whose draws differ by rank, halves of each batch give the whole batch's gradient."""
     e = experiment(root, {"model": {"sampling_steps": 0}, "train": {"steps": 4, "lr": 1e-3}})

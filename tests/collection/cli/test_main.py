@@ -17,6 +17,8 @@ import pytest
 
 from collection.workspace.folder import WorkspaceError, apart
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 CLIPS = ROOT / "manifests" / "demo" / "clips"
 HEAD = "id,url,start,end,licence,title,channel,group,provenance\n"

@@ -14,6 +14,8 @@ from mlst.dataset.description import DATASET, EXCLUSIONS, read_json
 from tests.collection.upkeep import upkeep
 from tests.collection.upkeep.test_rebuild import make, videos
 
+pytestmark = pytest.mark.slow
+
 
 def mlst(*words: Any, status: int = 0) -> tuple[str, str]:
     """Run the command in this process, where everything is imported already; its standard output and error."""

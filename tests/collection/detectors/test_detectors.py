@@ -107,6 +107,7 @@ def test_two_frames_of_two_shots(name: str, shots: list[Frames]) -> None:
     assert detect("mlst", thumbs(two)) == [Transition("cut", 1, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_transitions_are_ordered_timely_and_the_same_every_time(name: str, mixed: Splice) -> None:
     detector = make_detector(name, {}, RATE_OF_VIDEO)
@@ -143,6 +144,7 @@ def stored(frames: Frames, depth: int, full_range: bool) -> list[Thumb]:
     return pictures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_bit_depth_and_range_change_nothing(name: str, mixed: Splice) -> None:
     frames = mixed.frames[:240]
@@ -194,6 +196,7 @@ def files(cuts: Splice, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["constant", "variable", "film"])
 @pytest.mark.parametrize("name", sorted(PEERS))
 def test_the_adapter_cuts_where_pyscenedetect_does(name: str, which: str, files: dict[str, Path]) -> None:
@@ -215,6 +218,7 @@ def test_the_adapter_cuts_where_pyscenedetect_does(name: str, which: str, files:
         assert all(abs(s - e) <= (1 if which == "film" else 0) for s, e in zip(split, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_variable_frame_rate_changes_no_frame_number(files: dict[str, Path]) -> None:
     for name in EVERY:
         constant, variable = detect(name, decoded(files["constant"])), detect(name, decoded(files["variable"]))

@@ -237,6 +237,7 @@ def test_sources_come_and_go_with_the_manifest(world):
     assert counts(world) == {("fetch", "done", ""): 5, ("scan", "done", ""): 5}
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_it_adds_up_and_resumes_to_the_same(world, tmp_path):
     world.odd["fetch video1"] = Rejected("gone.private", "")
     whole = World(Workspace(tmp_path / "whole", ""), odd=world.odd)

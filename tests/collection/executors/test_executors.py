@@ -26,6 +26,7 @@ def outcomes(execute, items, root):
     return {o.key: o for o in execute(Odd(shout=False), items, Workspace(root, "odd"))}
 
 
+@pytest.mark.slow
 def test_poison_costs_only_itself(run_all, tmp_path):
     items = ["a", "gone", "segfault", "b", "bug", "exit", "eat", "blocked", "hang", "c"]
     found = outcomes(run_all, items, tmp_path)
@@ -71,6 +72,7 @@ def test_items_are_taken_as_workers_come_free(run_all, tmp_path):
     results.close()
 
 
+@pytest.mark.slow
 def test_workers_die_with_a_killed_driver(run_all, tmp_path, request):
     ray = isinstance(run_all, Ray)
     made = f"Ray(2, {request.getfixturevalue('nodes').address!r})" if ray else "Local(2)"

@@ -28,6 +28,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 def test_a_worker_may_stop_in_the_middle_of_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "LONGEST", 1 << 20)
     monkeypatch.setattr(local, "GRACE", 0.2)
@@ -57,6 +58,7 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 def test_what_workers_of_a_killed_driver_left_is_removed(tmp_path: Path, short: Path) -> None:
     """By the next item of the same user, while those of a driver that lives keep theirs."""
 

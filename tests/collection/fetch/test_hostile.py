@@ -256,6 +256,7 @@ def test_mutants_are_the_same_for_the_same_seed() -> None:
     assert len({mutant.data for mutant in made}) > 35
 
 
+@pytest.mark.slow
 def test_a_small_fuzz_run_ends_every_item_with_a_kind(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()

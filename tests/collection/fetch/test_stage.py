@@ -375,6 +375,7 @@ def test_size_limit_stops_before_the_body(
     assert server.sent < 2 << 20
 
 
+@pytest.mark.slow
 def test_deadline_of_a_trickling_server(
     tmp_path: Path, work: Workspace, server: MediaServer, monkeypatch: Any
 ) -> None:
@@ -636,6 +637,7 @@ def fetch_one(folder: Path, url: str, name: str) -> None:
     fetched(attempt(stage(folder, access), source(url, name=name), Workspace(folder / "work", "fetch-0000")))
 
 
+@pytest.mark.slow
 def test_workers_together_keep_the_rate_at_the_server(tmp_path: Path, server: MediaServer) -> None:
     server.pages["/a.mp4"] = Page((CLIPS / "his_girl_friday_6s_640x480.mp4").read_bytes())
     spawn = multiprocessing.get_context("spawn")

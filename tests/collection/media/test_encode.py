@@ -65,6 +65,7 @@ def test_black_white_and_grey_are_exact(depth: int) -> None:
     assert (luma[16 * unit], luma[235 * unit], luma[0], luma[top], chroma[middle]) == (16, 235, 0, 255, 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(120, 160), (240, 321), (720, 1280), (33, 501), (1, 1), (2, 900)])
 @pytest.mark.parametrize("subsampled", [True, False])
 def test_every_shape_is_filled_and_keeps_its_mean(shape: tuple[int, int], subsampled: bool) -> None:

@@ -41,6 +41,8 @@ from mlst.records import decode
 from tests import tiny
 from tests.hub_server import TOKEN, Hub
 
+pytestmark = pytest.mark.slow
+
 HERE = Target("someone/tiny", "main", "", False, "")
 ROOT = Path(__file__).parents[3]
 

@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.synthetic import Spec, pan, write
+
+pytestmark = pytest.mark.slow
 
 CODE = """
 import resource, sys

@@ -104,6 +104,7 @@ def test_nothing_has_changed(built: Path, sources: Path, server: MediaServer) ->
     assert len(server.hits) == 2, "one request for the file, one for the page of the site, none for its media"
 
 
+@pytest.mark.slow
 def test_remuxed_reencoded_trimmed_and_blocked(built: Path, sources: Path, server: MediaServer) -> None:
     upkeep.remux(upkeep.RABBIT, sources / "other.mkv")
     (sources / "other.mkv").rename(sources / upkeep.RABBIT.name)
@@ -122,6 +123,7 @@ def test_remuxed_reencoded_trimmed_and_blocked(built: Path, sources: Path, serve
     assert looks == dict.fromkeys(("rabbit", "girl", "signer"), ALTERED) | {"water": found["water"], "site": PRESENT}
 
 
+@pytest.mark.slow
 def test_other_footage_of_the_same_length(built: Path, sources: Path, server: MediaServer) -> None:
     def noise(number: int, height: int, width: int) -> Any:
         return np.random.default_rng(number).integers(0, 255, (height * 3 // 2, width), dtype=np.uint8)

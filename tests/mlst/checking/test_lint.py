@@ -300,6 +300,7 @@ TRAPS: tuple[tuple[Callable[[Path], None], str], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("trap", "rule"), TRAPS, ids=lambda value: getattr(value, "__name__", value))
 def test_trap_is_found(folder: Path, trap: Callable[[Path], None], rule: str) -> None:
     trap(folder)
@@ -307,6 +308,7 @@ def test_trap_is_found(folder: Path, trap: Callable[[Path], None], rule: str) ->
     assert rule in found, f"found only {found}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values", [{"shard": "/dev/zero", "size": 1 << 60}, {"offset": -5}, {"size": 1 << 60}, {"fingerprint": "zz"}]
 )

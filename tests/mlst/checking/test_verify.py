@@ -428,6 +428,7 @@ def test_resealing_alone_breaks_nothing(folder: Path) -> None:
     assert (folder / DATASET).read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_seeded_fault_is_caught_by_its_rule(folder: Path, name: str) -> None:
     fault, rules = FAULTS[name]
@@ -453,6 +454,7 @@ def test_what_a_download_adds_is_ignored(folder: Path) -> None:
     assert verify(folder, 0).ok
 
 
+@pytest.mark.slow
 def test_same_findings_in_processes(folder: Path) -> None:
     video(folder, b"\0" * 2000)
     assert verify(folder, 2) == verify(folder, 0)
@@ -468,6 +470,7 @@ class Deadly(str):
         return False
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_its_process_is_a_finding(folder: Path) -> None:
     dataset = read_json(folder / DATASET)
     _, spans = _index(folder, [])

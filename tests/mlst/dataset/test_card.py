@@ -76,6 +76,7 @@ def test_size_category(dataset: Dataset, clips: int, size: str) -> None:
     assert front_matter(replace(dataset, clips=clips))["size_categories"] == [size]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_titles_stay_text(dataset: Dataset, text: str) -> None:
     harmless = make(replace(dataset, title="title"), "licence")

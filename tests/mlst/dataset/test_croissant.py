@@ -12,6 +12,8 @@ from mlst.dataset.description import DATASET, INDEX, read_json
 from mlst.dataset.index import Row, columns, read_index
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from mlst.dataset.index import Row, columns, read_index
 from mlst.dataset.shards import open_shard
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _inside_and_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

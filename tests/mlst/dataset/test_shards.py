@@ -38,6 +38,7 @@ def written(content: list[Sample]) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @given(samples)
 def test_round_trip_and_offsets(content: list[Sample]) -> None:
     content = list({sample.key: sample for sample in content}.values())

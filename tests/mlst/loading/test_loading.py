@@ -56,6 +56,7 @@ def clips() -> ClipDataset:
     return load(tiny.built(), **SHORT)
 
 
+@pytest.mark.slow
 def test_import_stays_light() -> None:
     code = "import sys, mlst; print(sorted({'torch', 'cv2', 'av', 'numpy', 'pyarrow'} & set(sys.modules)), mlst.load)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
@@ -318,6 +319,7 @@ def test_damage_is_reported(damaged: tuple[Path, list[dict[str, Any]]], workers:
         list(loader(clips, 4, sampling="index", workers=workers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_damage_is_skipped_when_asked(
     damaged: tuple[Path, list[dict[str, Any]]], workers: int, caplog: pytest.LogCaptureFixture

@@ -17,6 +17,8 @@ from tests import tiny
 from tests.hub_server import Hub
 from tests.mlst.loading.loading import SHORT, rows_of
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 REPO = "someone/tiny"

@@ -15,6 +15,8 @@ from tests import tiny
 from tests.mlst.loading.loading import SHORT
 from tests.mlst.loading.rank_of_loading import BATCH, SEED, STEPS
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 
