@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Tests start many interpreters, and pytest rewrites every test module: both are slow where images forbid compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types unit format clean
+.PHONY: demo test quick lint types unit wheel-check format clean
 
 demo: $(READY)  ## build, verify and report a dataset from real clips; train and evaluate a tiny model on it
 	$(BIN)/mlst build manifests/demo/recipe.toml --out out/demo --workers $(WORKERS)
@@ -29,6 +29,18 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+WHEEL := out/wheel
+
+wheel-check: $(READY)  ## install the wheel where nothing else is, and build the demo with the sdist's manifests
+	rm -rf $(WHEEL)
+	$(BIN)/python -m build --outdir $(WHEEL) .
+	tar -xf $(WHEEL)/mlst-*.tar.gz -C $(WHEEL) --one-top-level=source --strip-components=1
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(WHEEL)/venv/bin/pip install --quiet --constraint constraints.txt "$$(ls $(WHEEL)/mlst-*.whl)[build]"
+	cd $(WHEEL) && venv/bin/mlst build source/manifests/demo/recipe.toml --out demo --workers 1
+	cd $(WHEEL) && venv/bin/mlst verify demo
+	cd $(WHEEL) && venv/bin/python -c "import mlst; print(mlst.load('demo', split='train', past=10, horizon=10)[0])"
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
