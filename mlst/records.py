@@ -25,6 +25,18 @@ SOURCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SPLITS = ("train", "validation", "test")
 
 
+def later(default: Any) -> Any:
+    """A field that its record got after datasets had been written: left out of JSON while it has its default, so that
+    it costs no byte where there is nothing to say, and old files are read."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+@cache
+def later_fields(kind: Any) -> dict[str, Any]:
+    """Defaults of the fields of a record that `later` made."""
+    return {field.name: field.default for field in dataclasses.fields(kind) if field.metadata.get("later")}
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One row of a manifest."""
@@ -76,7 +88,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the packets of a file's first video stream say, without decoding."""
+    """What the packets of a file's main video stream say, without decoding."""
 
     container: str
     """Name of the demuxer that was asked for, e.g. `mov`, `matroska`; never guessed from the file's name."""
@@ -92,10 +104,12 @@ class Probe:
     duration: Fraction
     """Seconds from the first pts to the end of the last frame."""
     rate: Fraction
-    """Frames per second, from the usual distance between neighbouring pts; see `collection.media.probe.frame_rate`."""
+    """Packets per second, from the usual distance of neighbouring pts; see `collection.media.probe.frame_rate`."""
     packets: int
     packets_sha256: str
     """Over the payloads of the video packets in decoding order: survives remuxing, changes with re-encoding."""
+    streams: int = later(1)
+    """Video streams in the file, of which this is the main one (`mlst.pictures.presentation`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +140,12 @@ class Stream:
     frames: int
     """Frames decoded, each once."""
     decode_errors: int
-    """Packets that the decoder refused, and frames that are damaged or whose pts does not rise."""
+    """Packets that the decoder refused, and frames that are damaged."""
     time_base: Fraction
     first_pts: int
     last_pts: int
     rate: Fraction
-    """Frames per second before thinning."""
+    """Frames per second before thinning; `Probe.rate` unless several packets make a frame."""
     stride: int
     """Every `stride`-th frame is used, so that `rate / stride` is at most the recipe's rate."""
     variable: bool
@@ -151,6 +165,10 @@ class Stream:
     """Of YCbCr to RGB as applied to the clips: `bt709`, `smpte170m`, `bt2020nc` ...; resolved where unspecified."""
     transfer: str
     interlaced: bool
+    repaired: int = later(0)
+    """Frames that were given another time than the stored one, which is missing or wrong (`mlst.pictures.times`)."""
+    dropped: int = later(0)
+    """Frames without a usable time, passed over: at most two, or 2 % of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,9 +346,13 @@ def _encoder(kind: Any) -> Callable[[Any], Any]:
         return lambda value: value
     names = [field.name for field in dataclasses.fields(kind)]
     deep = [field.name for field in dataclasses.fields(kind) if field.type not in PLAIN]
+    defaults = later_fields(kind)  # type: ignore[arg-type]  # a type is hashable
 
     def fields(value: Any) -> dict[str, Any]:
         found = {name: getattr(value, name) for name in names}
+        for name, default in defaults.items():
+            if found[name] == default:
+                del found[name]
         for name in deep:
             found[name] = encode(found[name])
         return found
@@ -352,10 +374,11 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     hints = get_type_hints(kind)
     names = hints.keys()
     deep = [(name, _decoder(hint)) for name, hint in hints.items() if hint not in PLAIN]
+    defaults = later_fields(kind)  # type: ignore[arg-type]
 
     def record(value: Any) -> Any:
-        if value.keys() != names:
-            raise ValueError(f"{make.__name__}: fields differ: {sorted(value.keys() ^ names)}")
+        if value.keys() != names and (defaults | value).keys() != names:
+            raise ValueError(f"{make.__name__}: fields differ: {sorted((defaults | value).keys() ^ names)}")
         if not deep:
             return make(**value)
         found = dict(value)

@@ -14,11 +14,12 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from collection.engine.stage import Rejected, Retry
 from collection.media.probe import GUARDS
+from mlst.pictures.presentation import Crop, declared_crop, main_video
 from mlst.records import OPEN_END
 
 LEAD = Fraction(1)
@@ -130,8 +131,9 @@ def copy_span(file: RangeFile | str, container: str, start: Fraction, end: Fract
                 file.aim(_share(source, stream, start, end))
             low, high = zero + start / _base(stream), zero + end / _base(stream) if end < OPEN_END else None
             copied, first = _copy(source, stream, (zero, low, high), target)
-            base = _base(stream)
+            base, crop = _base(stream), declared_crop(source, stream)
         origin = _verified(target, MUXERS[container], base, copied)
+        _check_crop(target, MUXERS[container], crop)
     except av.FFmpegError as why:
         target.unlink(missing_ok=True)
         if isinstance(why, OSError) and why.errno == 28:
@@ -144,11 +146,9 @@ def copy_span(file: RangeFile | str, container: str, start: Fraction, end: Fract
 
 
 def _video(source: InputContainer) -> VideoStream:
-    stills = Disposition.attached_pic | Disposition.timed_thumbnails
-    videos = [stream for stream in source.streams.video if not stream.disposition & stills]
-    if not videos:
+    video = main_video(source)
+    if video is None:
         raise Whole("no video stream")
-    video = videos[0]
     for other in source.streams:
         if other.index != video.index:
             other.discard = Discard.all
@@ -243,10 +243,21 @@ def _from_key(
     yield from _packets(source, stream)
 
 
+def _check_crop(target: Path, container: str, crop: Crop) -> None:
+    """Raises `Whole` unless the copy shows the same part of its pictures."""
+    with _reopened(target, container) as back:
+        if declared_crop(back, back.streams.video[0]) != crop:
+            raise Whole(f"a {container} file does not keep this stream's crop")
+
+
+def _reopened(target: Path, container: str) -> InputContainer:
+    demuxer = "mov" if container == "mp4" else container
+    return av.open(f"file:{target}", "r", format=demuxer, options=GUARDS, metadata_errors="replace")
+
+
 def _verified(target: Path, container: str, base: Fraction, copied: list[_Copied]) -> int:
     """Read the copy back; returns its first packet's pts. Raises `Whole` unless it is what was written."""
-    demuxer = "mov" if container == "mp4" else container
-    with av.open(f"file:{target}", "r", format=demuxer, options=GUARDS, metadata_errors="replace") as back:
+    with _reopened(target, container) as back:
         stream = back.streams.video[0]
         found = [_Copied(p.pts or 0, p.size, p.is_keyframe) for p in _packets(back, stream)]
         first = found[0].pts if found else 0

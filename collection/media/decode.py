@@ -4,23 +4,25 @@ Planes are passed on as stored, without swscale, for planar 8 to 16 bit YCbCr, N
 ignored. Any other layout (RGB, palettes, packed YCbCr) is converted once, to 8 bit `yuv444p`, limited range, BT.601,
 with bit-exact rounding; `Stream.pixel_format` then names the layout that was stored.
 
-Time. A frame's position is its pts on the stream's own clock. An edit list is honoured: what it hides is decoded but
-not passed on, and the pts of the rest start where it says. A frame without pts, or with one that is not later than
-all before it, is passed over and counted with the decode errors; so pts always rise and ordinals count what is passed
-on. AVI stores no pts: see `probe.clock`. Variable frame rate changes nothing: frames are taken as they are.
+Time. A frame's position is its pts on the stream's own clock, decided in `mlst.pictures.times`: frames whose pts is
+missing or does not rise are given the time of their place in the order, and counted as repaired. One without a usable
+time is passed over and counted; above 2 % (`times.too_many`) the video is refused. So pts always rise and ordinals
+count what is passed on. An edit list is honoured: what it hides is decoded but not passed on, and the pts of the rest
+start where it says. AVI stores no pts: see `probe.clock`. Variable frame rate changes nothing: frames are taken as
+they are.
 
-Breaks. Where the picture changes its size, where `HOLE` seconds and four usual distances pass without a frame, and
-where frames are damaged (from `REORDER` frames before a decode error to the next key frame behind it), nothing ties
-one frame to the next: no clip spans it. A change of pixel format in mid-stream is converted to that of the first
-frame.
+Rate. `Probe.rate` counts packets. Where several packets make a frame (a field in each), or some make none, the first
+`AHEAD` frames tell the rate; whether they were right is known at the end (`Decoder.rate_in_hindsight`).
 
-Orientation. The display matrix of the first frame is applied to the planes: quarter turns and mirroring; other angles
-to the nearest quarter turn. Cropping is the decoder's. Pixel aspect ratio is passed on, turned with the picture;
-unknown or absurd ones (beyond 1:8) count as 1:1. Chroma siting is ignored: at most half a chroma sample.
+Breaks. Where the picture changes its size or how it is meant to be seen, where the clock jumps back, where `HOLE`
+seconds and four usual distances pass without a frame, and where frames are damaged (from `REORDER` frames before a
+decode error to the next key frame behind it), nothing ties one frame to the next: no clip spans it. A change of pixel
+format in mid-stream is converted to that of the first frame.
 
-Range. Full where the stream or the pixel format (`yuvj...`) says so, else limited, as H.264, HEVC and VP9 infer it.
-Matrix where unspecified: BT.709 from 720 lines or 1280 columns, BT.601 (525 lines) below, as players do. Transfer
-where unspecified: BT.709. HDR (PQ, HLG) is not tone-mapped; its tags are kept.
+Presentation. Which stream, crop, orientation, pixel aspect ratio, range, matrix and transfer are decided in
+`mlst.pictures.presentation`, for every frame anew; the record has those of the first. The crop goes to whole chroma
+samples outwards. Chroma siting is ignored: at most half a chroma sample. A matrix that common readers cannot convert
+is refused (`colour`). HDR (PQ, HLG) is not tone-mapped; its tags are kept.
 
 Interlace. Frames flagged as interlaced are deinterlaced by libavfilter's bwdif, one frame out for one in
 (`send_frame`), first field kept; so ordinals and pts stay. Others pass untouched. What is interlaced but not flagged
@@ -29,12 +31,11 @@ shows in `Statistics.comb_ratio`.
 
 import itertools
 import re
-import struct
 from array import array
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +46,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.filter import Graph
-from av.sidedata.sidedata import SideData
+from av.packet import Packet
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
@@ -53,89 +54,44 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from collection.engine.stage import Rejected
-from collection.media.probe import clock, open_media, packets, usual
+from collection.media.probe import HOLE, clock, frame_rate, longest_step, open_media, packets, usual
 from collection.recipe import Limits
 from mlst.pictures.frames import Picture, PictureFormat, Plane
+from mlst.pictures.presentation import (
+    Crop,
+    Orientation,
+    UnreadableColourError,
+    colours,
+    declared_crop,
+    display_matrix,
+    orientation,
+    pixel_aspect,
+)
+from mlst.pictures.times import Claim, Order, Times, in_order_only, too_many
 from mlst.records import Probe, Stream
 
-HOLE = Fraction(1, 4)
-"""Seconds without a frame from which what follows counts as another recording: two frames of the statistics' grid."""
-REORDER = 16
-"""Frames that may be shown before one they are built on: H.264 and HEVC keep 16 pictures at most."""
-OBLONG = Fraction(8)
-"""Pixels more oblong than this are taken for a mistake in the header."""
+AHEAD = 32
+"""Frames that are decoded before the first is passed on, to learn the rate and whether times can be believed."""
+AHEAD_BYTES = 128 << 20
+"""They may take so much memory; four are."""
+SPARE = Fraction(95, 100)
+"""Frames per packet from which packets count as frames: decoders lose a few where a file is damaged."""
 SEEK_LEAD = Fraction(3)
 """Seconds decoded before the wanted ones, for shot detectors that look back and for open GOPs."""
 SEEK_WORTH = Fraction(10)
 """Seconds that a seek must save."""
 SEEKABLE = ("mov", "matroska")
 """Containers with an index, where a seek lands on a key frame at or before the time asked for."""
+CROPPING = ("mov", "matroska")
+"""Containers that can crop."""
 FROM_THE_BEGINNING = Fraction(-(10**9))
-
-MATRICES = {
-    1: "bt709",
-    4: "fcc",
-    5: "bt470bg",
-    6: "smpte170m",
-    7: "smpte240m",
-    8: "ycgco",
-    9: "bt2020nc",
-    10: "bt2020c",
-}
-"""`matrix_coefficients` of ITU-T H.273, as libav numbers and names them."""
-TRANSFERS = {
-    1: "bt709",
-    4: "bt470m",
-    5: "bt470bg",
-    6: "smpte170m",
-    7: "smpte240m",
-    8: "linear",
-    11: "iec61966-2-4",
-    13: "iec61966-2-1",
-    14: "bt2020-10",
-    15: "bt2020-12",
-    16: "smpte2084",
-    18: "arib-std-b67",
-}
-"""`transfer_characteristics` of ITU-T H.273."""
 
 _PLANAR = re.compile(r"yuv(?:j|a)?4\d\dp(\d*)(le|be)?|gray(\d*)(le|be)?|nv(?:12|21|16|24|42)")
 
 
 @dataclass(frozen=True, slots=True)
-class Orientation:
-    """A display matrix to the nearest quarter turn: rows and columns swap, then either is reversed."""
-
-    swap: bool
-    mirror: bool
-    """Columns in reverse order."""
-    flip: bool
-    """Rows in reverse order."""
-
-    @property
-    def clockwise(self) -> int:
-        """Degrees by which the picture is turned; of a mirrored one, without the mirroring of its columns."""
-        return (270 if self.flip else 90) if self.swap else (180 if self.flip else 0)
-
-    def __call__(self, plane: Plane) -> Plane:
-        """`plane` (H, W) as it is to be seen; a copy only where something changes."""
-        if not (self.swap or self.mirror or self.flip):
-            return plane
-        turned = plane.T if self.swap else plane
-        return cast(Plane, np.ascontiguousarray(turned[:: -1 if self.flip else 1, :: -1 if self.mirror else 1]))
-
-
-def orientation(matrix: bytes) -> Orientation:
-    """From a display matrix: nine int32, of which a, b, c, d send (x, y) to (a x + c y, b x + d y)."""
-    a, b, _, c, d = struct.unpack("<5i", matrix[:20]) if len(matrix) >= 36 else (1, 0, 0, 0, 1)
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return Orientation(True, c < 0, b < 0)
-    return Orientation(False, a < 0, d < 0)
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
-    """What the first frame says of the whole stream; unspecified values resolved."""
+    """How a frame is stored and meant to be seen; unspecified values resolved."""
 
     pixel_format: str
     """As stored."""
@@ -145,30 +101,25 @@ class Facts:
     transfer: str
     orientation: Orientation
     height: int
-    """As stored, before rotation."""
+    """As stored, before cropping and rotation."""
     width: int
 
 
 def facts(frame: VideoFrame) -> Facts:
-    """Of a frame as libav gives it."""
-    name, kept = frame.format.name, depth_of(frame.format) > 0
-    rgb = frame.format.is_rgb or frame.format.has_palette
-    large = frame.height >= 720 or frame.width >= 1280
-    matrix = MATRICES.get(int(frame.colorspace), "bt709" if large else "smpte170m")
+    """Of a frame as libav gives it. Raises `Rejected`: `colour`."""
+    try:
+        seen = colours(frame)
+    except UnreadableColourError as why:
+        raise Rejected("colour", str(why)) from None
     return Facts(
-        pixel_format=name,
-        full_range=kept and (name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG),
-        matrix="smpte170m" if rgb else matrix,
-        transfer=TRANSFERS.get(int(frame.color_trc), "bt709"),
-        orientation=orientation(_display_matrix(frame)),
+        pixel_format=frame.format.name,
+        full_range=seen.full_range and depth_of(frame.format) > 0,
+        matrix=seen.matrix,
+        transfer=seen.transfer,
+        orientation=orientation(display_matrix(frame)),
         height=frame.height,
         width=frame.width,
     )
-
-
-def _display_matrix(frame: VideoFrame) -> bytes:
-    found = frame.side_data.get("DISPLAYMATRIX")
-    return bytes(memoryview(cast(SideData, found))) if found else b""
 
 
 def depth_of(layout: VideoFormat) -> int:
@@ -220,6 +171,18 @@ def converted(frame: VideoFrame, layout: str, full_range: bool) -> VideoFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """A frame as it left the decoder."""
+
+    frame: VideoFrame
+    claim: Claim
+    spoiled: int | None
+    """The latest time that damage was seen at since the frame before."""
+    sar: Fraction
+    """As declared for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Timed:
     """A libav frame with a time of its own."""
 
@@ -227,8 +190,13 @@ class Timed:
     pts: int
     duration: int
     """In ticks; 0 where unknown."""
+    jumped: bool
+    """Whether the clock jumped back before it."""
     damaged: bool
     interlaced: bool
+    facts: Facts
+    sar: Fraction
+    """Width of a stored pixel over its height, before rotation."""
 
 
 class Deinterlacer:
@@ -270,7 +238,7 @@ class Deinterlacer:
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             item = self._waiting.popleft()
-            yield Timed(frame, item.pts, item.duration, item.damaged, item.interlaced)
+            yield replace(item, frame=frame)
 
 
 _BEAT = Fraction(1, 1000)
@@ -290,8 +258,10 @@ class Decoded:
     """A frame and how it hangs together with the one before it."""
 
     picture: Picture
+    format: PictureFormat
+    facts: Facts
     broken: bool
-    """Nothing ties it to the frame before: another size, or a hole in time."""
+    """Nothing ties it to the frame before: another size, shape or colour, or a hole in time."""
     damaged: bool
     """A decode error lies between it and the last key frame. Up to `REORDER` frames before it may show it too."""
 
@@ -303,7 +273,7 @@ class Decoder:
     """
 
     def __init__(self, media: InputContainer, track: VideoStream, probe: Probe, limits: Limits) -> None:
-        """Decodes the first frame. Raises `Rejected`: `corrupt`, `no_timestamps`, `too_large`."""
+        """Decodes the first frames. Raises `Rejected`: `corrupt`, `no_timestamps`, `too_large`, `colour`."""
         self._media, self._track, self.probe, self._limits = media, track, probe, limits
         self.decoded = 0
         """Frames that libav gave so far, with those passed over."""
@@ -311,52 +281,77 @@ class Decoder:
         self.interlaced = False
         self.pts = array("q")
         """Of every frame passed on, in ticks of `probe.time_base`."""
-        self._last_duration = 0
-        self._bad: int | None = None
-        self._times: deque[int] = deque()
-        timed = self._timed()
-        first = next(timed, None)
-        if first is None:
+        self._last_duration = self._sent = 0
+        self._ahead: list[int] = []
+        self._shapes = _Shapes(track)
+        self._crop = declared_crop(media, track) if probe.container in CROPPING else Crop(0, 0, 0, 0, 0, 0)
+        raw = self._frames()
+        size = probe.width * probe.height * 3
+        ahead = list(itertools.islice(raw, min(AHEAD, max(4, AHEAD_BYTES // max(1, size)))))
+        self._times = self._clock([item.claim for item in ahead])
+        timed = self._timed(itertools.chain(ahead, raw))
+        first = list(itertools.islice(timed, len(ahead)))
+        if not first:
             kind = "no_timestamps" if self.decoded else "corrupt"
             raise Rejected(
                 kind, f"{self.decoded} frames decoded, {self.errors} errors, no frame with a time of its own"
             )
-        self.facts = facts(first.frame)
-        self.begins = first.pts
-        self._items = self._normalised(itertools.chain([first], timed))
-        depth = depth_of(readable(first.frame).format)
-        self.format = PictureFormat(depth, self.facts.full_range, self._sar())
+        self.rate = self._rate([item.pts for item in first])
+        """Frames per second."""
+        self.facts, self._sar = first[0].facts, first[0].sar
+        self.begins = first[0].pts
+        self._layout = readable(first[0].frame).format.name
+        self._items = self._normalised(itertools.chain(first, timed))
+        self.format = self._format(first[0])
 
     def __iter__(self) -> Iterator[Decoded]:
-        size = (self.facts.height, self.facts.width)
+        before = (self.facts, self._sar)
         for item in self._items:
-            broken = (item.frame.height, item.frame.width) != size or self._hole(item.pts)
-            size = (item.frame.height, item.frame.width)
-            y, u, v = map(self.facts.orientation, planes(item.frame))
-            picture = Picture(len(self.pts), item.pts, y, u, v)
+            broken = item.jumped or (item.facts, item.sar) != before or self._hole(item.pts)
+            before = (item.facts, item.sar)
+            picture = Picture(len(self.pts), item.pts, *self._shown(item))
             self.pts.append(item.pts)
             self._last_duration = item.duration
-            yield Decoded(picture, broken, item.damaged)
+            yield Decoded(picture, self._format(item), item.facts, broken, item.damaged)
 
     @property
     def last_end(self) -> int:
-        """Pts at which the last frame ends."""
-        return self.pts[-1] + (self._last_duration or round(1 / (self.probe.rate * self.probe.time_base)))
+        """Pts at which the last frame ends; one that lasts longer than a hole in time counts as an usual one."""
+        usual_step = round(1 / (self.rate * self.probe.time_base))
+        longest = longest_step(self.rate, self.probe.time_base)
+        return self.pts[-1] + (self._last_duration if 0 < self._last_duration <= longest else usual_step)
+
+    @property
+    def rate_in_hindsight(self) -> Fraction:
+        """Frames per second as all frames together show them: another than `rate` where several packets make a frame
+        and the first frames did not tell."""
+        if self.decoded + self.errors >= self._sent * SPARE:
+            return self.rate
+        return self._seen_rate(np.array(self.pts))
 
     def stream(self, stride: int) -> Stream:
-        """What the pass showed; `stride` is the caller's thinning, written down with it."""
-        turned = self.facts.orientation.swap
+        """What the pass showed; `stride` is the caller's thinning, written down with it.
+
+        Raises `Rejected`: `no_timestamps` where too many frames were passed over for want of a time.
+        """
+        times, turned = self._times, self.facts.orientation.swap
+        if too_many(times.dropped, len(self.pts)):
+            raise Rejected(
+                "no_timestamps", f"{times.dropped} of {times.dropped + len(self.pts)} frames have no usable time"
+            )
+        left, top, right, bottom = self._crop.box(self.facts.width, self.facts.height)
+        width, height = right - left, bottom - top
         return Stream(
             frames=len(self.pts),
             decode_errors=self.errors,
             time_base=self.probe.time_base,
             first_pts=self.pts[0],
             last_pts=self.pts[-1],
-            rate=self.probe.rate,
+            rate=self.rate,
             stride=stride,
             variable=self._variable(),
-            width=self.facts.height if turned else self.facts.width,
-            height=self.facts.width if turned else self.facts.height,
+            width=height if turned else width,
+            height=width if turned else height,
             sar=self.format.sar,
             rotation=self.facts.orientation.clockwise,
             pixel_format=self.facts.pixel_format,
@@ -365,13 +360,36 @@ class Decoder:
             matrix=self.facts.matrix,
             transfer=self.facts.transfer,
             interlaced=self.interlaced,
+            repaired=times.repaired,
+            dropped=times.dropped,
         )
 
-    def _sar(self) -> Fraction:
-        sar = Fraction(self._track.sample_aspect_ratio or 1)
-        if not 1 / OBLONG <= sar <= OBLONG:
-            return Fraction(1)
-        return 1 / sar if self.facts.orientation.swap else sar
+    def _clock(self, claims: list[Claim]) -> Times:
+        """Gives frames their times; whether stored ones can be believed shows in the first."""
+        stores, tick = self.probe.container != "avi", self.probe.time_base
+        in_order = not stores or in_order_only(claims)
+        return Times(round(1 / (self.probe.rate * tick)), round(1 / tick), in_order, stores)
+
+    def _rate(self, times: list[int]) -> Fraction:
+        """Frames per second: the packets' unless the first frames show that packets are no frames."""
+        within = sum(times[0] <= tick <= times[-1] for tick in self._ahead)
+        self._ahead.clear()
+        return self._seen_rate(np.array(times)) if len(times) < within * SPARE else self.probe.rate
+
+    def _seen_rate(self, ticks: NDArray[np.int64]) -> Fraction:
+        """What frames show, unless it is the packets' but for 10 %: of all packets that is the better measure."""
+        rate = frame_rate(ticks, self.probe.time_base, self.probe.rate)
+        return rate if abs(rate - self.probe.rate) * 10 > self.probe.rate else self.probe.rate
+
+    def _format(self, item: Timed) -> PictureFormat:
+        sar = 1 / item.sar if item.facts.orientation.swap else item.sar
+        return _picture_format(depth_of(VideoFormat(self._layout)), item.facts.full_range, sar)
+
+    def _shown(self, item: Timed) -> Iterator[Plane]:
+        """The planes of a frame, cropped and turned."""
+        box = self._crop.box(item.frame.width, item.frame.height)
+        for plane in planes(item.frame):
+            yield cast(Plane, item.facts.orientation(_cropped(plane, box, item.frame)))
 
     def _variable(self) -> bool:
         distances: NDArray[np.int64] = np.diff(np.frombuffer(self.pts, np.int64)).astype(np.int64)
@@ -379,62 +397,117 @@ class Decoder:
 
     def _hole(self, pts: int) -> bool:
         passed = (pts - self.pts[-1]) * self.probe.time_base if self.pts else Fraction(0)
-        return passed >= max(HOLE, 4 / self.probe.rate)
+        return passed >= max(HOLE, 4 / self.rate)
 
     def _normalised(self, items: Iterator[Timed]) -> Iterator[Timed]:
         """Frames in one layout whose planes can be read, deinterlaced."""
-        deinterlace, layout = Deinterlacer(), ""
+        deinterlace = Deinterlacer()
         for item in items:
-            frame = readable(item.frame)
-            layout = layout or frame.format.name
-            if frame.format.name != layout:
-                frame = converted(frame, layout, self.facts.full_range)
+            frame, seen = readable(item.frame), item.facts
+            if frame.format.name != self._layout:
+                frame = converted(frame, self._layout, self.facts.full_range)
+                seen = replace(seen, pixel_format=self.facts.pixel_format, full_range=self.facts.full_range)
             self.interlaced |= item.interlaced
-            yield from deinterlace(Timed(frame, item.pts, item.duration, item.damaged, item.interlaced))
+            yield from deinterlace(replace(item, frame=frame, facts=seen))
         yield from deinterlace.finish()
 
-    def _timed(self) -> Iterator[Timed]:
-        """libav's frames whose pts rise. Sets `_bad` to the last damaged time until a key frame lies behind it."""
-        last: int | None = None
-        for frame in self._frames():
-            pts = frame.pts if self.probe.container != "avi" else self._times.popleft() if self._times else None
-            if pts is None or (last is not None and pts <= last):
-                self.errors += 1
+    def _timed(self, raw: Iterator[Raw]) -> Iterator[Timed]:
+        """Frames with a time. A damaged time is remembered until a key frame lies behind it."""
+        bad: int | None = None
+        for item in raw:
+            frame = item.frame
+            bad = _later(bad, item.spoiled)
+            time = self._times(item.claim)
+            if time is None:
                 continue
             if frame.width * frame.height > self._limits.pixels:
                 raise Rejected("too_large", f"{frame.width}x{frame.height}, limits.pixels is {self._limits.pixels}")
-            last = pts
             if frame.is_corrupt:
-                self._spoil(pts)
-            elif frame.key_frame and self._bad is not None and pts > self._bad:
-                self._bad = None
-            yield Timed(frame, pts, frame.duration or 0, self._bad is not None, frame.interlaced_frame)
+                self.errors += 1
+                bad = _later(bad, time.ticks)
+            elif frame.key_frame and bad is not None and (time.ticks > bad or time.jumped):
+                bad = None
+            seen, damaged = facts(frame), bad is not None
+            yield Timed(
+                frame, time.ticks, frame.duration or 0, time.jumped, damaged, frame.interlaced_frame, seen, item.sar
+            )
 
-    def _frames(self) -> Iterator[VideoFrame]:
+    def _frames(self) -> Iterator[Raw]:
         """Every frame that libav gives, counted."""
+        order, spoiled = Order(), None
         for packet in packets(self._media, self._track):
             time = clock(packet, self.probe.container)
-            if packet.is_corrupt:
-                self._spoil(time)
+            broken = packet.is_corrupt
+            frames: list[VideoFrame] = []
             try:
                 frames = packet.decode()
+                self._note(packet, time)
             except MemoryError:
                 raise
             except FFmpegError:
-                self._spoil(time)
-                continue
-            if packet.size and time is not None and self.probe.container == "avi":
-                self._times.append(time)
-            for frame in frames:
+                broken = True
+            if broken:
+                self.errors += 1
+                spoiled = _later(spoiled, self.probe.first_pts if time is None else time)
+            self._shapes.decoded(time)
+            for frame, ordered in zip(frames, self._ordered(order, packet, len(frames)), strict=True):
                 self.decoded += 1
                 if self.decoded > self._limits.frames:
                     raise Rejected("too_long", f"more than {self._limits.frames} frames, which is limits.frames")
-                yield frame
+                yield Raw(frame, Claim(frame.pts, ordered), spoiled, self._shapes.at(frame.pts))
+                spoiled = None
 
-    def _spoil(self, time: int | None) -> None:
-        """Something is wrong at `time`; what follows builds on it, up to a key frame that is shown later."""
-        self.errors += 1
-        self._bad = max(t for t in (self._bad, time, self.probe.first_pts) if t is not None)
+    def _note(self, packet: "Packet[VideoStream]", time: int | None) -> None:
+        """Remember a packet that may give a frame; its time only before the first frame is passed on."""
+        if packet.size and not packet.is_discard:
+            self._sent += 1
+            if not self.pts and time is not None:
+                self._ahead.append(time)
+
+    def _ordered(self, order: Order, packet: "Packet[VideoStream]", frames: int) -> list[int | None]:
+        """What the places of `frames` in the order say, which the decoder gave for `packet`."""
+        if not packet.size or packet.is_discard:
+            return order.taken(frames)
+        return order.sent(packet.dts, frames, self._track.codec_context.reorder_depth)
+
+
+def _later(a: int | None, b: int | None) -> int | None:
+    return max((time for time in (a, b) if time is not None), default=None)
+
+
+@lru_cache(maxsize=16)
+def _picture_format(depth: int, full_range: bool, sar: Fraction) -> PictureFormat:
+    return PictureFormat(depth, full_range, sar)
+
+
+def _cropped(plane: Plane, box: tuple[int, int, int, int], frame: VideoFrame) -> Plane:
+    """What `box` leaves of a plane, to whole samples outwards."""
+    left, top, right, bottom = box
+    fy, fx = round(frame.height / plane.shape[0]), round(frame.width / plane.shape[1])
+    return plane[top // fy : -(-bottom // fy), left // fx : -(-right // fx)]
+
+
+class _Shapes:
+    """Pixel aspect ratios: the container's, until the stream's own changes; from there on the stream's."""
+
+    def __init__(self, track: VideoStream) -> None:
+        self._track = track
+        self._own = track.codec_context.sample_aspect_ratio
+        self._now = pixel_aspect(track.sample_aspect_ratio)
+        self._next: tuple[int | None, Fraction] = (None, self._now)
+
+    def decoded(self, time: int | None) -> None:
+        """A packet was, which is shown at `time`; a new header in it holds from there on."""
+        own = self._track.codec_context.sample_aspect_ratio
+        if own != self._own:
+            self._own, self._next = own, (time, pixel_aspect(own))
+
+    def at(self, pts: int | None) -> Fraction:
+        """Of the frame at `pts`."""
+        since, sar = self._next
+        if sar != self._now and (pts is None or since is None or pts >= since):
+            self._now = sar
+        return self._now
 
 
 @contextmanager

@@ -26,8 +26,8 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from collection.media.decode import MATRICES, TRANSFERS
 from mlst.pictures.frames import Picture, PictureFormat, Plane, resized
+from mlst.pictures.presentation import MATRICES, TRANSFERS
 
 Bytes = NDArray[np.uint8]
 Fit = Literal["stretch", "crop", "pad"]
@@ -35,7 +35,7 @@ Fit = Literal["stretch", "crop", "pad"]
 BLACK, GREY = 16, 128
 """Luma and chroma codes of the bars that `pad` adds."""
 
-PRIMARIES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9, "bt2020c": 9}
+PRIMARIES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
 """`colour_primaries` of ITU-T H.273 that go with a matrix."""
 
 

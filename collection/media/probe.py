@@ -1,5 +1,8 @@
 """What a file is, from its first bytes and its packets alone: nothing is decoded.
 
+Which video stream counts is decided in `mlst.pictures.presentation`. Packets are not frames: two may hold the fields
+of one, and some none. So `Probe.rate` is a first guess that `decode` corrects.
+
 Media is hostile. The container is read off the magic bytes and the demuxer is named to libav, never guessed by it;
 playlists and other texts that make a demuxer open further files or addresses are refused whatever they are called
 (CVE-2023-6602 to 6605); libav may use the file protocol only, follow no reference inside a file, and open no picture
@@ -7,6 +10,8 @@ above the limit.
 """
 
 import hashlib
+import itertools
+import re
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +23,21 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from collection.engine.stage import Rejected
 from collection.recipe import Limits
+from mlst.pictures.presentation import main_video, video_streams
+from mlst.pictures.times import REORDER
 from mlst.records import Probe
+
+Ticks = NDArray[np.int64]
+
+HOLE = Fraction(1, 4)
+"""Seconds without a frame from which what follows counts as another recording: two frames of the statistics' grid."""
+MISSING = -(1 << 63)
+"""In place of the position of a packet that has none."""
 
 CODECS = (
     *("av1", "libdav1d", "ffv1", "flv", "gif", "h263", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"),
@@ -74,7 +87,7 @@ def sniff(path: Path) -> str:
     whatever is not known.
     """
     with path.open("rb") as file:
-        head = file.read(1024)
+        head = file.read(HEAD)
     if not head.strip(b"\0"):
         raise Rejected("corrupt", "the file is empty" if not head else "the file begins with nothing but zeros")
     for offset, magic, name in _MAGIC:
@@ -84,14 +97,29 @@ def sniff(path: Path) -> str:
         if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
             raise Rejected("not_media", "a still image (HEIF)")
         return "mov"
-    if any(all(head[at : at + 1] == b"G" for at in range(first, 1024, step)) for first, step in _TRANSPORT):
+    if any(_syncs(head)):
         return "mpegts"
     _refuse(head)
+    if _PACK.search(head):
+        return "mpeg"
     raise Rejected("not_media", f"no known container begins with the bytes {head[:8].hex(' ')}")
 
 
-_TRANSPORT = ((0, 188), (4, 192), (0, 204))
-"""MPEG-TS: where its sync bytes lie, plain, with time codes (M2TS) and with error correction."""
+HEAD = 8192
+"""Bytes that are looked at."""
+_TRANSPORT = (188, 192, 204)
+"""Lengths of the packets of MPEG-TS: plain, with time codes (M2TS), with error correction."""
+_PACK = re.compile(rb"\0\0\x01\xba[\x21\x44-\x7f]")
+"""Header of a pack of an MPEG program stream, somewhere: recordings start within one."""
+
+
+def _syncs(head: bytes) -> Iterator[tuple[int, int]]:
+    """From where on and how far apart at least five sync bytes lie, to the end: recordings start within a packet."""
+    for first in itertools.islice(re.finditer(b"G", head), _TRANSPORT[-1] * 8):
+        for step in _TRANSPORT:
+            found = head[first.start() :: step]
+            if len(found) >= 5 and not found.strip(b"G"):
+                yield first.start(), step
 
 
 def _refuse(head: bytes) -> None:
@@ -130,15 +158,12 @@ def open_media(path: Path, container: str, limits: Limits) -> Iterator[tuple[Inp
 
 
 def _video_stream(media: InputContainer, limits: Limits) -> VideoStream:
-    """The first video stream that is not a picture attached to music."""
-    stills = Disposition.attached_pic | Disposition.timed_thumbnails
     if not len(media.streams):
         raise Rejected("corrupt", "the file has a header and no stream")
-    streams = [s for s in media.streams.video if not s.disposition & stills]
-    if not streams:
+    stream = main_video(media)
+    if stream is None:
         what = "only an attached picture" if media.streams.video else "no video stream"
         raise Rejected("no_video", f"{what} among {len(media.streams)} streams")
-    stream = streams[0]
     if stream.codec_context is None or stream.codec_context.name not in CODECS:
         codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
         raise Rejected("codec", f"{codec} is not decoded here; choices are {', '.join(CODECS)}")
@@ -153,8 +178,11 @@ def reason(why: FFmpegError) -> str:
 
 
 def packets(media: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
-    """The stream's packets as stored and at last the empty one that flushes the decoder; a broken end is an end."""
-    walk = media.demux(stream)
+    """The stream's packets as stored and at last the empty one that flushes the decoder; a broken end is an end.
+
+    Empty packets before it (Theora and AVI repeat a frame that way) are passed over: to a decoder they mean the end.
+    """
+    walk, last = media.demux(stream), None
     while True:
         try:
             packet = next(walk, None)
@@ -163,62 +191,141 @@ def packets(media: InputContainer, stream: VideoStream) -> Iterator["Packet[Vide
         except FFmpegError:
             return
         if packet is None:
-            return
-        yield packet
+            break
+        last = packet
+        if packet.size:
+            yield packet
+    if last is not None and not last.size:
+        yield last
 
 
 def clock(packet: "Packet[VideoStream]", container: str) -> int | None:
     """A packet's position in ticks. AVI stores no presentation times, only that frames follow at a constant rate, and
-    libav's guesses for B-frames are wrong: there, the n-th shown frame takes the n-th decoding time."""
-    return packet.dts if container == "avi" else packet.pts
+    libav's guesses for B-frames are wrong; Matroska may store decoding times instead (VfW)."""
+    return packet.dts if container == "avi" or packet.pts is None else packet.pts
 
 
 def probe(path: Path, limits: Limits) -> Probe:
-    """What the packets of the first video stream say.
+    """What the packets of the main video stream say.
 
     Packets that an edit list hides count for the hash but not for the times. Raises `Rejected`: what `sniff` and
-    `open_media` raise, `too_large` (bytes, pixels), `too_long` (seconds, frames), `too_fast`, `no_timestamps`,
-    `corrupt`.
+    `open_media` raise, `gone.drm` for encryption, `too_large` (bytes, pixels), `too_long` (seconds, frames),
+    `too_fast`, `no_timestamps`, `corrupt`.
     """
     container = sniff(path)
     size = path.stat().st_size
     if size > limits.bytes:
         raise Rejected("too_large", f"{size} bytes, limits.bytes is {limits.bytes}")
     with open_media(path.absolute(), container, limits) as (media, stream):
+        _check_readable(path, container, stream)
         time_base = Fraction(stream.time_base or 0)
-        sha256, ticks, count, last = hashlib.sha256(), array("q"), 0, (0, 0)
+        sha256, walked, count = hashlib.sha256(), _Walked(), 0
         for packet in packets(media, stream):
             if not packet.size:
                 continue
+            if packet.has_sidedata("encryption_info"):
+                raise Rejected("gone.drm", f"packet {count} of the video stream is encrypted")
             count += 1
             if count > limits.frames:
                 raise Rejected("too_long", f"more than {limits.frames} frames, which is limits.frames")
             sha256.update(packet)
-            tick = clock(packet, container)
-            if tick is not None and not packet.is_discard:
-                shown = (tick, packet.duration or 0)
-                last = max(last, shown) if ticks else shown
-                ticks.append(tick)
+            if not packet.is_discard:
+                walked.add(clock(packet, container), packet.dts, packet.duration or 0)
         if not count:
             raise Rejected("corrupt", f"the {container} demuxer finds no video packet in {size} bytes")
-        if not ticks or not time_base:
+        if not walked.timed or not time_base:
             raise Rejected("no_timestamps", f"none of {count} packets says when it is shown")
-        rate = frame_rate(np.asarray(ticks), time_base, Fraction(stream.average_rate or 1))
-        length = (last[0] - min(ticks)) * time_base + (last[1] * time_base or 1 / rate)
-        _within(limits, length, rate)
+        ticks, last = walked.positions()
+        rate = frame_rate(ticks, time_base, Fraction(stream.average_rate or 1))
+        longest = longest_step(rate, time_base)
+        end = min(last, longest) if len(ticks) > 1 else last
+        length = int(ticks.max() - ticks.min()) * time_base + (end * time_base or 1 / rate)
+        hidden = np.maximum(np.diff(np.sort(ticks)) - longest, 0).sum()
+        _within(limits, length - int(hidden) * time_base, rate)
         return Probe(
             container=container,
             codec=stream.codec_context.name,
             width=stream.width,
             height=stream.height,
             time_base=time_base,
-            first_pts=min(ticks),
-            last_pts=last[0],
+            first_pts=int(ticks.min()),
+            last_pts=int(ticks.max()),
             duration=length,
             rate=rate,
             packets=count,
             packets_sha256=sha256.hexdigest(),
+            streams=len(video_streams(media)),
         )
+
+
+def _check_readable(path: Path, container: str, stream: VideoStream) -> None:
+    """Refuse what says of itself that it is encrypted."""
+    if container == "mpegts" and _scrambled(path):
+        raise Rejected("gone.drm", "the transport stream is scrambled")
+    if stream.codec_context.codec_tag in ("encv", "drmi"):
+        raise Rejected("gone.drm", f"the video stream is encrypted ({stream.codec_context.codec_tag})")
+
+
+def _scrambled(path: Path) -> bool:
+    """Whether most of the first packets of a transport stream say that they are (`transport_scrambling_control`)."""
+    with path.open("rb") as file:
+        head = file.read(HEAD * 32)
+    first, step = next(_syncs(head[:HEAD]))
+    controls = head[first + 3 :: step]
+    return sum(control & 0xC0 != 0 for control in controls) > len(controls) / 2
+
+
+class _Walked:
+    """Positions of the packets that are shown, in decoding order."""
+
+    def __init__(self) -> None:
+        self._ticks, self._order, self._lengths = array("q"), array("q"), array("q")
+        self.timed = False
+
+    def add(self, tick: int | None, dts: int | None, length: int) -> None:
+        """The next packet: when it is shown and decoded, and for how long."""
+        tick = MISSING if tick is None else tick
+        self.timed |= tick != MISSING
+        self._ticks.append(tick)
+        self._order.append(tick if dts is None else dts)
+        self._lengths.append(length)
+
+    def positions(self) -> tuple[Ticks, int]:
+        """When each is shown, in ticks, and for how long the last. Those that do not say lie evenly between those that
+        do; where the clock jumps back, it goes on behind the jump."""
+        order, ticks = _evened(np.array(self._order)), np.array(self._ticks)
+        falls, step = np.diff(order), _usual_step(order)
+        passed = np.where(falls <= -REORDER * step, step - falls, 0)
+        there = ticks != MISSING
+        ticks[1:] += np.where(there[1:], np.cumsum(passed), 0)
+        ticks = _evened(ticks)
+        return ticks, int(self._lengths[int(ticks.argmax())])
+
+
+def _evened(ticks: Ticks) -> Ticks:
+    """With what is missing put evenly between its neighbours."""
+    there = np.flatnonzero(ticks != MISSING)
+    if len(there) in (0, len(ticks)):
+        return ticks
+    known, each = np.sort(ticks[there]), 1.0
+    if len(there) > 1:
+        each = float(known[-1] - known[0]) / float(there[-1] - there[0])
+    places = np.arange(len(ticks))
+    filled = np.interp(places, there, known)
+    filled += each * (np.minimum(places - there[0], 0) + np.maximum(places - there[-1], 0))
+    return np.where(ticks == MISSING, np.rint(filled).astype(np.int64), ticks)
+
+
+def _usual_step(order: Ticks) -> int:
+    """Median distance of neighbours that rise, at least 1."""
+    rises = np.diff(order)
+    rises = np.sort(rises[rises > 0])
+    return int(rises[len(rises) // 2]) if len(rises) else 1
+
+
+def longest_step(rate: Fraction, time_base: Fraction) -> int:
+    """Ticks from one frame to the next from which there is a hole between them."""
+    return int(max(HOLE, 4 / rate) / time_base)
 
 
 def _within(limits: Limits, seconds: Fraction, rate: Fraction) -> None:
@@ -228,20 +335,21 @@ def _within(limits: Limits, seconds: Fraction, rate: Fraction) -> None:
         raise Rejected("too_fast", f"{float(rate):.2f} frames per second, limits.rate is {limits.rate}")
 
 
-def usual(distances: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which distances between neighbouring frames lie within 10 %, or one tick, of their median."""
+def usual(distances: Ticks) -> NDArray[np.bool_]:
+    """Which distances between neighbouring frames lie within 10 % of their median, or one tick where that is less than
+    the median."""
     median = np.sort(distances)[len(distances) // 2]
-    return np.asarray(np.abs(distances - median) * 10 <= max(10, median))
+    return np.asarray(np.abs(distances - median) * 10 <= max(10 if median > 1 else 0, median))
 
 
-def frame_rate(ticks: NDArray[np.int64], time_base: Fraction, fallback: Fraction) -> Fraction:
+def frame_rate(ticks: Ticks, time_base: Fraction, fallback: Fraction) -> Fraction:
     """Frames per second of frames at `ticks`, in any order.
 
     Where 99 of 100 distances are alike: the mean of those, as one of `RATES` if the clock is too coarse to tell it
     from that, else with a denominator of at most 1001. Where they are not: from the median distance. `fallback` when
     there are fewer than two frames.
     """
-    distances: NDArray[np.int64] = np.diff(np.unique(ticks)).astype(np.int64)
+    distances: Ticks = np.diff(np.unique(ticks)).astype(np.int64)
     if not len(distances):
         return fallback
     alike = usual(distances)

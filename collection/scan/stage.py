@@ -16,7 +16,7 @@ import hashlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from math import ceil, floor
@@ -26,12 +26,13 @@ import cv2
 
 from collection.detectors import make_detector, thumb
 from collection.engine.stage import Needs
-from collection.media.decode import REORDER, Decoded, Decoder, open_video
+from collection.media.decode import Decoded, Decoder, Facts, open_video
 from collection.media.encode import Bytes, Coding, encode, fitted
 from collection.recipe import ScanSettings
 from collection.workspace.folder import Span, Workspace
 from mlst.pictures.fingerprints import fingerprint
-from mlst.pictures.frames import GRID_STEP, Picture, PictureFormat, Reduced, canonical, reduce
+from mlst.pictures.frames import GRID_STEP, PictureFormat, Reduced, canonical, reduce
+from mlst.pictures.times import REORDER
 from mlst.records import Box, Clip, Scan, Shot, Statistics, Transition, Video, digest
 from mlst.statistics import measure
 
@@ -79,23 +80,31 @@ def stride_for(rate: Fraction, highest: Fraction) -> int:
 def scan(video: Video, settings: ScanSettings, work: Workspace) -> Scan:
     """Shots and measured, encoded clips of the wanted span; no clips where no shot is long enough."""
     cv2.setNumThreads(1)
-    stride = stride_for(video.probe.rate, settings.rate)
-    detector = make_detector(settings.detector, settings.options, video.probe.rate)
+    found, rate = _scanned(video, settings, work)
+    if rate != found.stream.rate:
+        found, _ = _scanned(replace(video, probe=replace(video.probe, rate=rate)), settings, work)
+    return found
+
+
+def _scanned(video: Video, settings: ScanSettings, work: Workspace) -> tuple[Scan, Fraction]:
+    """The scan, and the rate that it should have been made at."""
     with (
         open_video(work.path(video.file), video.probe, settings.limits, video.origin + video.start) as decoder,
         work.create(f"clips/{video.source}-{_span_digest(video)}.bin") as (file, name),
     ):
-        maker = Maker(decoder.format, coding(decoder, settings, stride), video.probe.time_base, file)
+        stride = stride_for(decoder.rate, settings.rate)
+        detector = make_detector(settings.detector, settings.options, decoder.rate)
+        maker = Maker(decoder.rate / stride, settings.crf, video.probe.time_base, file)
         cutter = Cutter(settings, stride, maker)
         for frame in _until(decoder, video, detector.delay + settings.margin):
             index = frame.picture.index
             if index % stride == 0 and video.start <= seconds(frame.picture.pts, video) < video.end:
-                cutter.keep(kept(frame.picture, decoder.format, settings))
+                cutter.keep(kept(frame, settings))
             if frame.damaged:
                 cutter.report([Transition("break", max(0, index - REORDER), index + 1)])
             elif frame.broken:
                 cutter.report([Transition("break", index, index)])
-            cutter.report(detector.push(thumb(frame.picture, decoder.format)))
+            cutter.report(detector.push(thumb(frame.picture, frame.format)))
             cutter.decide(index - detector.delay)
         cutter.report(detector.finish())
         cutter.decide(len(decoder.pts) - 1)
@@ -103,17 +112,12 @@ def scan(video: Video, settings: ScanSettings, work: Workspace) -> Scan:
     shots = tuple(_shots(transitions, decoder))
     made = [m for m in cutter.made if not any(_touches(m, t, settings.margin) for t in transitions)]
     clips = tuple(_clip(m, video, stride, shots, decoder) for m in made)
-    return Scan(video.source, name, decoder.stream(stride), transitions, shots, clips)
+    return Scan(video.source, name, decoder.stream(stride), transitions, shots, clips), decoder.rate_in_hindsight
 
 
 def seconds(pts: int, video: Video) -> Fraction:
     """On the source's own clock."""
     return pts * video.probe.time_base - video.origin
-
-
-def coding(decoder: Decoder, settings: ScanSettings, stride: int) -> Coding:
-    """How the clips of a video are encoded."""
-    return Coding(decoder.probe.rate / stride, settings.crf, decoder.facts.matrix, decoder.facts.transfer)
 
 
 def _until(decoder: Decoder, video: Video, more: int) -> Iterator[Decoded]:
@@ -132,13 +136,17 @@ class Kept:
 
     index: int
     pts: int
+    format: PictureFormat
+    facts: Facts
     reduced: Reduced
     planes: Bytes
 
 
-def kept(picture: Picture, fmt: PictureFormat, settings: ScanSettings) -> Kept:
+def kept(frame: Decoded, settings: ScanSettings) -> Kept:
     """What is kept of a frame: its own memory, none of the decoder's."""
-    return Kept(picture.index, picture.pts, reduce(picture, fmt), fitted(picture, fmt, settings.size, settings.fit))
+    picture, fmt = frame.picture, frame.format
+    small, planes = reduce(picture, fmt), fitted(picture, fmt, settings.size, settings.fit)
+    return Kept(picture.index, picture.pts, fmt, frame.facts, small, planes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +170,9 @@ class Made:
 class Maker:
     """Measures and encodes the frames of a clip and appends it to the video's file."""
 
-    format: PictureFormat
-    coding: Coding
+    rate: Fraction
+    """Frames per second of the clips."""
+    crf: int
     time_base: Fraction
     file: BinaryIO
 
@@ -172,8 +181,9 @@ class Maker:
         times = [f.pts * self.time_base for f in frames]
         if times[-1] - times[0] < GRID_STEP:
             return
-        pictures = canonical([f.reduced for f in frames], times, self.format)
-        data = encode([f.planes for f in frames], self.coding)
+        facts = frames[0].facts
+        pictures = canonical([f.reduced for f in frames], times, frames[0].format)
+        data = encode([f.planes for f in frames], Coding(self.rate, self.crf, facts.matrix, facts.transfer))
         offset = self.file.tell()
         self.file.write(data)
         yield Made(

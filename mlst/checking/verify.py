@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import av
 import yaml
+from av.video.reformatter import VideoReformatter
 
 from mlst.checking.rules import Cells, index_rules, row_rules
 from mlst.dataset.card import attribution, front_matter
@@ -44,6 +45,7 @@ from mlst.dataset.remote import is_url, mirrored, streamed
 from mlst.dataset.schema import misfit
 from mlst.dataset.shards import PATH, Sample, ShardError, read_shard, shard_path
 from mlst.levels.levels import read_levels
+from mlst.pictures.presentation import rgb
 from mlst.records import Shard, canonical_json
 
 RULES = {
@@ -68,7 +70,7 @@ RULES = {
     "card": "README.md pins `default` and a configuration per level, with globs that match the shards, and features",
     "attribution": "ATTRIBUTION.md names every source that has clips",
     "exclusions": "exclusions.txt, where there is one, is readable and names no source of the lock",
-    "decode": "every video decodes without error to the declared number of frames of the declared size",
+    "decode": "every video decodes without error to as many frames of the size declared, and converts to RGB",
 }
 
 IGNORED = (".cache", ".git", ".gitattributes")
@@ -476,8 +478,11 @@ def _difference(text: bytes, info: ClipInfo) -> str:
 
 
 def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
-    """Decode a clip: how many frames came, and what is wrong with it, "" if nothing."""
-    count = 0
+    """Decode a clip: how many frames came, and what is wrong with it, "" if nothing.
+
+    Its first and last frame are converted to RGB as the loader does: what decodes need not convert.
+    """
+    count, to_rgb, last = 0, VideoReformatter(), None
     try:
         file, options = io.BytesIO(mp4), {"protocol_whitelist": "file"}
         with av.open(file, "r", format="mp4", options=options, metadata_errors="replace") as video:
@@ -494,6 +499,11 @@ def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
                 count += 1
                 if (frame.width, frame.height) != (side, side) or frame.is_corrupt or count > frames:
                     return count, f"frame {count - 1} is corrupt, of another size, or one too many ({frames} declared)"
-    except (av.error.FFmpegError, ValueError, EOFError) as why:
+                if last is None:
+                    rgb(frame, to_rgb)
+                last = frame
+            if last is not None:
+                rgb(last, to_rgb)
+    except (av.error.FFmpegError, OSError, ValueError, EOFError) as why:
         return count, f"does not decode after {count} frames: {why}"
     return count, "" if count == frames else f"{count} frames, {frames} declared"

@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from mlst.records import decode
+from mlst.records import decode, later_fields
 
 R = TypeVar("R")
 
@@ -32,6 +32,7 @@ def misfit(kind: Any, value: Any, place: str) -> str:
         if not isinstance(value, dict):
             return f"{place} is {value!r}, not an object"
         fields = fields_of(kind)  # type: ignore[arg-type]
+        value = later_fields(kind) | value  # type: ignore[arg-type]
         if value.keys() != fields.keys():
             return f"{place} has other fields: {', '.join(sorted(value.keys() ^ fields.keys()))}"
         return next(filter(None, (misfit(hint, value[name], f"{place}.{name}") for name, hint in fields.items())), "")

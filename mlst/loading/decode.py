@@ -10,6 +10,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from mlst.pictures.presentation import rgb
+
 Colour: TypeAlias = Literal["rgb", "grey"]
 
 
@@ -50,8 +52,7 @@ def decode_into(out: NDArray[np.uint8], video: bytes, form: Form) -> None:
         file, options = io.BytesIO(video), {"protocol_whitelist": "file"}
         with av.open(file, format="mov", options=options, metadata_errors="replace") as container:
             for frame in _frames(container, form.stored):
-                rgb: Any = to_rgb.reformat(frame, format="rgb24").to_ndarray()
-                _put(out[count], rgb, form)
+                _put(out[count], rgb(frame, to_rgb), form)
                 count += 1
                 if count == form.frames:
                     return
@@ -76,16 +77,16 @@ def _frames(container: Any, side: int) -> Any:
         yield frame
 
 
-def _put(planes: NDArray[np.uint8], rgb: NDArray[np.uint8], form: Form) -> None:
+def _put(planes: NDArray[np.uint8], picture: NDArray[np.uint8], form: Form) -> None:
     """Write a picture, (H, W, 3), to `planes`, (C, side, side)."""
     if form.side != form.stored:
         how = cv2.INTER_AREA if form.side < form.stored else cv2.INTER_LINEAR
-        rgb = cv2.resize(rgb, (form.side, form.side), interpolation=how)
+        picture = cv2.resize(picture, (form.side, form.side), interpolation=how)
     if form.colour == "rgb":
-        cv2.split(rgb, list(planes))
+        cv2.split(picture, list(planes))
         return
-    total = rgb[..., 0].astype(np.uint16)
-    total += rgb[..., 1]
-    total += rgb[..., 2]
+    total = picture[..., 0].astype(np.uint16)
+    total += picture[..., 1]
+    total += picture[..., 2]
     total += 1
     np.floor_divide(total, 3, out=planes[0], casting="unsafe")

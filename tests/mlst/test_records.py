@@ -20,7 +20,8 @@ def plainly(value: object) -> object:
     if isinstance(value, Fraction):
         return f"{value.numerator}/{value.denominator}"
     if dataclasses.is_dataclass(value):
-        return {field.name: plainly(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = [f for f in dataclasses.fields(value) if not f.metadata or getattr(value, f.name) != f.default]
+        return {field.name: plainly(getattr(value, field.name)) for field in fields}
     return [plainly(item) for item in value] if isinstance(value, tuple | list) else value
 
 
@@ -28,6 +29,14 @@ def test_a_record_goes_to_json_and_back(scan: Scan) -> None:
     for record in (scan, tiny.video("video", scan), tiny.source("video")):
         assert encode(record) == plainly(record)
         assert decode(type(record), json.loads(canonical_json(record))) == record
+
+
+def test_what_a_record_got_later_costs_nothing_until_it_says_something(scan: Scan) -> None:
+    assert {"repaired", "dropped"}.isdisjoint(encode(scan.stream))
+    odd = dataclasses.replace(scan.stream, repaired=3)
+    assert encode(odd) == encode(scan.stream) | {"repaired": 3}
+    assert decode(type(odd), encode(odd)) == odd
+    assert decode(type(odd), encode(scan.stream) | {"repaired": 0, "dropped": 0}) == scan.stream
 
 
 def test_records_inside_lists_and_tuples_are_encoded(scan: Scan) -> None:

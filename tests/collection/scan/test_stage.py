@@ -470,7 +470,7 @@ def test_windows_cut_while_decoding_equal_those_cut_afterwards(
     cutter = Cutter(recipe, stride, make)
     for index in range(frames):
         if index % stride == 0:
-            cutter.keep(Kept(index, index, None, None))  # type: ignore[arg-type]
+            cutter.keep(Kept(index, index, None, None, None, None))  # type: ignore[arg-type]
         cutter.report([t for t, when in found if when == index])
         cutter.decide(index - delay)
         buffered.append(len(cutter._ring))
@@ -486,7 +486,7 @@ def test_a_transition_reported_too_late_takes_its_clips_away() -> None:
     recipe = settings(length=5, step=5, margin=1)
     cutter = Cutter(recipe, 1, lambda w: [Made(w[0].index, w[-1].index, 0, 5, None, None, "", 0, 0, "")])  # type: ignore[arg-type,list-item]
     for index in range(30):
-        cutter.keep(Kept(index, index, None, None))  # type: ignore[arg-type]
+        cutter.keep(Kept(index, index, None, None, None, None))  # type: ignore[arg-type]
         cutter.decide(index)
     assert [m.first for m in cutter.made] == [1, 6, 11, 16, 21]
     late = Transition("cut", 12, 12)
