@@ -46,6 +46,7 @@ from mlst.dataset.schema import misfit
 from mlst.dataset.shards import PATH, Sample, ShardError, read_shard, shard_path
 from mlst.levels.levels import read_levels
 from mlst.pictures.presentation import rgb
+from mlst.pictures.times import too_many
 from mlst.records import Shard, canonical_json
 
 RULES = {
@@ -55,6 +56,7 @@ RULES = {
     "stray": "there is no file that dataset.json does not list",
     "index": "metadata/clips.parquet is readable and has the columns of the format",
     "lock": "sources.lock.jsonl is readable, sorted, has a row for every source of the index and the stated footage",
+    "times": "of each source at most 2 frames, or 2 %, had no usable time, and none more were repaired than there are",
     "levels": "levels.toml is a thresholds file",
     "key": "keys match the pattern, name source and start of their clip, and occur once in the dataset",
     "order": "the index is sorted by shard and offset, the clips of a level and split by the hash of their key",
@@ -314,6 +316,11 @@ def _counts(dataset: Dataset, cells: Cells, shards: Mapping[str, int], sources: 
 
 def _locked(folder: Path, dataset: Dataset, lock: Lock) -> Iterator[Finding]:
     """What the lock says of the footage, and whether any of it is excluded."""
+    for row in lock:
+        stream, name = row.stream, row.source.id
+        if too_many(stream.dropped, stream.frames) or not 0 <= stream.repaired <= stream.frames or stream.dropped < 0:
+            said = f"{name}: {stream.frames} frames, {stream.repaired} repaired, {stream.dropped} dropped"
+            yield Finding("times", LOCK, "", said)
     if len(lock) and (footage := footage_of(lock)) != dataset.footage:
         yield Finding("lock", LOCK, "", f"footage {footage}, {dataset.footage} in {DATASET}")
     if EXCLUSIONS not in {file.path for file in dataset.files}:
