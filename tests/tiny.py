@@ -58,12 +58,13 @@ class Material:
 
 
 @cache
-def mp4(seed: int, frames: int = FRAMES, side: int = SIDE) -> bytes:
-    """A real H.264 video of smooth noise."""
+def mp4(seed: int, frames: int = FRAMES, side: int = SIDE, matrix: str = "undef") -> bytes:
+    """A real H.264 video of smooth noise, tagged with a colour matrix as x264 names them."""
     rng = np.random.default_rng(seed)
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         with av.open(file.name, "w", options={"movflags": "faststart", "fflags": "+bitexact"}) as video:
-            stream = video.add_stream("libx264", rate=RATE, options={"crf": "30", "preset": "ultrafast"})
+            options = {"crf": "30", "preset": "ultrafast", "x264-params": f"colormatrix={matrix}"}
+            stream = video.add_stream("libx264", rate=RATE, options=options)
             stream.width = stream.height = side
             stream.pix_fmt = "yuv420p"
             stream.thread_count = 1

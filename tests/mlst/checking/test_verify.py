@@ -365,6 +365,7 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "playlist for a video": (lambda f: video(f, b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"), {"decode"}),
     "too few frames": (lambda f: video(f, tiny.mp4(900, frames=5)), {"decode"}),
     "too many frames": (lambda f: video(f, tiny.mp4(900, frames=7)), {"decode"}),
+    "colours that the loader cannot convert": (lambda f: video(f, tiny.mp4(900, matrix="YCgCo")), {"decode"}),
     "wrong size": (lambda f: video(f, tiny.mp4(900, side=48)), {"decode"}),
     # index
     "unreadable index": (lambda f: ((f / INDEX).write_bytes(b"PAR1" * 9), reseal(f)), {"index", "count", "place"}),
@@ -402,6 +403,8 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "lock with another licence": (lambda f: locked(f, licence="MIT"), {"record", "attribution"}),
     "lock, other counts": (lambda f: lock(f, lambda c: [replace(c[0], chosen=1), *c[1:]]), {"count", "attribution"}),
     "lock, other footage": (lambda f: lock(f, lambda c: [other_packets(c[0]), *c[1:]]), {"lock"}),
+    "many frames dropped": (lambda f: locked(f, dropped=9), {"times"}),
+    "more frames repaired than there are": (lambda f: locked(f, repaired=10**6), {"times"}),
     "exclusions of a source": (lambda f: exclude(f, next(read_lock(f / LOCK)).source.id), {"exclusions"}),
     "exclusions are not hashes": (lambda f: (exclude(f), (f / EXCLUSIONS).write_text("x"), reseal(f)), {"exclusions"}),
     "counts": (lambda f: change(f, clips=35), {"count"}),
