@@ -1,4 +1,4 @@
-"""`mlst verify`, `inspect` and `diff`: what is in a dataset, and whether it is right."""
+"""`mlst verify`, `inspect`, `report` and `diff`: what is in a dataset, and whether it is right."""
 
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +54,20 @@ def inspect(
     shown.print_record(f"{clip}, contact sheet in {sheet}", row, as_json)
 
 
+def report(
+    dataset: options.Folder,
+    out: Annotated[Path, typer.Option(help="File for the page.")] = Path("report.html"),
+    previews: Annotated[int, typer.Option(min=0, help="Clips of each level with a moving preview.")] = 4,
+) -> None:
+    """Write a page about a dataset: levels, clips, statistics, splits and sources.
+
+    One HTML file that plays and filters in a browser and makes no network requests.
+    """
+    from collection.report import html
+
+    html.report_on(dataset, out, previews)
+
+
 def diff(
     one: Annotated[str, typer.Argument(metavar="A", help="Folder or URL of a dataset.")],
     two: Annotated[str, typer.Argument(metavar="B", help="Folder or URL of another, or of its next version.")],
@@ -73,4 +87,4 @@ def diff(
     raise typer.Exit(Exit.DONE if found.equal else Exit.WRONG)
 
 
-COMMANDS = (verify, inspect, diff)
+COMMANDS = (verify, inspect, report, diff)

@@ -16,7 +16,7 @@ from collection.fetch.ytdlp import Access
 from collection.order import Order, reorder
 from collection.pipeline import Built
 from collection.politeness.budget import Budget
-from collection.report.html import write_report
+from collection.report.html import story, write_report
 from collection.workspace.folder import Workspace
 from collection.workspace.store import StoreError
 from mlst.checking.verify import Report
@@ -85,8 +85,7 @@ def after(
 
 def write_page(built: Built, order: Order, dataset: Workspace, work: Workspace) -> None:
     """Write the HTML report of a build into its workspace."""
-    title, dropped = order.recipe.title or order.recipe.name, Counter(built.selection.reasons())
-    write_report(work.root / PAGE, dataset, title, order.levels, built.results, dropped)
+    write_report(work.root / PAGE, dataset, order.levels, story(built.results, built.selection.reasons()))
     work.sync(PAGE)
 
 

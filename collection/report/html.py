@@ -1,38 +1,59 @@
-"""The report of a build: one self-contained HTML page."""
+"""The report of a dataset: one self-contained HTML page that asks the network for nothing.
+
+The page holds the data as JSON and its own script, which the content security policy names by its hash; every text of
+a stranger's is inserted as text.
+"""
 
 import base64
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
 from itertools import islice
+from math import exp
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from collection.engine.run import Result
-from collection.engine.stage import DONE
-from collection.report.figures import level_sheet, png, scatter
+from collection.engine.stage import REJECTED
+from collection.report.previews import chosen, preview
 from collection.report.rows import read_rows
 from collection.report.status import tally
 from collection.workspace.folder import Workspace
-from mlst.dataset.description import INDEX
+from mlst.dataset.description import DATASET, INDEX, LOCK, THRESHOLDS, Dataset, read_json
+from mlst.dataset.index import Flags
+from mlst.dataset.lock import read_lock
+from mlst.exits import UserError
 from mlst.files import atomic
-from mlst.levels.levels import Levels
-from mlst.records import SPLITS
+from mlst.levels.levels import MARGIN_S, MARGIN_T, Levels, read_levels
+from mlst.records import SPLITS, Statistics
 from mlst.text import one_line
 
-WORST = 200
-"""Outcomes other than done that are listed one by one."""
+WORST = 1000
+"""Items that are not done and are listed one by one."""
+PER_LEVEL = 4
+"""Clips of a level that have a moving preview."""
+
+NUMBERS = ("start_seconds", "end_seconds", *(field.name for field in fields(Statistics)))
+"""Columns of the index that the page can filter, colour and sort by."""
+MANY = 20_000
+"""Clips above which only `MAIN` columns are in the page: 10^5 clips stay below 20 MB."""
+MAIN = ("start_seconds", "end_seconds", "si", "ti10", "dct_energy", "gradient_mean", "flow_mean", "luma_mean", "scale")
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One level of the 3 x 3 grid."""
+class Line:
+    """How many items of a stage ended in one way."""
 
-    name: str
-    clips: int
-    megabytes: float
-    splits: tuple[tuple[str, int], ...]
+    stage: str
+    status: str
+    kind: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +66,45 @@ class Problem:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A source as the page shows it."""
+
+    id: str
+    title: str
+    channel: str
+    licence: str
+    url: str
+    width: int
+    height: int
+    rate: float
+    codec: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What became of every item on the way to the dataset; empty for one that was built elsewhere."""
+
+    outcomes: tuple[Line, ...]
+    problems: tuple[Problem, ...]
+
+
+UNKNOWN = Story((), ())
+
+
+def story(results: Sequence[Result], dropped: Mapping[str, int]) -> Story:
+    """What the stages came to; `dropped` counts, by reason, the candidates that were not chosen."""
+    lines = [
+        Line(line.stage, line.status, line.kind, line.count)
+        for result in results
+        for line in tally(result.stage, result.outcomes.counts)
+    ]
+    left_out = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+    lines += [Line("select", REJECTED, reason, count) for reason, count in left_out]
+    return Story(tuple(lines), tuple(islice(problems(results), WORST)))
+
+
 def problems(results: Sequence[Result]) -> Iterator[Problem]:
     """Every item that is not done, with the last line of what was said."""
     for result in results:
@@ -53,43 +113,121 @@ def problems(results: Sequence[Result]) -> Iterator[Problem]:
             yield Problem(result.stage, outcome.key, outcome.kind, said)
 
 
-def write_report(
-    path: Path, dataset: Workspace, title: str, levels: Levels, results: Sequence[Result], dropped: Counter[str]
-) -> None:
-    """Write the page `path` about the dataset `dataset` and the stages that made it.
+class NoDatasetError(UserError, ValueError):
+    """A folder without a dataset that could be reported on."""
 
-    `dropped` counts, by reason, the candidates that were not chosen. Titles and details are somebody else's text: they
-    are escaped, and the page loads nothing from anywhere.
-    """
-    rows = read_rows(dataset.path(INDEX))
-    cells = []
-    for t in range(3):
-        for s in range(3):
-            here = [row for row in rows if (row.s, row.t) == (s, t)]
-            counts = tuple((split, sum(row.split == split for row in here)) for split in SPLITS)
-            cells.append(Cell(f"S{s}T{t}", len(here), sum(row.size for row in here) / 1e6, counts))
-    lines = [line for result in results for line in tally(result.stage, result.outcomes.counts)]
-    environment = Environment(
-        loader=PackageLoader("collection.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html.j2").render(
-        title=title,
-        cells=cells,
-        rows=len(rows),
-        sources=len({row.source for row in rows}),
-        shards=len({row.shard for row in rows}),
-        megabytes=sum(row.size for row in rows) / 1e6,
+
+def report_on(dataset: Path, page: Path, per_level: int) -> None:
+    """Write the file `page` about the dataset in a folder, which may have been built elsewhere. Raises
+    `NoDatasetError`."""
+    try:
+        levels = read_levels(dataset / THRESHOLDS)
+        write_report(page, Workspace(dataset, ""), levels, UNKNOWN, per_level)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as why:
+        raise NoDatasetError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from why
+
+
+def write_report(path: Path, dataset: Workspace, levels: Levels, told: Story, per_level: int = PER_LEVEL) -> None:
+    """Write the page `path` about the dataset in `dataset`, with `per_level` moving previews of each level."""
+    what = read_json(dataset.path(DATASET))
+    page = _environment().get_template("report.html.j2")
+    script = _asset("report.js")
+    data = json.dumps(page_data(dataset, levels, told, per_level), separators=(",", ":"), allow_nan=False)
+    text = page.render(
+        title=f"{what.title or what.name} {what.version}",
+        subtitle=f"{what.name} {what.version}, licence {what.licence}, fingerprint {what.fingerprint[:16]}",
+        facts=facts(what, dataset.path(INDEX)),
         levels=levels,
-        tally=lines,
-        problems=list(islice(problems(results), WORST)),
-        more=max(0, sum(line.count for line in lines if line.status != DONE) - WORST),
-        dropped=sorted(dropped.items(), key=lambda item: (-item[1], item[0])),
-        sheet=_embedded(png(level_sheet(dataset, rows))),
-        scatter=_embedded(png(scatter(rows, levels))),
+        style=_asset("report.css"),
+        script=script,
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=data.replace("<", "\\u003c"),
     )
     with atomic(path) as file:
-        file.write(page.encode())
+        file.write(text.encode())
 
 
-def _embedded(image: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(image).decode()
+def facts(what: Dataset, index: Path) -> list[tuple[str, str]]:
+    """The figures at the top: value and name."""
+    table = pq.read_table(index, columns=["start_seconds", "end_seconds", "level"])
+    seconds = float((table["end_seconds"].to_numpy() - table["start_seconds"].to_numpy()).sum())
+    video = sum(shard.size for shard in what.shards)
+    return [
+        (f"{what.clips:,}", "clips"),
+        (f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min", "of video"),
+        (f"{what.sources:,}", "sources"),
+        (f"{len(set(table['level'].to_pylist()))} of 9", "levels"),
+        (f"{len(what.shards):,}", "shards"),
+        (f"{video / 1e6:,.1f} MB", "in shards"),
+    ]
+
+
+def page_data(dataset: Workspace, levels: Levels, told: Story, per_level: int) -> dict[str, Any]:
+    """What the script finds in the page, JSON-ready; see `report.js` for its use."""
+    rows = read_rows(dataset.path(INDEX))
+    names = NUMBERS if len(rows) <= MANY else MAIN
+    flags = [field.name for field in fields(Flags)]
+    table = pq.read_table(dataset.path(INDEX), columns=[*names, *(f"flag_{name}" for name in flags), "shot"])
+    bits = sum(table[f"flag_{name}"].to_numpy().astype(np.int64) << bit for bit, name in enumerate(flags))
+    films = [film for film in _films(dataset.path(LOCK)) if film.id in {row.source for row in rows}]
+    shown = chosen(rows, per_level)
+    place = {row.key: n for n, row in enumerate(rows)}
+    shards = sorted({row.shard for row in rows})
+    return {
+        "key": [row.key for row in rows],
+        "source": _places([row.source for row in rows], [film.id for film in films]),
+        "level": [3 * row.t + row.s for row in rows],
+        "split": _places([row.split for row in rows], SPLITS),
+        "flag": np.asarray(bits).tolist(),
+        "shot": table["shot"].to_pylist(),
+        "shard": _places([row.shard for row in rows], shards),
+        "offset": [row.offset for row in rows],
+        "size": [row.size for row in rows],
+        "numbers": {name: _packed(table[name].to_numpy()) for name in names},
+        "statistics": [name for name in names if not name.endswith("_seconds")],
+        "sources": [asdict(film) for film in films],
+        "splits": list(SPLITS),
+        "flags": flags,
+        "shards": shards,
+        "frames": max((row.frames for row in rows), default=1),
+        "cuts": {"si": list(levels.si), "ti10": list(levels.ti10)},
+        "margins": [exp(MARGIN_S), exp(MARGIN_T)],
+        "previews": {place[row.key]: _video(preview(dataset, row)) for row in shown},
+        "inGrid": [place[row.key] for row in shown],
+        "outcomes": [asdict(line) for line in told.outcomes],
+        "problems": [asdict(problem) for problem in told.problems],
+    }
+
+
+def _films(lock: Path) -> Iterator[Film]:
+    for row in read_lock(lock):
+        source, stream = row.source, row.stream
+        size = (stream.width, stream.height)
+        yield Film(
+            *(source.id, source.title, source.channel, source.licence, source.url, *size),
+            *(float(stream.rate), row.probe.codec, float(row.probe.duration)),
+        )
+
+
+def _places(values: Sequence[str], among: Sequence[str]) -> list[int]:
+    at = {value: n for n, value in enumerate(among)}
+    return [at[value] for value in values]
+
+
+def _packed(values: Any) -> str:
+    """Little-endian float32 in base64."""
+    return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
+
+
+def _video(mp4: bytes) -> str:
+    return "data:video/mp4;base64," + base64.b64encode(mp4).decode()
+
+
+def _asset(name: str) -> str:
+    return (files("collection.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("collection.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )

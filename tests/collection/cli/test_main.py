@@ -308,6 +308,15 @@ def test_verify_of_no_folder_is_an_input_error(tmp_path):
     assert [finding["rule"] for finding in json.loads(out)["findings"]] == ["dataset"]
 
 
+def test_report_writes_a_page(built, tmp_path):
+    mlst("report", built[0], "--out", tmp_path / "page.html", "--previews", "1")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:video/mp4;base64,") == len({path.parent for path in built[0].glob("data/*/*.tar")})
+    _, err = mlst("report", tmp_path, "--out", tmp_path / "none.html", status=2)
+    assert "give the folder of a dataset that `mlst verify` finds sound" in err
+    assert not (tmp_path / "none.html").exists()
+
+
 def test_inspect_writes_a_contact_sheet(built, tmp_path):
     key = pq.read_table(built[0] / "metadata" / "clips.parquet", columns=["key"])["key"][0].as_py()
     sheet = tmp_path / "sheet.png"

@@ -1,21 +1,31 @@
 """Somebody else's text in the report and on the terminal stays text."""
 
+import base64
+import hashlib
 import io
+import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, ClassVar
 
+import av
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from collection.cli.console import safe
 from collection.engine.stage import Needs, Rejected
-from collection.report.html import write_report
+from collection.report.html import story, write_report
+from collection.report.previews import chosen
+from collection.report.rows import read_rows
 from collection.workspace.folder import Span, Workspace
+from mlst.dataset.description import DATASET, INDEX, read_json, write_json
 from tests import tiny
 from tests.collection.engine.stages import Text
 from tests.collection.engine.test_run import go
@@ -73,10 +83,13 @@ class Elements(HTMLParser):
 
 
 def page(root: Path, texts: list[str], title: str) -> str:
+    """The report of the tiny dataset under another title, of a build in which every text refused an item."""
     root.mkdir()
-    result = go(root, texts, stage=Told())
-    dataset = Workspace(tiny.built(), "")
-    write_report(root / "report.html", dataset, title, tiny.LEVELS, [result], Counter(texts))
+    shutil.copytree(tiny.built(), root / "dataset")
+    description = root / "dataset" / DATASET
+    description.write_bytes(write_json(replace(read_json(description), title=title)))
+    told = story([go(root, texts, stage=Told())], Counter(texts))
+    write_report(root / "report.html", Workspace(root / "dataset", ""), tiny.LEVELS, told, per_level=1)
     return (root / "report.html").read_bytes().decode()
 
 
@@ -86,19 +99,66 @@ def elements(text: str) -> Elements:
     return parser
 
 
+def data_of(text: str) -> Any:
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    return json.loads(found)
+
+
 def test_the_report_shows_strangers_texts_as_text(tmp_path: Path) -> None:
     texts = [text for text in HOSTILE if "\ud800" not in text]
     harmless = elements(page(tmp_path / "a", [f"text {n}" for n in range(len(texts))], "title"))
     hostile = page(tmp_path / "b", texts, " ".join(texts))
     assert elements(hostile).found == harmless.found
-    assert elements(hostile).addresses == {"data:image/png;base64,"}
-    assert "script" not in {tag for tag, *_ in harmless.found}
-    assert "default-src 'none'" in hostile
+    assert elements(hostile).addresses == set()
+    assert harmless.found["script",] == 1
+    assert [problem["key"] for problem in data_of(hostile)["problems"]] == texts
+
+
+def test_the_policy_allows_the_pages_own_script_and_nothing_else(tmp_path: Path) -> None:
+    text = page(tmp_path / "a", ["text"], "title")
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'")
+    assert re.findall(r"script-src ([^;]*)", policy) == [f"'sha256-{digest}'"]
+    assert not re.search(r"https?:|connect-src", policy)
 
 
 def test_details_have_no_control_characters(tmp_path: Path) -> None:
     text = page(tmp_path / "a", ["evil\u202egnp.exe\u2066 \x1b[31m"], "title")
-    assert "evilgnp.exe" in re.findall(r'<td class="detail">(.*?)</td>', text)[0]
+    assert data_of(text)["problems"][0]["detail"] == "evilgnp.exe [31m"
+
+
+def test_the_page_holds_the_index(tmp_path: Path) -> None:
+    data = data_of(page(tmp_path / "a", ["text"], "title"))
+    table = pq.read_table(tiny.built() / INDEX)
+    assert data["key"] == table["key"].to_pylist()
+    assert [data["splits"][n] for n in data["split"]] == table["split"].to_pylist()
+    assert [data["sources"][n]["id"] for n in data["source"]] == table["source"].to_pylist()
+    ti10 = np.frombuffer(base64.b64decode(data["numbers"]["ti10"]), "<f4")
+    np.testing.assert_allclose(ti10, table["ti10"].to_numpy(), rtol=1e-6)
+    low = data["flags"].index("low_resolution")
+    assert [bool(bits >> low & 1) for bits in data["flag"]] == table["flag_low_resolution"].to_pylist()
+
+
+def test_previews_are_small_films_of_their_clips(tmp_path: Path) -> None:
+    data = data_of(page(tmp_path / "a", ["text"], "title"))
+    levels = [data["level"][n] for n in data["inGrid"]]
+    assert sorted(levels) == sorted(set(data["level"]))
+    for film in data["previews"].values():
+        with av.open(io.BytesIO(base64.b64decode(film.removeprefix("data:video/mp4;base64,")))) as container:
+            shapes = [(frame.width, frame.height) for frame in container.decode(video=0)]
+        assert shapes == [(128, 128)] * data["frames"]
+
+
+def test_previews_of_a_level_come_from_different_sources() -> None:
+    row = read_rows(tiny.built() / INDEX)[0]
+    rows = [replace(row, key=f"{source}_{n}", source=source, level="s0t0") for source in "aaaab" for n in range(3)]
+    rows += [replace(row, key="c_1", source="c", level="s1t0")]
+    picked = chosen(rows, 3)
+    assert [row.level for row in picked] == ["s0t0"] * 3 + ["s1t0"]
+    assert {row.source for row in picked[:2]} == {"a", "b"}
+    assert picked == chosen(rows[::-1], 3)
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "[bold red]x[/]", "[/]", "[link=https://evil.example]x[/link]", "\x9b31m"])

@@ -1,0 +1,53 @@
+"""Small moving previews of clips for the report, made by ffmpeg through `ffmpeg-python`."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import ffmpeg
+import imageio_ffmpeg
+
+from collection.report.rows import Row
+from collection.workspace.folder import Span, Workspace
+from mlst.records import digest
+
+SIDE = 128
+"""Pixels of a preview, both ways: a quarter of a clip's area, readable in a grid of nine."""
+CRF = 30
+"""x264's rate factor: about 10 kB for 30 frames."""
+
+
+def chosen(rows: Sequence[Row], per_level: int) -> list[Row]:
+    """Up to `per_level` rows of each level, by the hash of their keys; no source twice while others have none."""
+    by_level: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: digest(row.key)):
+        by_level.setdefault(row.level, []).append(row)
+    return [row for level in sorted(by_level) for row in islice(_in_turns(by_level[level]), per_level)]
+
+
+def _in_turns(rows: Sequence[Row]) -> Iterator[Row]:
+    """The first row of every source, then the second of every source, and so on."""
+    turns: dict[str, int] = {}
+    ranked: list[tuple[int, int, Row]] = []
+    for row in rows:
+        turns[row.source] = turns.get(row.source, -1) + 1
+        ranked.append((turns[row.source], len(ranked), row))
+    return (row for _, _, row in sorted(ranked, key=lambda item: item[:2]))
+
+
+def preview(dataset: Workspace, row: Row) -> bytes:
+    """An MP4 of the clip, H.264, `SIDE` x `SIDE`, without audio. Raises `ffmpeg.Error` where it does not decode."""
+    folder = dataset.spans([Span(row.shard, row.offset, row.size)])
+    with (folder / row.shard).open("rb") as file:
+        file.seek(row.offset)
+        data = file.read(row.size)
+    with tempfile.TemporaryDirectory(prefix="mlst-") as scratch:
+        clip, made = Path(scratch, "clip.mp4"), Path(scratch, "preview.mp4")
+        clip.write_bytes(data)
+        picture = ffmpeg.input(str(clip), format="mov", protocol_whitelist="file", threads=1)["v"]
+        picture = picture.filter("scale", SIDE, SIDE, flags="area")
+        settings = {"vcodec": "libx264", "crf": CRF, "preset": "veryfast", "pix_fmt": "yuv420p", "threads": 1}
+        command = picture.output(str(made), movflags="+faststart", map_metadata=-1, **settings)
+        command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
+        return made.read_bytes()
