@@ -13,6 +13,9 @@ def verify(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a built dataset.")],
     workers: options.Workers = options.WORKERS,
     hub: Annotated[bool, typer.Option("--hub", help="Also check what the Hugging Face Hub requires.")] = False,
+    readers: Annotated[
+        bool, typer.Option("--readers", help="Also read it with datasets and webdataset, and compare every clip.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Check a dataset: hashes, keys, schemas, cuts, splits and levels.
@@ -24,17 +27,20 @@ def verify(
     from collection.cli import shown
     from collection.cli.reading import verified
     from mlst.checking.lint import lint
+    from mlst.checking.readers import compare_readers
     from mlst.dataset.remote import is_url
 
-    if hub and is_url(dataset):
-        raise typer.BadParameter("works on a folder; download the dataset first", param_hint="--hub")
+    for wanted, name in ((hub, "--hub"), (readers, "--readers")):
+        if wanted and is_url(dataset):
+            raise typer.BadParameter("works on a folder; download the dataset first", param_hint=name)
     if not is_url(dataset) and not Path(dataset).is_dir():
         raise typer.BadParameter(
             f"{dataset!r} is not a folder; give the folder of a built dataset", param_hint="DATASET"
         )
+    read = compare_readers(Path(dataset)) if readers else ()
     seen = verified(dataset, workers)
-    if hub:
-        seen = replace(seen, findings=tuple(sorted({*seen.findings, *lint(Path(dataset))})))
+    more = {*read, *(lint(Path(dataset)) if hub else ())}
+    seen = replace(seen, findings=tuple(sorted({*seen.findings, *more})))
     shown.print_verified(seen, as_json)
     raise typer.Exit(Exit.DONE if seen.ok else Exit.WRONG)
 
