@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from astm import files
+from mlst import files
+from mlst.exits import UserError
 from mlst.records import decode, encode
 
 FORMAT = "astm-evaluation/1"
@@ -15,7 +16,7 @@ ALL = "all"
 """Name of the group of all clips."""
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError, ValueError):
     """Evaluations that cannot be made or read; the message says what would do."""
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from astm.data.bits import permutation, stream
+from mlst.exits import UserError
 from mlst.records import SPLITS
 from mlst.registry import Registry
 
@@ -28,7 +29,7 @@ ALL = "all"
 """The level of clips that have none."""
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """Data that is missing or unfit; the message names it and what would do."""
 
 

@@ -26,7 +26,7 @@ from pydantic import Field
 from astm.data.bits import stream
 from astm.data.clips import Clips, DataError, DataSettings, Sample, dataset, fitting
 from astm.data.video import frames_of
-from astm.files import whole
+from mlst.files import whole
 from mlst.records import digest
 
 ACTIONS = {"boxing": 0, "handclapping": 0, "handwaving": 0, "walking": 0, "jogging": 3, "running": 3}

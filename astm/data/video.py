@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from astm.data.clips import DataError
-from astm.files import whole
+from mlst.files import whole
 from mlst.pictures.presentation import (
     MATRICES,
     Crop,

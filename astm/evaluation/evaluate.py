@@ -122,22 +122,22 @@ def evaluate(
     with torch.enable_grad():
         spent = cost(predictor, watch, *first)
     result = Evaluation(
-        FORMAT,
-        label,
-        name_of(type(predictor)),
-        dataset,
-        clips.split,
-        clips.protocol,
-        clips.fingerprint,
-        len(tally.levels),
-        s.past,
-        s.horizon,
-        s.size,
-        s.channels,
-        POLICY + (DRAWN.format(samples) if samples else ""),
-        INTERVAL,
-        tally.groups(),
-        spent,
+        format=FORMAT,
+        label=label,
+        model=name_of(type(predictor)),
+        dataset=dataset,
+        split=clips.split,
+        protocol=clips.protocol,
+        fingerprint=clips.fingerprint,
+        clips=len(tally.levels),
+        past=s.past,
+        horizon=s.horizon,
+        size=s.size,
+        channels=s.channels,
+        policy=POLICY + (DRAWN.format(samples) if samples else ""),
+        interval=INTERVAL,
+        groups=tally.groups(),
+        cost=spent,
     )
     return result, shelf.examples()
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astm.evaluation.evaluate import Example
-from astm.files import whole
 from astm.results import Evaluation, base_and_ending
+from mlst.files import whole
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

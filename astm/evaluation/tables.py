@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astm.results import Evaluation, base_and_ending, read_results
+from mlst.exits import UserError
 
 TITLES = {
     1: "Table 1: Moving MNIST, 10 -> 10",
@@ -18,7 +19,7 @@ TITLES = {
 }
 
 
-class TableError(ValueError):
+class TableError(UserError, ValueError):
     """No such table."""
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from astm.files import write
 from astm.metrics import LOWER_IS_BETTER, metric
 from astm.pretrained.described import Described, first_paragraph
 from astm.pretrained.provenance import NO_PAPER, UNKNOWN
 from astm.pretrained.store import CARD, LIBRARY
 from astm.results import Evaluation, EvaluationError, base_and_ending, read_results
 from mlst.dataset.card import environment, licence_fields
+from mlst.files import write
 from mlst.text import one_line
 
 TAGS = ("video-prediction", "next-frame-prediction", "spatiotemporal", "astm")

@@ -9,6 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from huggingface_hub.utils._validators import validate_repo_id
 
 from astm.pretrained.store import CARD, CONFIG, WEIGHTS
+from mlst.exits import Exit, UserError
 from mlst.hub import TRANSPORT_ERROR
 
 REMEDY = {
@@ -18,8 +19,14 @@ REMEDY = {
 }
 
 
-class HubError(RuntimeError):
+class HubError(UserError, RuntimeError):
+    """A name or a login that the Hub cannot take; the message says what would do."""
+
+
+class RefusedError(HubError):
     """The Hub refused or cannot be reached; the message says what would do."""
+
+    exit_code = Exit.PARTLY
 
 
 def check_name(repository: str) -> None:
@@ -78,10 +85,12 @@ def _explained(repository: str) -> Iterator[None]:
     except HfHubHTTPError as why:
         status = why.response.status_code if why.response is not None else 0
         said = why.server_message or str(why).splitlines()[0]
-        raise HubError(f"the Hub refused {repository}: {said} ({REMEDY.get(status, 'do the same again')})") from why
+        raise RefusedError(
+            f"the Hub refused {repository}: {said} ({REMEDY.get(status, 'do the same again')})"
+        ) from why
     except (TRANSPORT_ERROR, ConnectionError) as why:
-        raise HubError(f"the Hub cannot be reached: {why}; do the same again") from why
+        raise RefusedError(f"the Hub cannot be reached: {why}; do the same again") from why
     except RuntimeError as why:  # hf_xet's, and the client's for a large file that failed
         if isinstance(why, HubError):
             raise
-        raise HubError(f"the upload stopped: {why}; do the same again") from why
+        raise RefusedError(f"the upload stopped: {why}; do the same again") from why

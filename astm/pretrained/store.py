@@ -12,16 +12,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from astm.files import whole, write
 from astm.pretrained import bundled
 from astm.pretrained.provenance import UNKNOWN, Origin
+from mlst.exits import UserError
+from mlst.files import whole, write
 from mlst.records import decode, encode
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 LIBRARY = "astm"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A folder or repository that is not a checkpoint of this library, or of this model."""
 
 

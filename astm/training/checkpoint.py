@@ -16,12 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from astm.files import whole
 from astm.predictor import Predictor, model
 from astm.pretrained.provenance import Origin
 from astm.pretrained.store import CONFIG, CheckpointError, load_weights
 from astm.training.settings import Experiment, SettingsError, parse, to_toml
 from mlst import __version__
+from mlst.files import whole
 
 FORMAT = "astm-checkpoint/1"
 LAST, BEST = "last.safetensors", "best.safetensors"

@@ -16,13 +16,14 @@ from pydantic_core import ErrorDetails
 import astm.models  # noqa: F401  fills the registry
 from astm.data import DataSettings, dataset
 from astm.predictor import ModelSettings, Predictor, model
+from mlst.exits import UserError
 from mlst.problems import problem
 
 Tree: TypeAlias = dict[str, Any]
 """Nested tables of a TOML file, before they are checked."""
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """Settings that cannot be used; one line for each, with its name, value and choices."""
 
 

@@ -22,20 +22,27 @@ from torch import distributed as dist
 from astm.data import Batch, open_clips
 from astm.data.bits import stream
 from astm.data.clips import Share, ordered_batches, position, training_batches
-from astm.files import write
 from astm.metrics import mse_sum
 from astm.predictor import Predictor
 from astm.pretrained.store import load_weights
 from astm.training import checkpoint
 from astm.training.checkpoint import BEST, LAST, START, Progress
 from astm.training.settings import Experiment, TrainSettings, to_toml
+from mlst.exits import Exit, UserError
+from mlst.files import write
 
 EXPERIMENT, PRETRAINED = "experiment.toml", "pretrained"
 """In a run's folder: all its settings, and its best model as `from_pretrained` reads it."""
 
 
-class TrainError(RuntimeError):
+class TrainError(UserError, RuntimeError):
     """Training that cannot begin or go on; the message says what would do."""
+
+
+class DivergedError(TrainError):
+    """A loss or gradient that is not finite."""
+
+    exit_code = Exit.WRONG
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +242,7 @@ class _Run:
             norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), s.clip_norm or math.inf)
             value, gradient = torch.stack([loss.detach().double(), norm.double()]).tolist()
             if not (math.isfinite(value) and math.isfinite(gradient)):
-                raise TrainError(
+                raise DivergedError(
                     f"step {step}: loss {value}, gradient norm {gradient}, on the clips {', '.join(batch.keys)}; "
                     f"the weights before it are in {self.out / LAST} if saved. Lower train.lr or set train.clip_norm"
                 )

@@ -12,13 +12,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from astm.cli.main import INTERRUPTED, LogFile, app, beside, labels
+from astm.cli.console import INTERRUPTED
+from astm.cli.films import beside
+from astm.cli.listeners import LogFile
+from astm.cli.main import app
+from astm.cli.scoring import labels
 from astm.data.video import frames_of
 from astm.training.train import Validated
 from mlst import __version__
 from tests.astm.data.media import encode, film, mlst_dataset, mnist
 
 TINY = ["model.hidden=[4]", "model.patch=8", "data.size=32", "data.past=3", "data.horizon=2", "train.batch_size=2"]
+REPOSITORY = Path(__file__).parents[3]
 runner = CliRunner()
 
 
@@ -94,7 +99,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
     changed = run(
         "train", "convlstm", "--out", out, f"data.root={root}", *TINY, "train.validate_on=0", "train.steps=9"
     )
-    assert changed.exit_code == 1
+    assert changed.exit_code == 2
     assert "train.steps is 9, was 100000" in changed.stderr
     log = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert log == list(range(1, step + 1))
@@ -168,7 +173,7 @@ def test_predict(trained, tmp_path):
     assert np.abs(frames[:4, :, :32] - frames[:4, :, 36:]).mean() < 3
     assert np.abs(frames[4:, :, :32] - frames[4:, :, 36:]).mean() > 10
     short = run("predict", out, video, "--horizon", 30)
-    assert short.exit_code == 1
+    assert short.exit_code == 2
     assert "has 9 frames; 10 + 30 from frame 0 need 40: lower --horizon" in short.stderr
 
 
@@ -234,14 +239,14 @@ def test_models_and_bench():
 def test_mistakes_are_messages(arguments, message, root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ran = run(*(argument.format(mnist=root) for argument in arguments))
-    assert ran.exit_code == 1
+    assert ran.exit_code == 2
     assert message in ran.stderr.replace("\n", " ")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_frames_that_do_not_fit_are_named(trained, tmp_path):
     ran = evaluate_on_mlst(trained[0], tmp_path, 28)
-    assert ran.exit_code == 1
+    assert ran.exit_code == 2
     assert "height 28 is not a multiple of the patch, 8" in ran.stderr.replace("\n", " ")
     assert str(trained[0]) in ran.stderr.replace("\n", "")
 
@@ -249,7 +254,7 @@ def test_frames_that_do_not_fit_are_named(trained, tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")
 def test_tensorboard_is_an_extra(root):
     ran = run("train", "convlstm", f"data.root={root}", *TINY, "--tensorboard")
-    assert ran.exit_code == 1
+    assert ran.exit_code == 2
     assert "pip install 'mlst[train]'" in ran.stderr
 
 
@@ -269,6 +274,29 @@ def test_films_side_by_side():
     assert film.shape == (2, 4, 16, 3)
     assert (film[:, :, :6] == 0).all()
     assert (film[:, :, 10:] == 9).all()
+
+
+HEAVY = ("av", "cv2", "huggingface_hub", "matplotlib", "numpy", "pyarrow", "safetensors", "torch", "yaml")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import astm",
+        "from astm.cli.main import app; app(['--help'], standalone_mode=False)",
+        "from astm.cli.main import app; app(['--version'], standalone_mode=False)",
+        "from astm.cli.main import app; app(['train', '--help'], standalone_mode=False)",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code):
+    code = f"import sys\n{code}\nsys.exit(' '.join(sorted(set({HEAVY}) & set(sys.modules))) or 0)"
+    ran = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=REPOSITORY)
+    assert ran.returncode == 0, f"imported: {ran.stderr}"
+
+
+def test_the_table_needs_no_torch():
+    code = "import sys, astm.evaluation.tables as t; t.markdown(t.shipped(1)); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
 
 
 def test_version():

@@ -230,5 +230,5 @@ def test_publish_a_run_with_its_results(hub, tmp_path):
     assert trained.origin.fingerprint in card.text
     assert from_pretrained(REPO).origin == trained.origin
     other = publish("--label", "another")
-    assert other.exit_code == 1
+    assert other.exit_code == 2
     assert "the results have no 'another', convlstm" in other.stderr

@@ -1,0 +1,108 @@
+"""`astm evaluate` and `astm table`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from astm.cli.console import console, say
+from astm.cli.options import AsJson, Device
+
+
+def evaluate(
+    sources: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Runs, checkpoints, models.")],
+    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.")] = Path("results"),
+    data: Annotated[str, typer.Option("--data", help="Dataset; by default that of the first run.")] = "",
+    chosen: Annotated[str, typer.Option("--preset", help="Take the dataset's settings from this preset.")] = "",
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    metrics: Annotated[str, typer.Option(help="Names separated by commas; by default all.")] = "",
+    more: Annotated[
+        list[str] | None, typer.Option("--set", metavar="data.NAME=VALUE", help="Dataset settings.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=0, help="Only the first clips; 0 for all.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 0,
+    keep: Annotated[int, typer.Option(min=0, help="Clips to draw; at least one per level.")] = 3,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Also score this many samples: the best, their mean, a single one.")
+    ] = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score models on the same clips: JSON, a Markdown table, filmstrips, error maps, curves, a map by level."""
+    from astm.cli.experiment import data_of
+    from astm.cli.reading import fits
+    from astm.data import open_clips
+    from astm.evaluation import figures
+    from astm.evaluation.evaluate import evaluate as scored
+    from astm.evaluation.evaluate import markdown
+    from astm.metrics import metric
+    from astm.results import Evaluation, write_results
+    from astm.training.checkpoint import load_predictor
+    from astm.training.settings import SettingsError
+    from astm.training.train import choose_device
+    from mlst.files import write
+
+    name, settings = data_of(sources, data, chosen, more or [])
+    names = [name.strip() for name in metrics.split(",")] if metrics else list(metric)
+    if unknown := [n for n in names if n not in metric]:
+        raise SettingsError(f"unknown metric {', '.join(unknown)}; choices are {', '.join(metric)}")
+    clips, where = open_clips(name, settings, split), choose_device(device)
+    say(clips.protocol)
+    results, examples = list[Evaluation](), []
+    for source, label in zip(sources, labels(sources), strict=True):
+        predictor = load_predictor(source)
+        with console.status(f"{label} ..."), fits(source):
+            result, kept = scored(
+                predictor,
+                clips,
+                dataset=name,
+                label=label,
+                device=where,
+                metrics=names,
+                batch_size=batch_size,
+                count=count,
+                workers=workers,
+                keep=keep,
+                samples=samples,
+            )
+        results.append(result)
+        examples.append(kept)
+    write_results(out / "results.json", results)
+    write(out / "results.md", markdown(results))
+    figures.draw(out, results, examples)
+    sys.stdout.write((out / "results.json").read_text() if as_json else markdown(results))
+    say(f"results.json, results.md and pictures are in {out}")
+
+
+def table(
+    number: Annotated[int, typer.Argument(help="1, 2 or 3.")],
+    results: Annotated[list[Path] | None, typer.Argument(help="results.json files of `astm evaluate`.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The paper's table: published and measured numbers side by side, and the definition of each.
+
+    Without results it shows those that come with the package.
+    """
+    from astm.evaluation import tables
+    from astm.results import read_results
+
+    given = [result for path in results or [] for result in read_results(path)]
+    made = tables.table(number, given) if results else tables.shipped(number)
+    sys.stdout.write(json.dumps(asdict(made), indent=1) + "\n" if as_json else tables.markdown(made))
+
+
+def labels(sources: Sequence[str]) -> list[str]:
+    """Short names for tables: the folder of a run, the name of a file or model; the whole text where two are alike."""
+    from astm.training.train import PRETRAINED
+
+    short = []
+    for source in sources:
+        path = Path(source)
+        run = path.parent if path.stem in {"best", "last"} or path.name == PRETRAINED else path
+        short.append(run.absolute().name if path.exists() else source)
+    return [name if short.count(name) == 1 else source for name, source in zip(short, sources, strict=True)]

@@ -1,0 +1,51 @@
+"""`astm train`."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from astm.cli.console import INTERRUPTED, console, say
+from astm.cli.options import AsJson, Data, Device, Model, Preset, Set, Settings
+
+
+def train(
+    name: Model,
+    settings: Settings = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run that lies there goes on.")] = Path("runs/run"),
+    data: Data = "moving_mnist",
+    chosen: Preset = "tiny",
+    more: Set = None,
+    device: Device = "auto",
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print every setting as TOML, and stop.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files into the run's folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model. The same command continues an interrupted run; `torchrun -m astm train` uses several GPUs."""
+    from astm.cli.experiment import experiment_of
+    from astm.cli.listeners import Bars, Boards, LogFile
+    from astm.training import train as loop
+    from astm.training.settings import to_toml
+
+    experiment = experiment_of(name, data, chosen, [*(settings or []), *(more or [])])
+    if print_config:
+        sys.stdout.write(to_toml(experiment.tree()))
+        return
+    with Bars() as bars:
+        listeners: list[loop.Listener] = [bars, LogFile(out / "log.jsonl"), *([Boards(out)] if tensorboard else [])]
+        ended = loop.train(experiment, out, device, listeners)
+    progress = ended.progress
+    if as_json and not console.quiet:
+        best = {"best": progress.best, "best_step": progress.best_step} if math.isfinite(progress.best) else {}
+        result = {"finished": ended.finished, "step": progress.step, "seconds": round(ended.seconds, 1), **best}
+        sys.stdout.write(json.dumps({**result, "out": str(out)}) + "\n")
+    if not ended.finished:
+        say(f"stopped after step {progress.step}, saved in {out}; the same command goes on from there")
+        raise typer.Exit(INTERRUPTED)
+    said = "all {} steps were done before" if math.isnan(ended.loss) else "finished {} steps in {:.0f} s"
+    say(f"{said.format(progress.step, ended.seconds)}; best model in {out / loop.PRETRAINED}")
