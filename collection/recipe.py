@@ -29,10 +29,15 @@ class Limits(Settings):
     """What a source may be at most; media beyond is rejected before it is decoded."""
 
     bytes: Annotated[int, Field(gt=0)] = 4 << 30
+    """Of the file."""
     seconds: Annotated[float, Field(gt=0)] = 4 * 3600.0
+    """Of the video."""
     pixels: Annotated[int, Field(gt=0)] = 8192 * 4320
+    """Per frame: width times height."""
     frames: Annotated[int, Field(gt=0)] = 2_000_000
+    """Of the video."""
     rate: Annotated[float, Field(gt=0)] = 240.0
+    """Frames per second."""
 
 
 class FetchSettings(Settings):
@@ -55,10 +60,13 @@ class ScanSettings(Settings):
     """How shots are found and clips are cut."""
 
     detector: str = "mlst"
+    """Finds the shots: `mlst`, or one of PySceneDetect's."""
     options: dict[str, float | int | str | bool] = {}
     """Options of the detector; docs/shots.md lists them."""
     size: Annotated[int, Field(ge=16, le=1024, multiple_of=2)] = 256
+    """Side of the square clips in pixels."""
     fit: Literal["stretch", "crop", "pad"] = "stretch"
+    """How a picture becomes square: stretched, cropped to its middle, or padded with black."""
     length: Annotated[int, Field(ge=2, le=1000)] = 30
     """Frames per clip: 10 in and 20 out by default."""
     step: Annotated[int, Field(ge=1)] = 30
@@ -118,9 +126,13 @@ class Recipe(Settings):
     """The file `recipe.toml`."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+    """Of the dataset: letters, digits, `.`, `_` and `-`."""
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    """Of the dataset: `major.minor.patch`."""
     title: str = ""
+    """For the card and the report."""
     description: str = ""
+    """For the card and the report."""
     licence: str = "other"
     """Of the compilation; clips keep their own."""
     contact: str = ""
