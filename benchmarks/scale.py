@@ -50,7 +50,7 @@ WAVE = 10_000
 
 FETCH = FetchStage(FetchSettings(), ".", Access())
 SCAN = ScanStage(ScanSettings())
-LEVELS = read_levels("p910-240p-v1")
+P910 = read_levels("p910-240p-v1")
 
 
 def source(number: int) -> Source:
@@ -214,7 +214,7 @@ def measure(rows: int, folder: Path) -> Measured:
     clock.part("ledgers, next run")
     sources = pipeline.completed(listed, seen.fetched.outputs)
     clock.part("sources")
-    selection = select(seen.scanned.outputs, sources, LEVELS, SelectSettings(quota=rows // 20))
+    selection = select(seen.scanned.outputs, sources, P910, SelectSettings(quota=rows // 20))
     clock.part("select")
     with plan_shards(selection.chosen, seen, sources, PackSettings()) as plans:
         pack = PackStage()

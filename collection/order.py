@@ -31,7 +31,7 @@ class Order:
     levels: Levels
     levels_toml: bytes
     fetch: FetchStage
-    kept: frozenset[str]
+    preferred: frozenset[str]
     """Keys of clips of an earlier release, preferred wherever there is a choice; see `select`."""
     exclusions_txt: bytes
     """The list of sources that must not be used, as it is; empty for none."""
@@ -63,12 +63,12 @@ def reorder(dataset: Path, files: Path, access: Access) -> Order:
     recipe = read_recipe(path)
     try:
         sources = tuple(row.source for row in read_lock(dataset / LOCK))
-        kept = frozenset(pq.read_table(dataset / INDEX, columns=["key"])["key"].to_pylist())
+        preferred = frozenset(pq.read_table(dataset / INDEX, columns=["key"])["key"].to_pylist())
     except (OSError, ValueError) as why:
         raise RecipeError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from None
     listed = dataset / EXCLUSIONS if (dataset / EXCLUSIONS).exists() else None
     order = _order(path, recipe, dataset / THRESHOLDS, sources, files.resolve(), listed, access)
-    return replace(order, kept=kept)
+    return replace(order, preferred=preferred)
 
 
 def _order(

@@ -40,7 +40,7 @@ def build(order: Order, out: Path | Workspace, do: Driver) -> Built:
 
     seen = fetch_and_scan(fetch, scan, by_id(order.sources), do)  # Source -> Video -> Scan: shots, measured clips
     sources = completed(order.sources, seen.fetched.outputs)
-    selection = select(seen.scanned.outputs, sources, order.levels, recipe.select, order.kept)  # levels, quotas
+    selection = select(seen.scanned.outputs, sources, order.levels, recipe.select, order.preferred)  # levels, quotas
     with plan_shards(_some(selection).chosen, seen, sources, recipe.pack) as plans:  # which clip in which shard
         packed = do(pack, plans)  # ShardPlan -> Packed
     inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, seen, order.exclusions_txt)

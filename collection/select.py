@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collection.recipe import SelectSettings
-from mlst.dataset.description import Share, SplitRule
+from mlst.dataset.description import SplitRule, SplitShare
 from mlst.levels.flags import flags
 from mlst.levels.levels import LEVELS, Level, Levels, classify, margins
-from mlst.levels.splits import group_of, order_of, quotas, split_of
+from mlst.levels.splits import order_hash, quotas, split_group, split_of
 from mlst.pictures.fingerprints import Fingerprints
 from mlst.records import SPLITS, Clip, Scan, Source, Upstream
 
@@ -79,7 +79,7 @@ class Selection:
         return dict(sorted(Counter(drop.reason for drop in self.dropped).items()))
 
 
-Rule = Callable[[Sequence[Candidate]], Iterator[Dropped]]
+Sieve = Callable[[Sequence[Candidate]], Iterator[Dropped]]
 """Gives those of the candidates, best first, that go."""
 
 ShotId = tuple[str, int]
@@ -125,14 +125,14 @@ def select(
     sources: Mapping[str, Source],
     levels: Levels,
     settings: SelectSettings,
-    kept: Collection[str] = frozenset(),
+    preferred: Collection[str] = frozenset(),
 ) -> Selection:
     """Choose among the clips of `scans`, read once; `sources` by id must hold every scanned source.
 
-    `kept` are the keys of an earlier release: they are preferred wherever there is a choice. With them, every clip of
-    that release whose source still exists and whose settings still hold stays, whatever was lost or added in train.
-    Without them the same is true where no near-duplicates were involved: a copy that comes back because the better
-    copy is gone may rank before a clip that was chosen.
+    `preferred` are the keys of an earlier release, taken wherever there is a choice. With them, every clip of that
+    release whose source still exists and whose settings still hold stays, whatever was lost or added in train. Without
+    them the same is true where no near-duplicates were involved: a copy that comes back because the better copy is
+    gone may rank before a clip that was chosen.
     Raises ValueError for a key that two scans share.
     """
     with tempfile.TemporaryFile() as file:
@@ -145,13 +145,13 @@ def select(
         by_hash = [found[n] for n in numbers]
         index = np.array(sorted(range(len(by_hash)), key=lambda n: _cell(by_hash[n])), np.int64)
         pool = _Pool(tuple(by_hash[n] for n in index), prints, numbers[index])
-        ranked = sorted(by_hash, key=lambda c: c.key not in kept)
-        return _settled(pool, _split_off(ranked, _unflagged(settings.reject)), settings, kept)
+        ranked = sorted(by_hash, key=lambda c: c.key not in preferred)
+        return _settled(pool, _split_off(ranked, _unflagged(settings.reject)), settings, preferred)
 
 
 def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
     """Their places in the order of the hashes of their keys. Raises ValueError for a key that comes twice."""
-    hashes = np.fromiter((order_of(c.key) for c in candidates), "S64", len(candidates))
+    hashes = np.fromiter((order_hash(c.key) for c in candidates), "S64", len(candidates))
     order = np.argsort(hashes, kind="stable")
     same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
     if len(same):
@@ -160,13 +160,13 @@ def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
     return order
 
 
-def _settled(pool: _Pool, unflagged: _Step, settings: SelectSettings, kept: Collection[str]) -> Selection:
+def _settled(pool: _Pool, unflagged: _Step, settings: SelectSettings, preferred: Collection[str]) -> Selection:
     """The selection whose own clips tell of no link that it does not respect."""
     parents: Parents = {}
     _join(parents, pool.links(unflagged.left))
     while True:
         steps = [unflagged]
-        for rule in (_unlinked(parents, kept), _per_source(settings.per_source), _quota(settings)):
+        for rule in (_unlinked(parents, preferred), _per_source(settings.per_source), _quota(settings)):
             steps.append(_split_off(steps[-1].left, rule))
         if not _join(parents, pool.links(steps[-1].left)):
             return _selection(pool, steps)
@@ -179,7 +179,7 @@ def _selection(pool: _Pool, steps: Sequence[_Step]) -> Selection:
     return Selection(chosen, tuple(dropped))
 
 
-def _split_off(ranked: Sequence[Candidate], rule: Rule) -> _Step:
+def _split_off(ranked: Sequence[Candidate], rule: Sieve) -> _Step:
     dropped = tuple(rule(ranked))
     gone = {drop.candidate.key for drop in dropped}
     return _Step(tuple(c for c in ranked if c.key not in gone), dropped)
@@ -197,7 +197,7 @@ def _candidates(
     carried: dict[tuple[str, ...], tuple[str, ...]] = {}
     for scan in scans:
         source = sources[scan.source]
-        group = group_of(source, settings.group)
+        group = split_group(source, settings.group)
         split = split_of(group, rule.mapping(), rule.salt)
         for clip in scan.clips:
             level = LEVELS[classify(clip.statistics, levels).number - 1]
@@ -207,7 +207,7 @@ def _candidates(
             yield clip, Candidate(clip.key, source.id, clip.shot, level, margin_s, margin_t, found, group, split)
 
 
-def _unflagged(reject: Sequence[str]) -> Rule:
+def _unflagged(reject: Sequence[str]) -> Sieve:
     def rule(ranked: Sequence[Candidate]) -> Iterator[Dropped]:
         for candidate in ranked:
             for flag in reject:
@@ -218,7 +218,7 @@ def _unflagged(reject: Sequence[str]) -> Rule:
     return rule
 
 
-def _unlinked(parents: Parents, kept: Collection[str]) -> Rule:
+def _unlinked(parents: Parents, preferred: Collection[str]) -> Sieve:
     """Near-duplicates: of all shots that are linked, directly or through others, one source's in one split stay.
 
     Whole components are judged, because then losing a source can only bring clips back, never take others away.
@@ -229,7 +229,7 @@ def _unlinked(parents: Parents, kept: Collection[str]) -> Rule:
         for component in _by(linked, lambda c: _root(parents, _shot(c))).values():
             top = min((c.split for c in component), key=PRIORITY.index)
             inside = [c for c in component if c.split == top]
-            best = min(inside, key=lambda c: (c.key not in kept, order_of(c.source)))
+            best = min(inside, key=lambda c: (c.key not in preferred, order_hash(c.source)))
             first = next(c.key for c in inside if c.source == best.source)
             for candidate in component:
                 if candidate.split != top:
@@ -258,7 +258,7 @@ def _root(parents: Parents, shot: ShotId) -> ShotId:
     return shot
 
 
-def _per_source(limit: int) -> Rule:
+def _per_source(limit: int) -> Sieve:
     def rule(ranked: Sequence[Candidate]) -> Iterator[Dropped]:
         count: Counter[tuple[str, int]] = Counter()
         for candidate in ranked if limit else ():
@@ -270,7 +270,7 @@ def _per_source(limit: int) -> Rule:
     return rule
 
 
-def _quota(settings: SelectSettings) -> Rule:
+def _quota(settings: SelectSettings) -> Sieve:
     def rule(ranked: Sequence[Candidate]) -> Iterator[Dropped]:
         parts = quotas(settings.quota, split_rule(settings).mapping())
         for (_, split), candidates in _by(ranked, _cell).items():
@@ -295,7 +295,7 @@ def _by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 def split_rule(settings: SelectSettings) -> SplitRule:
     """The rule as a dataset records it."""
-    shares = tuple(Share(split, settings.splits[split]) for split in SPLITS if split in settings.splits)
+    shares = tuple(SplitShare(split, settings.splits[split]) for split in SPLITS if split in settings.splits)
     return SplitRule(shares, settings.salt, settings.group)
 
 

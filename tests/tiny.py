@@ -26,9 +26,9 @@ from mlst.pictures.fingerprints import WINDOWS, WORDS
 from mlst.records import OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
 
 SIDE, FRAMES, RATE = 32, 6, 30
-LEVELS = read_levels("p910-240p-v1")
+P910 = read_levels("p910-240p-v1")
 SI, TI = (50.0, 90.0, 130.0), (5.0, 19.0, 40.0)
-"""In the middle of the three ranges of `LEVELS`."""
+"""In the middle of the three ranges of `P910`."""
 
 RECIPE = """\
 name = "tiny"
@@ -172,7 +172,7 @@ def build(root: Path, out: Path, made: Material, recipe_toml: str = RECIPE, shar
     """Select, pack and assemble."""
     recipe = recipe_of(recipe_toml)
     work = Workspace(root, "pack-0000")
-    selection = select(list(made.scans.values()), made.sources, LEVELS, recipe.select)
+    selection = select(list(made.scans.values()), made.sources, P910, recipe.select)
     settings = recipe.pack.model_copy(update={"shard_bytes": shard_bytes})
     with plan_shards(selection.chosen, seen(made), made.sources, settings) as plans:
         outcomes = [attempt(PackStage(), plan, work) for plan in plans]

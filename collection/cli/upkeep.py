@@ -48,7 +48,7 @@ def rebuild(
     crew = running.crew(executor, workers, address)
     with reading.described(dataset) as old:
         order = running.reordered(old, files, access)
-        order = again.locked(order, old) if exact else order
+        order = again.held_to_lock(order, old) if exact else order
         with opened(work) as here, looked_at(out) as target:
             orders.keep_exclusions(target, order)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))

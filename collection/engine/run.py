@@ -172,11 +172,11 @@ class Run:
         return name in self._files[parent]
 
 
-def fingerprint(stage: Stage) -> str:
+def stage_digest(stage: Stage) -> str:
     """Eight hex digits that change with the stage's version or any of its settings."""
     return digest({"name": stage.name, "version": stage.version, "settings": stage.settings()})[:8]
 
 
 def folder(stage: Stage) -> str:
     """Name of the stage's folder in the workspace."""
-    return f"{stage.name}-{fingerprint(stage)}"
+    return f"{stage.name}-{stage_digest(stage)}"

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from collection.addresses import YOUTUBE_ID, group_of, locate, watch_url, youtube_id
 from collection.manifest.table import ANYTHING, ManifestError, Problem, Report, clean, decimal, seconds, text_lines
-from mlst.levels.splits import order_of
+from mlst.levels.splits import order_hash
 from mlst.records import OPEN_END, Source
 from mlst.registry import Registry
 
@@ -26,7 +26,7 @@ Lines = Iterator[tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Entry:
     """What one entry of a list names."""
 
     url: str
@@ -48,7 +48,7 @@ class Imported:
     """Entries dropped because they are of a site that the list does not tell."""
 
 
-importer: Registry[Callable[[Path, Report], Iterator[Span]]] = Registry("list format")
+importer: Registry[Callable[[Path, Report], Iterator[Entry]]] = Registry("list format")
 
 
 def import_list(path: Path, kind: str, licence: str = "unknown") -> Imported:
@@ -60,7 +60,7 @@ def import_list(path: Path, kind: str, licence: str = "unknown") -> Imported:
     not have the format, KeyError for an unknown format.
     """
     report = Report(path)
-    spans: dict[tuple[str, Fraction, Fraction], Span] = {}
+    spans: dict[tuple[str, Fraction, Fraction], Entry] = {}
     count = foreign = 0
     for span in importer[kind](path, report):
         count += 1
@@ -82,7 +82,7 @@ def origin_of(kind: str, path: Path) -> str:
         return f"{kind} {path.name} sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
-def row_of(span: Span, licence: str, origin: str) -> Source:
+def row_of(span: Entry, licence: str, origin: str) -> Source:
     """The row for an entry, with its label behind the list's name as provenance."""
     note = clean(f"{origin}: {span.note}" if span.note else origin, "provenance")
     return Source(source_id(span.url), span.url, span.start, span.end, licence, "", "", group_of(span.url), note)
@@ -100,13 +100,13 @@ def guess(path: Path) -> str:
 
 def sample(sources: tuple[Source, ...], count: int, seed: int) -> tuple[Source, ...]:
     """`count` of the sources, in their order: those with the lowest hash of `seed` and id."""
-    ranked = sorted(sources, key=lambda source: order_of(f"{seed}\0{source.id}"))
+    ranked = sorted(sources, key=lambda source: order_hash(f"{seed}\0{source.id}"))
     chosen = {source.id for source in ranked[:count]}
     return tuple(source for source in sources if source.id in chosen)
 
 
 @importer
-def vggsound(path: Path, report: Report) -> Iterator[Span]:
+def vggsound(path: Path, report: Report) -> Iterator[Entry]:
     """`<id>_<start %06d>.mp4,label` (test.csv, train.csv) or `id,start,label,split` (vggsound.csv); spans of 10 s.
 
     Chen et al., VGGSound, ICASSP 2020; https://github.com/hche11/VGGSound.
@@ -124,7 +124,7 @@ def vggsound(path: Path, report: Report) -> Iterator[Span]:
 
 
 @importer
-def kinetics(path: Path, report: Report) -> Iterator[Span]:
+def kinetics(path: Path, report: Report) -> Iterator[Entry]:
     """`label,youtube_id,time_start,time_end,split` under a header; test lists lack the label.
 
     Kay et al. 2017, The Kinetics Human Action Video Dataset.
@@ -145,7 +145,7 @@ def kinetics(path: Path, report: Report) -> Iterator[Span]:
 
 
 @importer
-def audioset(path: Path, report: Report) -> Iterator[Span]:
+def audioset(path: Path, report: Report) -> Iterator[Entry]:
     """`YTID, start_seconds, end_seconds, "positive_labels"` after comment lines that name these columns.
 
     Gemmeke et al., Audio Set, ICASSP 2017; https://research.google.com/audioset/download.html.
@@ -164,7 +164,7 @@ def audioset(path: Path, report: Report) -> Iterator[Span]:
 
 
 @importer
-def clipshots(path: Path, report: Report) -> Iterator[Span]:
+def clipshots(path: Path, report: Report) -> Iterator[Entry]:
     """Whole videos, from annotations (`{"<id>.mp4": {"transitions": ..., "frame_num": ...}}`) or lists of names.
 
     Most names in the list "only gradual" are of other sites than YouTube (ten digits, or 22 characters and `__`); the
@@ -177,11 +177,11 @@ def clipshots(path: Path, report: Report) -> Iterator[Span]:
             report.add(place, "", name, allowed)
             continue
         video = name.removesuffix(".mp4")
-        yield Span(watch_url(video) if YOUTUBE_ID.fullmatch(video) else "", Fraction(0), OPEN_END, "")
+        yield Entry(watch_url(video) if YOUTUBE_ID.fullmatch(video) else "", Fraction(0), OPEN_END, "")
 
 
 @importer
-def ids(path: Path, report: Report) -> Iterator[Span]:
+def ids(path: Path, report: Report) -> Iterator[Entry]:
     """One YouTube id or http(s) URL per line; whole videos. `#` at the start or after a space begins a comment."""
     for line, text in text_lines(path, report):
         entry = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
@@ -192,7 +192,7 @@ def ids(path: Path, report: Report) -> Iterator[Span]:
         except ValueError:
             report.add(line, "", entry, "a YouTube id or link, or an http(s) URL")
             continue
-        yield Span(url, Fraction(0), OPEN_END, "")
+        yield Entry(url, Fraction(0), OPEN_END, "")
 
 
 _WEB = ANYTHING.model_copy(update={"local": False})
@@ -235,7 +235,7 @@ def _cells(path: Path, report: Report, skipinitialspace: bool = False) -> Iterat
         yield number, cells
 
 
-def _span(line: int, video: str, start: str, end: str, label: str, report: Report) -> Iterator[Span]:
+def _span(line: int, video: str, start: str, end: str, label: str, report: Report) -> Iterator[Entry]:
     """The span of one entry, or nothing after reporting what is wrong; an empty `end` is 10 s behind `start`."""
     begins = ends = Fraction(0)
     try:
@@ -248,7 +248,7 @@ def _span(line: int, video: str, start: str, end: str, label: str, report: Repor
     if begins >= ends:
         report.add(line, "", f"{start},{end}", "a start before the end")
         return
-    yield Span(url, begins, ends, label)
+    yield Entry(url, begins, ends, label)
 
 
 def source_id(url: str) -> str:

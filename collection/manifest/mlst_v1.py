@@ -19,9 +19,9 @@ from typing import Annotated
 import typer
 
 from collection.addresses import watch_url, youtube_id
-from collection.manifest.importers import Span, importer, origin_of, row_of
+from collection.manifest.importers import Entry, importer, origin_of, row_of
 from collection.manifest.table import Report, clean, seconds, text_lines, write_manifest
-from mlst.levels.splits import order_of
+from mlst.levels.splits import order_hash
 from mlst.records import Source
 
 PER_LABEL = 12
@@ -72,16 +72,16 @@ class Talk:
     """Path of its file in pyvideo/data."""
 
 
-def varied(spans: Iterable[Span], per_label: int) -> tuple[Span, ...]:
+def varied(spans: Iterable[Entry], per_label: int) -> tuple[Entry, ...]:
     """`per_label` spans of each label (all, where there are fewer), each video once; sorted by label and url."""
-    by_label: dict[str, list[Span]] = defaultdict(list)
+    by_label: dict[str, list[Entry]] = defaultdict(list)
     for span in spans:
         by_label[span.note].append(span)
     taken: set[str] = set()
-    chosen: list[Span] = []
+    chosen: list[Entry] = []
     for label in sorted(by_label):
-        ranked = sorted(by_label[label], key=lambda s: (order_of(f"mlst-v1\0{s.url}\0{s.start}"), s.start, s.end))
-        fresh: dict[str, Span] = {}
+        ranked = sorted(by_label[label], key=lambda s: (order_hash(f"mlst-v1\0{s.url}\0{s.start}"), s.start, s.end))
+        fresh: dict[str, Entry] = {}
         for span in ranked:
             if span.url not in taken:
                 fresh.setdefault(span.url, span)
@@ -105,16 +105,16 @@ def recorded(talks: Iterable[Talk], per_event: int) -> tuple[Source, ...]:
             by_event[talk.event][video] = talk
     chosen: list[Source] = []
     for event in sorted(by_event):
-        ranked = sorted(by_event[event], key=lambda video: order_of(f"mlst-v1\0{video}"))[:per_event]
+        ranked = sorted(by_event[event], key=lambda video: order_hash(f"mlst-v1\0{video}"))[:per_event]
         chosen.extend(_row(by_event[event][video]) for video in sorted(ranked))
     return tuple(chosen)
 
 
-def place(video: str, duration: Fraction) -> int:
+def excerpt_start(video: str, duration: Fraction) -> int:
     """Where the span of a talk begins: whole seconds, by hash, in its middle 80 % and behind the intro."""
     first = max(INTRO, int(duration / 10))
     last = int(duration * 9 / 10) - TALK
-    return first + int(order_of(f"place\0{video}"), 16) % (last - first + 1)
+    return first + int(order_hash(f"place\0{video}"), 16) % (last - first + 1)
 
 
 def read_talks(path: Path, report: Report) -> tuple[Talk, ...]:
@@ -152,7 +152,7 @@ def select_sources(vggsound: Path, pyvideo: Path) -> tuple[Source, ...]:
 
 
 def _row(talk: Talk) -> Source:
-    start = place(talk.video, talk.duration)
+    start = excerpt_start(talk.video, talk.duration)
     return Source(
         id=talk.video,
         url=watch_url(talk.video),

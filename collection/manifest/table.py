@@ -54,7 +54,7 @@ _SECONDS = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})?")
 _CLOCK = re.compile(r"([0-9]{1,5}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)")
 _SHOWN = 60
 
-Row = tuple[int, Sequence[Any]]
+NumberedRow = tuple[int, Sequence[Any]]
 """Place of a row in its file, from 1, and its values in the order of `COLUMNS`."""
 
 
@@ -248,12 +248,12 @@ def _format(path: Path, formats: Mapping[str, Any]) -> Any:
     return formats[path.suffix]
 
 
-def _rows(path: Path, report: Report) -> Iterator[Row]:
-    read: Callable[[Path, Report], Iterator[Row]] = _format(path, READERS)
+def _rows(path: Path, report: Report) -> Iterator[NumberedRow]:
+    read: Callable[[Path, Report], Iterator[NumberedRow]] = _format(path, READERS)
     return read(path, report)
 
 
-def _csv_rows(path: Path, report: Report) -> Iterator[Row]:
+def _csv_rows(path: Path, report: Report) -> Iterator[NumberedRow]:
     order: list[int] = []
     width = 0
     for number, line in text_lines(path, report):
@@ -274,7 +274,7 @@ def _csv_rows(path: Path, report: Report) -> Iterator[Row]:
             yield number, [cells[at] for at in order]
 
 
-def _jsonl_rows(path: Path, report: Report) -> Iterator[Row]:
+def _jsonl_rows(path: Path, report: Report) -> Iterator[NumberedRow]:
     decoder = json.JSONDecoder(
         object_pairs_hook=_unique, parse_int=Number, parse_float=Number, parse_constant=_no_constant
     )
@@ -290,7 +290,7 @@ def _jsonl_rows(path: Path, report: Report) -> Iterator[Row]:
             yield number, [row[name] for name in COLUMNS]
 
 
-def _parquet_rows(path: Path, report: Report) -> Iterator[Row]:
+def _parquet_rows(path: Path, report: Report) -> Iterator[NumberedRow]:
     with _opened(path) as file:
         try:
             table = pq.ParquetFile(file)
@@ -496,7 +496,7 @@ def _parts(rows: Iterable[tuple[str, ...]], size: int) -> Iterator[list[tuple[st
         yield part
 
 
-READERS: dict[str, Callable[[Path, Report], Iterator[Row]]] = {
+READERS: dict[str, Callable[[Path, Report], Iterator[NumberedRow]]] = {
     ".csv": _csv_rows,
     ".jsonl": _jsonl_rows,
     ".parquet": _parquet_rows,

@@ -22,7 +22,7 @@ from mlst.dataset.description import (
     THRESHOLDS,
     Dataset,
     File,
-    fingerprint_of,
+    dataset_fingerprint,
 )
 from mlst.dataset.index import Row, write_index
 from mlst.dataset.lock import Footage, LockRow, write_lock
@@ -69,13 +69,13 @@ def tabulate(folder: Path, draft: Dataset, contents: Contents) -> Body:
     with atomic(folder / INDEX) as index:
         write_index(index, _counted(contents.rows, cells, clips))
     files = [File(shard.path, shard.size, shard.sha256) for shard in contents.shards]
-    files.append(listed(folder, INDEX))
+    files.append(file_entry(folder, INDEX))
     files.append(put(folder, LOCK, write_lock(_credited(contents.lock, clips, footage, sources))))
     files += [put(folder, name, [text]) for name, text in contents.texts.items()]
     counts = cells.counted({shard.path: shard.size for shard in contents.shards})
     dataset = replace(
         draft,
-        fingerprint=fingerprint_of(files, footage.hexdigest()),
+        fingerprint=dataset_fingerprint(files, footage.hexdigest()),
         footage=footage.hexdigest(),
         sources=len(sources),
         clips=sum(cell.clips for cell in counts),
@@ -105,10 +105,10 @@ def put(folder: Path, name: str, chunks: Iterable[bytes]) -> File:
     """Write the file `name` of `folder`."""
     with atomic(folder / name) as file:
         file.writelines(chunks)
-    return listed(folder, name)
+    return file_entry(folder, name)
 
 
-def listed(folder: Path, name: str) -> File:
+def file_entry(folder: Path, name: str) -> File:
     """The entry of a file that is there."""
     with (folder / name).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

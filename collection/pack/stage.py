@@ -16,7 +16,7 @@ from collection.select import Chosen
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.index import ClipInfo, Flags, Row
 from mlst.dataset.schema import fields_of
-from mlst.dataset.shards import BLOCK, RECORD, Sample, partition, sample_bytes, shard_path, write_shard
+from mlst.dataset.shards import BLOCK, RECORD, ClipFiles, partition, sample_bytes, shard_path, write_shard
 from mlst.records import Clip, Scan, Shard, Source, Video, canonical_json, decode, digest
 
 
@@ -225,10 +225,10 @@ def describe(chosen: Chosen, clip: Clip, scan: Scan, video: Video, source: Sourc
     )
 
 
-def _samples(pieces: Sequence[Piece], work: Workspace) -> Iterator[Sample]:
+def _samples(pieces: Sequence[Piece], work: Workspace) -> Iterator[ClipFiles]:
     for piece in pieces:
         mp4 = _bytes(work.path(piece.file), piece)
-        yield Sample(piece.key, mp4, piece.json.encode())
+        yield ClipFiles(piece.key, mp4, piece.json.encode())
 
 
 def _info(piece: Piece) -> ClipInfo:

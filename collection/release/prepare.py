@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from collection.manifest.table import ManifestError, write_manifest
-from collection.pack.seal import Body, listed, put, seal
+from collection.pack.seal import Body, file_entry, put, seal
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
@@ -192,7 +192,7 @@ def _ids(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow]) -> 
         write_manifest(out / sources, [row.source for row in lock])
     except ManifestError as why:
         raise ReleaseError(f"the list of sources cannot be written: {why}") from None
-    made.append(listed(out, sources))
+    made.append(file_entry(out, sources))
     if not _bundled(recipe.levels) and (levels := _inside(recipe.levels, "levels")) != THRESHOLDS:
         made.append(put(out, levels, [(source / THRESHOLDS).read_bytes()]))
     if recipe.exclusions and (exclusions := _inside(recipe.exclusions, "exclusions")) != EXCLUSIONS:

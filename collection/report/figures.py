@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from collection.report.rows import Row
+from collection.report.rows import ReportRow
 from collection.workspace.folder import Span, Workspace
 from mlst.levels.levels import Levels
 
@@ -28,14 +28,14 @@ def decode_frames(shard: Path, offset: int, size: int) -> list[RGB]:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
-def strip(dataset: Workspace, row: Row, count: int = 5) -> RGB:
+def strip(dataset: Workspace, row: ReportRow, count: int = 5) -> RGB:
     """`count` frames of a clip side by side, evenly spread over its time."""
     folder = dataset.spans([Span(row.shard, row.offset, row.size)])
     frames = decode_frames(folder / row.shard, row.offset, row.size)
     return np.concatenate([frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)], axis=1)
 
 
-def level_sheet(dataset: Workspace, rows: Sequence[Row], per_level: int = 2) -> Figure:
+def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], per_level: int = 2) -> Figure:
     """The 3 x 3 grid of levels, texture rightwards and motion downwards, with `per_level` clips in each cell."""
     figure = Figure(figsize=(11, 1.2 + 3.7 * per_level), layout="constrained")
     figure.suptitle("Spatial level: texture (mean SI)  \N{RIGHTWARDS ARROW}", fontsize=12)
@@ -55,9 +55,9 @@ def level_sheet(dataset: Workspace, rows: Sequence[Row], per_level: int = 2) -> 
     return figure
 
 
-def _spread(rows: Sequence[Row], count: int) -> list[Row]:
+def _spread(rows: Sequence[ReportRow], count: int) -> list[ReportRow]:
     """Up to `count` rows, from different sources where there are several, in order of their keys."""
-    first_of: dict[str, Row] = {}
+    first_of: dict[str, ReportRow] = {}
     for row in sorted(rows, key=lambda row: row.key):
         first_of.setdefault(row.source, row)
     chosen = list(first_of.values())[:count]
@@ -65,7 +65,7 @@ def _spread(rows: Sequence[Row], count: int) -> list[Row]:
     return chosen + rest[: count - len(chosen)]
 
 
-def scatter(rows: Sequence[Row], levels: Levels) -> Figure:
+def scatter(rows: Sequence[ReportRow], levels: Levels) -> Figure:
     """Every clip by SI and TI, with the thresholds that cut the plane into levels."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()

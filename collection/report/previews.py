@@ -8,7 +8,7 @@ from pathlib import Path
 import ffmpeg
 import imageio_ffmpeg
 
-from collection.report.rows import Row
+from collection.report.rows import ReportRow
 from collection.workspace.folder import Span, Workspace
 from mlst.records import digest
 
@@ -18,25 +18,25 @@ CRF = 30
 """x264's rate factor: about 10 kB for 30 frames."""
 
 
-def chosen(rows: Sequence[Row], per_level: int) -> list[Row]:
+def chosen(rows: Sequence[ReportRow], per_level: int) -> list[ReportRow]:
     """Up to `per_level` rows of each level, by the hash of their keys; no source twice while others have none."""
-    by_level: dict[str, list[Row]] = {}
+    by_level: dict[str, list[ReportRow]] = {}
     for row in sorted(rows, key=lambda row: digest(row.key)):
         by_level.setdefault(row.level, []).append(row)
     return [row for level in sorted(by_level) for row in islice(_in_turns(by_level[level]), per_level)]
 
 
-def _in_turns(rows: Sequence[Row]) -> Iterator[Row]:
+def _in_turns(rows: Sequence[ReportRow]) -> Iterator[ReportRow]:
     """The first row of every source, then the second of every source, and so on."""
     turns: dict[str, int] = {}
-    ranked: list[tuple[int, int, Row]] = []
+    ranked: list[tuple[int, int, ReportRow]] = []
     for row in rows:
         turns[row.source] = turns.get(row.source, -1) + 1
         ranked.append((turns[row.source], len(ranked), row))
     return (row for _, _, row in sorted(ranked, key=lambda item: item[:2]))
 
 
-def preview(dataset: Workspace, row: Row) -> bytes:
+def preview(dataset: Workspace, row: ReportRow) -> bytes:
     """An MP4 of the clip, H.264, `SIDE` x `SIDE`, without audio. Raises `ffmpeg.Error` where it does not decode."""
     folder = dataset.spans([Span(row.shard, row.offset, row.size)])
     with (folder / row.shard).open("rb") as file:

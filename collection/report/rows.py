@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """One clip of a built dataset."""
 
     key: str
@@ -24,7 +24,7 @@ class Row:
     size: int
 
 
-def read_rows(index: Path) -> list[Row]:
+def read_rows(index: Path) -> list[ReportRow]:
     """All clips in the file `index`, in its order."""
-    table = pq.read_table(index, columns=[field.name for field in fields(Row)])
-    return [Row(**values) for values in table.to_pylist()]
+    table = pq.read_table(index, columns=[field.name for field in fields(ReportRow)])
+    return [ReportRow(**values) for values in table.to_pylist()]

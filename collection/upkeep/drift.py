@@ -245,7 +245,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class CellDrift:
     """The clips of a level and split by what became of their sources, in the order of `STATES`."""
 
     level: str
@@ -276,7 +276,7 @@ class DriftReport:
 
     sources: tuple[Drift, ...]
     """By id."""
-    cells: tuple[Cell, ...]
+    cells: tuple[CellDrift, ...]
     """Level by level, split by split; those with clips."""
     balance: tuple[Balance, ...]
     """All nine levels. What is unknown counts as left."""
@@ -294,7 +294,7 @@ def report(dataset: Path, drifts: Iterable[Drift]) -> DriftReport:
     for row in table.to_pylist():
         counts[row["level"], row["split"]][state.get(row["source"], UNKNOWN)] += row["count_all"]
     cells = tuple(
-        Cell(level.name, split, counted.total(), tuple(counted[name] for name in STATES))
+        CellDrift(level.name, split, counted.total(), tuple(counted[name] for name in STATES))
         for level in LEVELS
         for split in SPLITS
         if (counted := counts.get((level.name, split)))
@@ -302,7 +302,7 @@ def report(dataset: Path, drifts: Iterable[Drift]) -> DriftReport:
     return DriftReport(found, cells, tuple(_balance(cells)))
 
 
-def _balance(cells: tuple[Cell, ...]) -> Iterator[Balance]:
+def _balance(cells: tuple[CellDrift, ...]) -> Iterator[Balance]:
     clips, left = Counter[str](), Counter[str]()
     for cell in cells:
         clips[cell.level] += cell.clips

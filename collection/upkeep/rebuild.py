@@ -49,7 +49,7 @@ class LockedFetchStage(FetchStage):
             yield video
 
 
-def locked(order: Order, dataset: Path) -> Order:
+def held_to_lock(order: Order, dataset: Path) -> Order:
     """The order with every source held to the lock of `dataset`."""
     fetch = order.fetch
     packets = {row.source.id: row.probe.packets_sha256 for row in read_lock(dataset / LOCK)}

@@ -36,7 +36,7 @@ from mlst.dataset.description import (
 from mlst.dataset.exclusions import Exclusions
 from mlst.dataset.index import Row, read_index
 from mlst.dataset.lock import LockRow, read_lock
-from mlst.dataset.shards import PATH, Sample, ShardError, open_shard, shard_path, write_shard
+from mlst.dataset.shards import PATH, ClipFiles, ShardError, open_shard, shard_path, write_shard
 from mlst.exits import UserError
 from mlst.files import atomic, link_or_copy
 from mlst.records import Shard, Source
@@ -205,7 +205,7 @@ def _rewritten(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:
     return replace(one.old, path=one.path, clips=len(rows), size=written.size, sha256=written.sha256), rows
 
 
-def _kept(path: Path, wanted: Mapping[str, Row]) -> Iterator[Sample]:
+def _kept(path: Path, wanted: Mapping[str, Row]) -> Iterator[ClipFiles]:
     missing = set(wanted)
     for sample, _ in open_shard(path):
         row = wanted.get(sample.key)

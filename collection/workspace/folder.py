@@ -113,7 +113,7 @@ class WorkspaceBusyError(UserError, RuntimeError):
     """Another build is using the workspace."""
 
 
-def apart(dataset: str, work: str) -> None:
+def check_apart(dataset: str, work: str) -> None:
     """Raise `WorkspaceError` where a dataset cannot be a folder, or where it and its workspace, paths or URLs, are
     one or one is inside the other: files of a build would become files of the dataset.
     """
@@ -126,9 +126,9 @@ def apart(dataset: str, work: str) -> None:
 
 
 def workspace_of(dataset: str, work: str) -> str:
-    """The workspace for a dataset: `work`, or DATASET-work where that is empty. Raises as `apart`."""
+    """The workspace for a dataset: `work`, or DATASET-work where that is empty. Raises as `check_apart`."""
     work = work or f"{dataset.rstrip('/')}-work"
-    apart(dataset, work)
+    check_apart(dataset, work)
     return work
 
 

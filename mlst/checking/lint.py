@@ -36,7 +36,7 @@ RULES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HubLimits:
     """What a repository may hold."""
 
     files: int
@@ -48,7 +48,7 @@ class Limits:
     """Of a path."""
 
 
-HUB = Limits(files=100_000, entries=10_000, bytes=200 * 10**9, characters=255)
+HUB = HubLimits(files=100_000, entries=10_000, bytes=200 * 10**9, characters=255)
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 OBEYED = {".gitattributes", ".gitignore", ".gitmodules", ".huggingface.yaml", "dataset_infos.json"}
@@ -68,7 +68,7 @@ def lint(folder: Path) -> tuple[Finding, ...]:
     return tuple(sorted(findings))
 
 
-def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: Limits) -> Iterator[Finding]:
+def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: HubLimits) -> Iterator[Finding]:
     """Findings in everything but the clips of a folder with these files, whether it holds clips or not."""
     paths = [file.path for file in files]
     yield from _names(paths)
@@ -90,7 +90,7 @@ def _names(paths: Sequence[str]) -> Iterator[Finding]:
             yield Finding("name", name, "", f"{count} files differ only in case")
 
 
-def _limits(files: Sequence[File], limits: Limits) -> Iterator[Finding]:
+def _limits(files: Sequence[File], limits: HubLimits) -> Iterator[Finding]:
     if len(files) >= limits.files:
         yield Finding("limit", "", "", f"{len(files)} files; below {limits.files} are allowed, so use larger shards")
     entries: dict[str, set[str]] = defaultdict(set)

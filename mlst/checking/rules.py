@@ -16,7 +16,7 @@ from mlst.dataset.schema import fields_of
 from mlst.dataset.shards import KEY, PATH
 from mlst.levels.flags import flags
 from mlst.levels.levels import Levels, classify, margins
-from mlst.levels.splits import group_of, order_of, split_of
+from mlst.levels.splits import order_hash, split_group, split_of
 from mlst.pictures.fingerprints import Fingerprints, is_fingerprint
 
 Broken = tuple[str, str]
@@ -33,7 +33,7 @@ def row_rules(row: Row, lock: LockRow, dataset: Dataset, levels: Levels) -> Iter
     for name in ("url", "title", "channel", "licence", "provenance"):
         if getattr(info, name) != getattr(lock.source, name):
             yield "record", f"{name} {getattr(info, name)!r} is {getattr(lock.source, name)!r} in the lock"
-    group = group_of(lock.source, dataset.split_rule.group)
+    group = split_group(lock.source, dataset.split_rule.group)
     if info.group != group:
         yield "split", f"group {info.group!r} should be {group!r}"
     split = split_of(info.group, dataset.split_rule.mapping(), dataset.split_rule.salt)
@@ -136,7 +136,7 @@ def _neighbours(rows: Iterable[Row]) -> Iterator[tuple[str, str, str]]:
         for one in before:
             if (one.shard, one.offset) >= (row.shard, row.offset):
                 yield "order", key, "comes after a later shard or offset in the index"
-            if (one.info.level, one.info.split) == cell and order_of(one.info.key) >= order_of(key):
+            if (one.info.level, one.info.split) == cell and order_hash(one.info.key) >= order_hash(key):
                 yield "order", key, f"its hash is below that of {one.info.key}, which comes before it"
         before = (row,)
 

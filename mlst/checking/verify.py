@@ -34,7 +34,7 @@ from mlst.dataset.description import (
     LOCK,
     THRESHOLDS,
     Dataset,
-    fingerprint_of,
+    dataset_fingerprint,
     read_json,
 )
 from mlst.dataset.exclusions import ExclusionsError, parse_exclusions
@@ -43,7 +43,7 @@ from mlst.dataset.lock import footage_of
 from mlst.dataset.lookup import Index, Lock
 from mlst.dataset.remote import is_url, mirrored, streamed
 from mlst.dataset.schema import misfit
-from mlst.dataset.shards import PATH, Sample, ShardError, read_shard, shard_path
+from mlst.dataset.shards import PATH, ClipFiles, ShardError, read_shard, shard_path
 from mlst.levels.levels import read_levels
 from mlst.pictures.presentation import rgb
 from mlst.pictures.times import too_many
@@ -198,7 +198,7 @@ def _files(folder: Path, dataset: Dataset) -> Iterator[Finding]:
             yield from _hash(file.path, sha256, (folder / file.path).stat().st_size, file.sha256, file.size)
     if len(listed) != len(dataset.files) or [f.path for f in dataset.files] != sorted(listed):
         yield Finding("dataset", DATASET, "", "files are listed twice or not by path")
-    if fingerprint_of(dataset.files, dataset.footage) != dataset.fingerprint:
+    if dataset_fingerprint(dataset.files, dataset.footage) != dataset.fingerprint:
         yield Finding("dataset", DATASET, "", f"fingerprint {dataset.fingerprint} is not that of the listed files")
 
 
@@ -281,17 +281,17 @@ def _tables(folder: Path, dataset: Dataset, rows: Iterable[Row], lock: Lock) -> 
         cells.add(row)
         shards[row.shard] += 1
         try:
-            number, locked = lock.find(row.info.source)
+            number, lock_row = lock.find(row.info.source)
         except KeyError:
             unknown.add(row.info.source)
             yield Finding("lock", LOCK, row.info.key, f"no row for source {row.info.source!r}")
             continue
         clips[number] += 1
-        for rule, detail in row_rules(row, locked, dataset, levels):
+        for rule, detail in row_rules(row, lock_row, dataset, levels):
             yield Finding(rule, INDEX, row.info.key, detail)
-    for locked, count in zip(lock, clips, strict=True):
-        if locked.chosen != count:
-            yield Finding("count", LOCK, "", f"{locked.source.id}: {locked.chosen} clips, {count} in the index")
+    for lock_row, count in zip(lock, clips, strict=True):
+        if lock_row.chosen != count:
+            yield Finding("count", LOCK, "", f"{lock_row.source.id}: {lock_row.chosen} clips, {count} in the index")
     yield from _counts(dataset, cells, shards, len(unknown) + sum(count > 0 for count in clips))
 
 
@@ -457,7 +457,7 @@ def _check_shard(task: ShardTask) -> ShardResult:
     return ShardResult(tuple(findings), clips, frames)
 
 
-def _check_clip(sample: Sample, offset: int, row: Row | None) -> Iterator[tuple[str, str]]:
+def _check_clip(sample: ClipFiles, offset: int, row: Row | None) -> Iterator[tuple[str, str]]:
     """Rule and detail of what is wrong with a clip's JSON and its row in the index."""
     try:
         wrong = misfit(ClipInfo, loads(sample.json), "json")

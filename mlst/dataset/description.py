@@ -23,7 +23,7 @@ DATASET = "dataset.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class SplitShare:
     """Expected share of the groups in a split."""
 
     split: str
@@ -34,7 +34,7 @@ class Share:
 class SplitRule:
     """All that `mlst.levels.splits.split_of` needs besides the group."""
 
-    shares: tuple[Share, ...]
+    shares: tuple[SplitShare, ...]
     salt: str
     group: str
     """`group`, `source` or `channel`."""
@@ -124,7 +124,7 @@ def parse_dataset(text: bytes, name: str) -> Dataset:
     return record_of(Dataset, value, name)
 
 
-def fingerprint_of(files: Iterable[File], footage: str) -> str:
+def dataset_fingerprint(files: Iterable[File], footage: str) -> str:
     """`Dataset.fingerprint`: over the format, the footage, and those files that make the dataset what it is; the card
     does not, nor the lock beyond the footage."""
     kept = sorted((f.path, f.sha256) for f in files if f.path in (RECIPE, THRESHOLDS, INDEX) or f.path[:5] == "data/")

@@ -41,9 +41,9 @@ def read_lock(path: Path) -> Iterator[LockRow]:
             yield parse_lock(line, f"{path.name}:{number}")
 
 
-def parse_lock(line: bytes, place: str) -> LockRow:
-    """`read_lock` of one line; errors call it `place`."""
-    return record_of(LockRow, parse_json(line, place), place)
+def parse_lock(line: bytes, where: str) -> LockRow:
+    """`read_lock` of one line; errors call it `where`."""
+    return record_of(LockRow, parse_json(line, where), where)
 
 
 class Footage:

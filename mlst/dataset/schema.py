@@ -23,41 +23,41 @@ def fields_of(kind: type) -> Mapping[str, type]:
     return get_type_hints(kind)
 
 
-def misfit(kind: Any, value: Any, place: str) -> str:
-    """What is wrong with JSON `value` as a record of type `kind`: a sentence that begins with its place, or "".
+def misfit(kind: Any, value: Any, where: str) -> str:
+    """What is wrong with JSON `value` as a record of type `kind`: a sentence that begins with `where`, or "".
 
     Stricter than `decode`: an int is no float, a bool no int, and null, NaN, missing and unknown fields are refused.
     """
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            return f"{place} is {value!r}, not an object"
+            return f"{where} is {value!r}, not an object"
         fields = fields_of(kind)  # type: ignore[arg-type]
         value = later_fields(kind) | value  # type: ignore[arg-type]
         if value.keys() != fields.keys():
-            return f"{place} has other fields: {', '.join(sorted(value.keys() ^ fields.keys()))}"
-        return next(filter(None, (misfit(hint, value[name], f"{place}.{name}") for name, hint in fields.items())), "")
+            return f"{where} has other fields: {', '.join(sorted(value.keys() ^ fields.keys()))}"
+        return next(filter(None, (misfit(hint, value[name], f"{where}.{name}") for name, hint in fields.items())), "")
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
-            return f"{place} is {value!r}, not a list"
+            return f"{where} is {value!r}, not a list"
         (inner, _) = get_args(kind)
-        return next(filter(None, (misfit(inner, item, f"{place}[{i}]") for i, item in enumerate(value))), "")
+        return next(filter(None, (misfit(inner, item, f"{where}[{i}]") for i, item in enumerate(value))), "")
     if kind is Fraction:
         fits = isinstance(value, str) and FRACTION.fullmatch(value) is not None
-        return "" if fits else f"{place} is {value!r}, not a fraction like '1001/30000'"
+        return "" if fits else f"{where} is {value!r}, not a fraction like '1001/30000'"
     fits = type(value) is kind and (kind is not float or math.isfinite(value))
-    return "" if fits else f"{place} is {value!r}, not {kind.__name__}"
+    return "" if fits else f"{where} is {value!r}, not {kind.__name__}"
 
 
-def parse_json(text: bytes, place: str) -> Any:
-    """The value of a JSON text. Raises ValueError, which calls the text `place`, where it is not one."""
+def parse_json(text: bytes, where: str) -> Any:
+    """The value of a JSON text. Raises ValueError, which calls the text `where`, where it is not one."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as why:
-        raise ValueError(f"{place}: not JSON: {why}") from None
+        raise ValueError(f"{where}: not JSON: {why}") from None
 
 
-def record_of(kind: type[R], value: Any, place: str) -> R:
+def record_of(kind: type[R], value: Any, where: str) -> R:
     """The record of type `kind` in a JSON value. Raises ValueError with what `misfit` finds."""
-    if wrong := misfit(kind, value, place):
+    if wrong := misfit(kind, value, where):
         raise ValueError(wrong)
     return decode(kind, value)

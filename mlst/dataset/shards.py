@@ -37,7 +37,7 @@ class ShardError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ClipFiles:
     """A clip as it lies in a shard."""
 
     key: str
@@ -105,7 +105,7 @@ def _fill(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
     return tuple(parts)
 
 
-def write_shard(file: BinaryIO, samples: Iterable[Sample]) -> Written:
+def write_shard(file: BinaryIO, samples: Iterable[ClipFiles]) -> Written:
     """Write the samples to `file` in their order, one at a time.
 
     Raises ValueError for a key that is no `KEY` or comes twice, and for no samples at all:
@@ -144,7 +144,7 @@ class Readable(Protocol):
         """The next `size` bytes or fewer; none at the end."""
 
 
-def read_shard(file: Readable) -> Iterator[tuple[Sample, int]]:
+def read_shard(file: Readable) -> Iterator[tuple[ClipFiles, int]]:
     """The samples of a shard, each with the offset of its video, in one forward pass over a binary stream.
 
     Raises `ShardError` where the stream is not exactly what `write_shard` writes: member names, types, order, header
@@ -164,13 +164,13 @@ def read_shard(file: Readable) -> Iterator[tuple[Sample, int]]:
         if json is None or json[:2] != (key, ".json"):
             found = "the end" if json is None else repr(json[0] + json[1])
             raise ShardError(f"{found} where {key + '.json'!r} should follow", key)
-        yield Sample(key, video, json[3]), offset
+        yield ClipFiles(key, video, json[3]), offset
     reader.end()
     if not seen:
         raise ShardError("the shard is empty", "")
 
 
-def open_shard(path: Path) -> Iterator[tuple[Sample, int]]:
+def open_shard(path: Path) -> Iterator[tuple[ClipFiles, int]]:
     """`read_shard` over the file `path`."""
     with path.open("rb") as file:
         yield from read_shard(file)

@@ -28,14 +28,14 @@ def split_of(group: str, shares: Mapping[str, float], salt: str) -> str:
     return next((name for name, end in ends if place < end), ends[-1][0])
 
 
-def group_of(source: Source, setting: str) -> str:
+def split_group(source: Source, setting: str) -> str:
     """The group that decides a source's split: the manifest's group, the channel (the group where it is empty), or the
     id; the id wherever the wanted one is empty. Raises KeyError for another setting."""
     wanted = {"group": source.group, "channel": source.channel or source.group, "source": source.id}
     return wanted[setting] or source.id
 
 
-def order_of(key: str) -> str:
+def order_hash(key: str) -> str:
     """What clips are ranked and ordered by: sha256 of the key, hex. A prefix of that order is a fair sample."""
     return hashlib.sha256(key.encode()).hexdigest()
 

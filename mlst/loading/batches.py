@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlst.loading.clips import ClipDataset
 from mlst.loading.errors import CorruptClip, LoadError
-from mlst.loading.order import Order
+from mlst.loading.order import ClipOrder
 
 Last: TypeAlias = Literal["drop", "pad", "keep"]
 Sampling: TypeAlias = Literal["shuffle", "index", "balanced"] | Mapping[str, float]
@@ -38,7 +38,7 @@ def this_share() -> Share:
     return Share(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def order_of(clips: ClipDataset, seed: int = 0, sampling: Sampling = "shuffle") -> Order:
+def order_of(clips: ClipDataset, seed: int = 0, sampling: Sampling = "shuffle") -> ClipOrder:
     """The order of a dataset's clips.
 
     `shuffle` gives every clip once per epoch, `index` the same unshuffled, `balanced` all levels equally often. A
@@ -63,7 +63,7 @@ def order_of(clips: ClipDataset, seed: int = 0, sampling: Sampling = "shuffle") 
         weights = tuple(float(sampling.get(name, 0)) for name in names)
         if not all(math.isfinite(w) and w >= 0 for w in weights) or sum(weights) == 0:
             raise LoadError(f"weights {dict(sampling)} should be 0 or more, and one of them above 0")
-    return Order(_codes(clips.shards), _codes(clips.levels), weights, sampling != "index", seed)
+    return ClipOrder(_codes(clips.shards), _codes(clips.levels), weights, sampling != "index", seed)
 
 
 def _codes(names: Sequence[str]) -> NDArray[np.int64]:
@@ -90,7 +90,7 @@ class Batches(Sampler[list[int]]):
     LoadError: with a batch size, share or `last` that cannot be.
     """
 
-    def __init__(self, order: Order, batch_size: int, last: Last = "drop", share: Share | None = None) -> None:
+    def __init__(self, order: ClipOrder, batch_size: int, last: Last = "drop", share: Share | None = None) -> None:
         share = this_share() if share is None else share
         if batch_size < 1 or not 0 <= share.rank < share.world:
             raise LoadError(f"batch_size {batch_size} must be above 0 and rank {share.rank} below world {share.world}")

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlst.dataset.description import DATASET, INDEX, Dataset, File, fingerprint_of, parse_dataset
+from mlst.dataset.description import DATASET, INDEX, Dataset, File, dataset_fingerprint, parse_dataset
 from mlst.dataset.index import index_schema
 from mlst.dataset.shards import LARGEST, PATH
 from mlst.loading.decode import Colour, Form, Undecodable, decode_into
@@ -98,7 +98,7 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
                     raise
                 log.warning("skipped: %s", why)
         if indices and not samples:
-            raise CorruptClip(f"all {len(indices)} clips of a batch are corrupt, among them {self.place(indices[0])}")
+            raise CorruptClip(f"all {len(indices)} clips of a batch are corrupt, among them {self.where(indices[0])}")
         return samples
 
     @property
@@ -142,7 +142,7 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
         scaled = frames.float().div_(255)
         return scaled[..., : self.settings.past, :, :, :], scaled[..., self.settings.past :, :, :, :]
 
-    def place(self, index: int) -> str:
+    def where(self, index: int) -> str:
         """Where a clip lies, for messages."""
         row = self._table
         return f"{row['shard'][index]}: clip {row['key'][index]}"
@@ -154,12 +154,12 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
             video = self.store.read(shard, offset, size)
         except Missing as why:
             raise Missing(
-                f"{self.place(index)}: {why}; a release without pixels has no shards: build them from its recipe"
+                f"{self.where(index)}: {why}; a release without pixels has no shards: build them from its recipe"
             ) from None
         if len(video) != size:
-            raise CorruptClip(f"{self.place(index)} ends after {len(video)} of {size} bytes, in {self.store.name}")
+            raise CorruptClip(f"{self.where(index)} ends after {len(video)} of {size} bytes, in {self.store.name}")
         if self.settings.verify and (found := hashlib.sha256(video).hexdigest()) != sha256:
-            raise CorruptClip(f"{self.place(index)} has sha256 {found}, not {sha256}, in {self.store.name}")
+            raise CorruptClip(f"{self.where(index)} has sha256 {found}, not {sha256}, in {self.store.name}")
         return video
 
     def decode(self, index: int, out: NDArray[np.uint8]) -> None:
@@ -168,7 +168,7 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
         try:
             decode_into(out, video, self.form)
         except Undecodable as why:
-            raise CorruptClip(f"{self.place(index)} {why}, in {self.store.name}") from None
+            raise CorruptClip(f"{self.where(index)} {why}, in {self.store.name}") from None
 
     def _value(self, name: str, index: int) -> Any:
         return self._table[name][index].as_py()
@@ -247,7 +247,7 @@ def _dataset(store: Store) -> Dataset:
         dataset = parse_dataset(store.whole(DATASET, MANY), DATASET)
     except ValueError as why:
         raise LoadError(f"{store.name}: {why}") from None
-    if fingerprint_of(dataset.files, dataset.footage) != dataset.fingerprint:
+    if dataset_fingerprint(dataset.files, dataset.footage) != dataset.fingerprint:
         raise LoadError(f"{store.name}: {DATASET} does not match its own fingerprint; run `mlst verify` on a copy")
     return dataset
 

@@ -19,7 +19,7 @@ POOL = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ClipOrder:
     """What decides the order, besides the epoch."""
 
     shards: NDArray[np.int64]

@@ -216,10 +216,10 @@ def _same(a: Hashes, b: Hashes) -> NDArray[np.bool_]:
     compared with all."""
     near = np.zeros((len(a), a.shape[1], b.shape[1]), bool)
     for i, j in ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0)):
-        apart = np.zeros(near.shape, np.uint8)
+        differing = np.zeros(near.shape, np.uint8)
         for word in range(WORDS):
-            apart += np.bitwise_count(a[:, :, None, i, word] ^ b[:, None, :, j, word])
-        np.logical_or(near, apart <= DISTANCE, out=near)
+            differing += np.bitwise_count(a[:, :, None, i, word] ^ b[:, None, :, j, word])
+        np.logical_or(near, differing <= DISTANCE, out=near)
     near &= _hashed(a)[:, :, None] & _hashed(b)[:, None, :]
     ours, theirs = near.any(axis=2).sum(axis=1), near.any(axis=1).sum(axis=1)
     return np.asarray((ours >= MATCHES) & (theirs >= MATCHES))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collection.recipe import SelectSettings
 from collection.select import PRIORITY, Selection, complete, select
-from mlst.levels.splits import order_of, split_of
+from mlst.levels.splits import order_hash, split_of
 from mlst.pictures import fingerprints
 from mlst.pictures.fingerprints import link
 from mlst.records import Scan, Source, Statistics
@@ -31,7 +31,7 @@ class World:
 
     def select(self, options: SelectSettings, kept: frozenset[str] = frozenset()) -> Selection:
         """The selection."""
-        return select(self.scans, self.sources, tiny.LEVELS, options, kept)
+        return select(self.scans, self.sources, tiny.P910, options, kept)
 
 
 def world(content: dict[str, list[tuple[int, int, int, int]]]) -> World:
@@ -81,7 +81,7 @@ def test_every_candidate_ends_in_one_place(made: World, chosen_by: SelectSetting
 def test_order_of_input_does_not_matter(made: World, chosen_by: SelectSettings, rng: random.Random) -> None:
     shuffled = [replace(scan, clips=tuple(rng.sample(scan.clips, len(scan.clips)))) for scan in made.scans]
     rng.shuffle(shuffled)
-    assert select(shuffled, made.sources, tiny.LEVELS, chosen_by) == made.select(chosen_by)
+    assert select(shuffled, made.sources, tiny.P910, chosen_by) == made.select(chosen_by)
 
 
 @settings(max_examples=60, deadline=None)
@@ -126,7 +126,7 @@ def test_without_copies_nothing_has_to_be_remembered(
 def test_what_came_back_does_not_displace_what_was_chosen() -> None:
     """The better ranked clip was left out because of a copy in test; the copy is gone, but its place is taken."""
     (high,), names = names_of("test", 1), names_of("train", 2)
-    back, stays = sorted(names, key=lambda name: order_of(f"{name}_000000000"))
+    back, stays = sorted(names, key=lambda name: order_hash(f"{name}_000000000"))
     made = world({high: [(0, 0, 0, 1)], back: [(0, 0, 0, 1)], stays: [(0, 0, 0, -1)]})
     quota = SelectSettings(splits={"train": 0.5, "validation": 0.25, "test": 0.25}, quota=2)
     before = made.select(quota)
@@ -191,11 +191,11 @@ def test_one_copy_stays_within_a_split() -> None:
     names = names_of("train", 3)
     made = world({name: [(0, 0, 0, 3), (0, 0, 1, -1)] for name in names})
     selection = made.select(SelectSettings(splits=SHARES))
-    best = min(names, key=order_of)
+    best = min(names, key=order_hash)
     assert {d.candidate.source for d in selection.dropped} == set(names) - {best}
     assert {d.reason for d in selection.dropped} == {"duplicate"}
     assert {d.detail for d in selection.dropped} == {f"{best}_000000000"}
-    other = max(names, key=order_of)
+    other = max(names, key=order_hash)
     kept = made.select(SelectSettings(splits=SHARES), frozenset({f"{other}_000000000"}))
     assert f"{other}_000000000" in keys(kept)
     assert f"{best}_000000000" not in keys(kept)
@@ -279,7 +279,7 @@ def test_groups_stay_together() -> None:
 def test_chosen_are_in_shard_order() -> None:
     made = world({f"v{i:02d}": [(i % 3, 0, 0, -1)] for i in range(40)})
     places = [
-        (c.candidate.level.name, c.candidate.split, order_of(c.candidate.key))
+        (c.candidate.level.name, c.candidate.split, order_hash(c.candidate.key))
         for c in made.select(SelectSettings(splits=SHARES)).chosen
     ]
     assert places == sorted(places)
@@ -288,7 +288,7 @@ def test_chosen_are_in_shard_order() -> None:
 def test_a_source_scanned_twice_is_refused() -> None:
     made = world({"aa": [(0, 0, 0, -1)]})
     with pytest.raises(ValueError, match="aa_000000000"):
-        select([*made.scans, *made.scans], made.sources, tiny.LEVELS, SelectSettings())
+        select([*made.scans, *made.scans], made.sources, tiny.P910, SelectSettings())
 
 
 def test_complete_fills_in_what_the_site_said() -> None:

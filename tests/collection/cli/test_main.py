@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from collection.workspace.folder import WorkspaceError, apart
+from collection.workspace.folder import WorkspaceError, check_apart
 
 pytestmark = pytest.mark.slow
 
@@ -247,7 +247,7 @@ def test_places_that_are_not_apart(tmp_path, monkeypatch, dataset, work):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("data")
     with pytest.raises(WorkspaceError) as refused:
-        apart(dataset, work)
+        check_apart(dataset, work)
     assert f"{dataset} and its workspace {work}" in str(refused.value)
 
 
@@ -263,7 +263,7 @@ def test_places_that_are_not_apart(tmp_path, monkeypatch, dataset, work):
 )
 def test_places_that_are_apart(tmp_path, monkeypatch, dataset, work):
     monkeypatch.chdir(tmp_path)
-    apart(dataset, work)
+    check_apart(dataset, work)
 
 
 def test_full_disk_leaves_no_partial_file_and_a_whole_ledger(built, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from collection.engine import ledger
 from collection.engine.ledger import Ledger
-from collection.engine.run import ATTEMPTS, Driver, fingerprint
+from collection.engine.run import ATTEMPTS, Driver, stage_digest
 from collection.engine.stage import Outcome, attempt
 from collection.executors import Local
 from collection.workspace.folder import Workspace, WorkspaceBusyError, locked
@@ -73,7 +73,7 @@ def test_a_lost_output_is_made_again(tmp_path):
 def test_settings_get_their_own_folder(tmp_path):
     go(tmp_path, ["a"])
     assert go(tmp_path, ["a"], stage=Odd(shout=True)).fresh == 1
-    assert fingerprint(Odd(shout=True)) != fingerprint(Odd(shout=False))
+    assert stage_digest(Odd(shout=True)) != stage_digest(Odd(shout=False))
     assert go(tmp_path, ["a"]).fresh == 0
 
 

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from collection.manifest.importers import importer
-from collection.manifest.mlst_v1 import PYVIDEO, SHORTEST, TALK, Talk, main, place, read_talks, recorded, varied
+from collection.manifest.mlst_v1 import (
+    PYVIDEO,
+    SHORTEST,
+    TALK,
+    Talk,
+    excerpt_start,
+    main,
+    read_talks,
+    recorded,
+    varied,
+)
 from collection.manifest.table import ManifestError, Report, read_manifest
 from collection.recipe import read_recipe
 
@@ -84,7 +94,7 @@ def test_a_talk_listed_under_two_events_is_taken_once_whatever_comes_first() -> 
 
 @pytest.mark.parametrize("duration", [300, 301, 600, 1234, 36000])
 def test_places_spread_over_the_middle_of_a_talk(duration: int) -> None:
-    places = {place(f"video{n}", Fraction(duration)) for n in range(500)}
+    places = {excerpt_start(f"video{n}", Fraction(duration)) for n in range(500)}
     first, last = max(60, duration // 10), duration * 9 // 10 - TALK
     assert first <= min(places) <= max(places) <= last
     assert min(places) < first + (last - first) / 4

@@ -15,7 +15,7 @@ from mlst.dataset.description import DATASET, INDEX, LOCK, read_json
 from mlst.dataset.index import read_index
 from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import open_shard
-from mlst.levels.splits import order_of
+from mlst.levels.splits import order_hash
 from mlst.records import decode, encode
 from tests import tiny
 
@@ -35,7 +35,7 @@ def made(tmp_path: Path) -> tiny.Material:
 
 
 def plans(made: tiny.Material, size: int) -> list[ShardPlan]:
-    selection = select(list(made.scans.values()), made.sources, tiny.LEVELS, tiny.recipe_of(tiny.RECIPE).select)
+    selection = select(list(made.scans.values()), made.sources, tiny.P910, tiny.recipe_of(tiny.RECIPE).select)
     settings = PackSettings().model_copy(update={"shard_bytes": size})
     with plan_shards(selection.chosen, tiny.seen(made), made.sources, settings) as planned:
         found = list(planned)
@@ -53,7 +53,7 @@ def test_planned_shards_keep_the_size(made: tiny.Material, tmp_path: Path, size:
         packed = attempt(PackStage(), plan, work).outputs[0]
         assert packed.shard.size == work.path(packed.file).stat().st_size
         assert packed.shard.size <= size or len(plan.pieces) == 1
-        keys = [order_of(piece.key) for piece in plan.pieces]
+        keys = [order_hash(piece.key) for piece in plan.pieces]
         assert keys == sorted(keys)
         assert keys
 

@@ -31,7 +31,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, Workspace(tiny.built(), ""), tiny.LEVELS, TOLD, per_level=2)
+    write_report(path, Workspace(tiny.built(), ""), tiny.P910, TOLD, per_level=2)
     return path
 
 

@@ -89,7 +89,7 @@ def page(root: Path, texts: list[str], title: str) -> str:
     description = root / "dataset" / DATASET
     description.write_bytes(write_json(replace(read_json(description), title=title)))
     told = story([go(root, texts, stage=Told())], Counter(texts))
-    write_report(root / "report.html", Workspace(root / "dataset", ""), tiny.LEVELS, told, per_level=1)
+    write_report(root / "report.html", Workspace(root / "dataset", ""), tiny.P910, told, per_level=1)
     return (root / "report.html").read_bytes().decode()
 
 

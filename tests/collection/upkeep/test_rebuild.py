@@ -12,7 +12,7 @@ from collection.order import keep_exclusions, read_exclusions, read_order, reord
 from collection.pipeline import Built, build
 from collection.recipe import RecipeError
 from collection.release.prepare import prepare
-from collection.upkeep.rebuild import DriftError, locked, rebuild
+from collection.upkeep.rebuild import DriftError, held_to_lock, rebuild
 from collection.upkeep.takedown import purge, takedown
 from collection.workspace.folder import Workspace
 from mlst.checking.verify import verify
@@ -110,7 +110,7 @@ def test_with_a_third_of_the_sources_gone(many: tuple[Path, list[str]], tmp_path
 def test_locked_gives_the_same_bytes(few: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, _ = few
     old = folder / "dataset"
-    order = locked(reorder(old, folder, upkeep.ACCESS), old)
+    order = held_to_lock(reorder(old, folder, upkeep.ACCESS), old)
     rebuild(order, tmp_path / "new", upkeep.driver(tmp_path / "work"))
     assert diff(old, tmp_path / "new").same_bytes
     for file in read_json(old / DATASET).files:
@@ -123,7 +123,7 @@ def test_locked_refuses_other_packets_and_losses(few: tuple[Path, list[str]], tm
     (tmp_path / f"{one}.mkv").rename(tmp_path / f"{one}.mp4")
     upkeep.reencode(folder / f"{two}.mp4", tmp_path / f"{two}.mp4")
     old = folder / "dataset"
-    order = locked(reorder(old, tmp_path, upkeep.ACCESS), old)
+    order = held_to_lock(reorder(old, tmp_path, upkeep.ACCESS), old)
     with pytest.raises(DriftError, match="2 sources") as caught:
         rebuild(order, tmp_path / "new", upkeep.driver(tmp_path / "work"))
     kinds = {outcome.key.partition("@")[0]: outcome.kind for outcome in caught.value.refused}
@@ -144,7 +144,7 @@ def test_a_locked_rebuild_takes_nothing_from_an_earlier_one(few: tuple[Path, lis
     assert found.sources_changed == (names[0],)
     assert not found.equal
     with pytest.raises(DriftError, match="1 sources"):
-        rebuild(locked(order, old), tmp_path / "newer", do)
+        rebuild(held_to_lock(order, old), tmp_path / "newer", do)
 
 
 def test_footage_makes_the_fingerprint_and_wrapping_does_not(few: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -154,7 +154,8 @@ def test_footage_makes_the_fingerprint_and_wrapping_does_not(few: tuple[Path, li
     with (tmp_path / f"{names[0]}.mp4").open("ab") as file:
         file.write(b"\0\0\0\x10free12345678")
     old = folder / "dataset"
-    rebuild(locked(reorder(old, tmp_path, upkeep.ACCESS), old), tmp_path / "new", upkeep.driver(tmp_path / "work"))
+    order = held_to_lock(reorder(old, tmp_path, upkeep.ACCESS), old)
+    rebuild(order, tmp_path / "new", upkeep.driver(tmp_path / "work"))
     new = read_json(tmp_path / "new" / DATASET)
     assert new.fingerprint == read_json(old / DATASET).fingerprint
     found = diff(old, tmp_path / "new")
@@ -206,7 +207,7 @@ def test_a_dataset_of_a_list_of_ids_is_enough(few: tuple[Path, list[str]], tmp_p
     assert not list((tmp_path / "bare").rglob("*.tar"))
     order = reorder(tmp_path / "bare", folder, upkeep.ACCESS)
     assert order == reorder(dataset, folder, upkeep.ACCESS)
-    assert order.kept == rows(dataset).keys()
+    assert order.preferred == rows(dataset).keys()
     assert read_exclusions(tmp_path / "bare" / EXCLUSIONS).holds(names[0])
 
 

@@ -14,7 +14,7 @@ import pytest
 import webdataset
 
 from mlst.checking.verify import decoded
-from mlst.dataset.shards import LARGEST, PIECE, Sample, ShardError, read_shard, write_shard
+from mlst.dataset.shards import LARGEST, PIECE, ClipFiles, ShardError, read_shard, write_shard
 from mlst.loading.decode import Form, Undecodable, decode_into
 from tests import tiny
 
@@ -94,7 +94,7 @@ def test_a_size_that_is_a_lie_costs_no_memory(size: int) -> None:
 
 
 def test_a_member_larger_than_a_piece_is_whole() -> None:
-    sample = Sample("a", os.urandom(2 * PIECE + 5), b"{}")
+    sample = ClipFiles("a", os.urandom(2 * PIECE + 5), b"{}")
     file = io.BytesIO()
     write_shard(file, [sample])
     file.seek(0)

@@ -14,12 +14,12 @@ import av
 import numpy as np
 import pytest
 
-from mlst.checking.lint import HUB, RULES, Limits, _pattern, lint, lint_files, unplayable
+from mlst.checking.lint import HUB, RULES, HubLimits, _pattern, lint, lint_files, unplayable
 from mlst.checking.verify import Finding, verify
 from mlst.dataset.croissant import CROISSANT, croissant
 from mlst.dataset.description import CARD, DATASET, INDEX, File, read_json
 from mlst.dataset.index import read_index
-from mlst.dataset.shards import Sample, open_shard, write_shard
+from mlst.dataset.shards import ClipFiles, open_shard, write_shard
 from tests import tiny
 from tests.mlst.checking.test_verify import change, first_shard, reseal, row, shard, write
 
@@ -65,7 +65,7 @@ def rewrite(folder: Path, content: list[tuple[str, bytes]]) -> None:
 def in_json(folder: Path, number: int, edit: Callable[[dict[str, Any]], Any]) -> None:
     """Change the JSON of one clip of the first shard."""
 
-    def apply(samples: list[Sample]) -> list[Sample]:
+    def apply(samples: list[ClipFiles]) -> list[ClipFiles]:
         value = json.loads(samples[number].json)
         edit(value)
         text = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
@@ -354,7 +354,7 @@ def test_limits() -> None:
 
 
 def test_limits_are_those_of_the_hub() -> None:
-    assert Limits(files=100_000, entries=10_000, bytes=200_000_000_000, characters=255) == HUB
+    assert HubLimits(files=100_000, entries=10_000, bytes=200_000_000_000, characters=255) == HUB
 
 
 # -- Parts

@@ -26,7 +26,7 @@ from mlst.dataset.description import (
     THRESHOLDS,
     Dataset,
     File,
-    fingerprint_of,
+    dataset_fingerprint,
     read_json,
     write_json,
 )
@@ -34,7 +34,7 @@ from mlst.dataset.exclusions import Exclusions
 from mlst.dataset.index import Flags, Row, read_index, write_index
 from mlst.dataset.lock import LockRow, read_lock, write_lock
 from mlst.dataset.schema import fields_of
-from mlst.dataset.shards import Sample, open_shard, write_shard
+from mlst.dataset.shards import ClipFiles, open_shard, write_shard
 from mlst.levels.flags import flag
 from mlst.records import canonical_json
 from tests import tiny
@@ -62,7 +62,11 @@ def reseal(folder: Path) -> None:
     write(
         folder,
         replace(
-            dataset, files=tuple(files), shards=shards, cells=cells, fingerprint=fingerprint_of(files, dataset.footage)
+            dataset,
+            files=tuple(files),
+            shards=shards,
+            cells=cells,
+            fingerprint=dataset_fingerprint(files, dataset.footage),
         ),
     )
 
@@ -109,7 +113,7 @@ def first_shard(folder: Path) -> Path:
     return folder / next(read_index(folder / INDEX)).shard
 
 
-def shard(folder: Path, edit: Callable[[list[Sample]], list[Sample]]) -> None:
+def shard(folder: Path, edit: Callable[[list[ClipFiles]], list[ClipFiles]]) -> None:
     """Rewrite the first shard, and what the index says of where its videos lie."""
     path = first_shard(folder)
     samples = edit([sample for sample, _ in open_shard(path)])
@@ -149,7 +153,7 @@ def video(folder: Path, mp4: bytes) -> None:
 def edit_json(folder: Path, edit: Callable[[dict[str, Any]], None], spelling: dict[str, Any] | None = None) -> None:
     """Change the JSON of the first clip, keeping sorted keys."""
 
-    def apply(samples: list[Sample]) -> list[Sample]:
+    def apply(samples: list[ClipFiles]) -> list[ClipFiles]:
         content = json.loads(samples[0].json)
         edit(content)
         options = {"sort_keys": True, "separators": (",", ":"), **(spelling or {})}
@@ -261,7 +265,7 @@ def members(folder: Path, **values: Any) -> None:
     retar(folder, edit)
 
 
-def locked(folder: Path, **values: Any) -> None:
+def edit_lock(folder: Path, **values: Any) -> None:
     """Change fields of the source (or of the stream) in all rows of the lock."""
 
     def edit(one: LockRow) -> LockRow:
@@ -391,20 +395,20 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "wrong salt": (lambda f: change(f, split_rule=replace(read_json(f / DATASET).split_rule, salt="x")), {"split"}),
     "empty interval": (lambda f: row(f, True, end=info(f).start), {"boundary", "count"}),
     "outside its shot": (lambda f: row(f, True, shot_end=info(f).end_frame - 1), {"boundary"}),
-    "outside its file": (lambda f: locked(f, frames=1), {"boundary"}),
+    "outside its file": (lambda f: edit_lock(f, frames=1), {"boundary"}),
     "too long": (lambda f: row(f, True, end_frame=info(f).end_frame + 1), {"boundary"}),
     "other number of frames": (lambda f: row(f, True, frames=5), {"boundary", "count"}),
     "other seconds": (lambda f: row(f, True, start_seconds=9.5), {"boundary"}),
-    "outside its span": (lambda f: locked(f, start=Fraction(9)), {"boundary"}),
+    "outside its span": (lambda f: edit_lock(f, start=Fraction(9)), {"boundary"}),
     "rate of nought": (lambda f: row(f, True, rate=Fraction(0)), {"boundary"}),
     # lock and documents
     "lock is not JSON": (lambda f: ((f / LOCK).write_text("{\n"), reseal(f)), {"lock", "attribution"}),
     "lock without a source": (lambda f: lock(f, lambda ls: ls[1:]), {"lock", "attribution"}),
-    "lock with another licence": (lambda f: locked(f, licence="MIT"), {"record", "attribution"}),
+    "lock with another licence": (lambda f: edit_lock(f, licence="MIT"), {"record", "attribution"}),
     "lock, other counts": (lambda f: lock(f, lambda c: [replace(c[0], chosen=1), *c[1:]]), {"count", "attribution"}),
     "lock, other footage": (lambda f: lock(f, lambda c: [other_packets(c[0]), *c[1:]]), {"lock"}),
-    "many frames dropped": (lambda f: locked(f, dropped=9), {"times"}),
-    "more frames repaired than there are": (lambda f: locked(f, repaired=10**6), {"times"}),
+    "many frames dropped": (lambda f: edit_lock(f, dropped=9), {"times"}),
+    "more frames repaired than there are": (lambda f: edit_lock(f, repaired=10**6), {"times"}),
     "exclusions of a source": (lambda f: exclude(f, next(read_lock(f / LOCK)).source.id), {"exclusions"}),
     "exclusions are not hashes": (lambda f: (exclude(f), (f / EXCLUSIONS).write_text("x"), reseal(f)), {"exclusions"}),
     "counts": (lambda f: change(f, clips=35), {"count"}),

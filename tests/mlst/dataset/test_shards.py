@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlst.dataset.shards import (
     PATH,
     RECORD,
-    Sample,
+    ClipFiles,
     ShardError,
     partition,
     read_shard,
@@ -23,16 +23,17 @@ from mlst.dataset.shards import (
 )
 
 SAMPLES = [
-    Sample("-begins_with_dash_000000000", b"\0" * 512, b'{"a":1.0}'),
-    Sample("b" * 90, b"x" * 513, b"{}"),
-    Sample("c_1", b"", b"{}"),
+    ClipFiles("-begins_with_dash_000000000", b"\0" * 512, b'{"a":1.0}'),
+    ClipFiles("b" * 90, b"x" * 513, b"{}"),
+    ClipFiles("c_1", b"", b"{}"),
 ]
 
 keys = st.from_regex(r"[A-Za-z0-9_-]{1,90}", fullmatch=True)
-samples = st.lists(st.builds(Sample, keys, st.binary(max_size=2000), st.binary(max_size=600)), min_size=1, max_size=8)
+clip_files = st.builds(ClipFiles, keys, st.binary(max_size=2000), st.binary(max_size=600))
+samples = st.lists(clip_files, min_size=1, max_size=8)
 
 
-def written(content: list[Sample]) -> bytes:
+def written(content: list[ClipFiles]) -> bytes:
     file = io.BytesIO()
     write_shard(file, content)
     return file.getvalue()
@@ -40,7 +41,7 @@ def written(content: list[Sample]) -> bytes:
 
 @pytest.mark.slow
 @given(samples)
-def test_round_trip_and_offsets(content: list[Sample]) -> None:
+def test_round_trip_and_offsets(content: list[ClipFiles]) -> None:
     content = list({sample.key: sample for sample in content}.values())
     file = io.BytesIO()
     result = write_shard(file, content)
@@ -90,7 +91,7 @@ def test_one_byte_at_a_time() -> None:
 @pytest.mark.parametrize("key", ["", "a.b", "a/b", "ä", "a b", "x" * 91, "..", "a\n"])
 def test_bad_keys_are_not_written(key: str) -> None:
     with pytest.raises(ValueError, match="key"):
-        written([Sample(key, b"", b"")])
+        written([ClipFiles(key, b"", b"")])
 
 
 def test_duplicates_and_nothing_are_not_written() -> None:
@@ -170,11 +171,11 @@ def test_whatever_the_writer_would_not_write_is_refused(change: str) -> None:
 
 
 def test_the_unchanged_tar_is_fine() -> None:
-    assert [sample for sample, _ in read_shard(io.BytesIO(odd_tar("none")))] == [Sample("a", b"abc", b"abc")]
+    assert [sample for sample, _ in read_shard(io.BytesIO(odd_tar("none")))] == [ClipFiles("a", b"abc", b"abc")]
 
 
 def test_a_huge_member_is_not_read() -> None:
-    data = bytearray(written([Sample("a", b"abc", b"{}")]))
+    data = bytearray(written([ClipFiles("a", b"abc", b"{}")]))
     info = tarfile.TarInfo("a.mp4")
     info.size = 1 << 40
     data[:512] = info.tobuf(tarfile.GNU_FORMAT)

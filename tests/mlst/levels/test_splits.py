@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlst.levels.splits import group_of, order_of, quotas, split_of
+from mlst.levels.splits import order_hash, quotas, split_group, split_of
 from tests.tiny import source
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -68,11 +68,11 @@ def test_quotas_are_exact_in_decimals() -> None:
 
 def test_group_of() -> None:
     row = source("id1", group="film", channel="chan")
-    assert [group_of(row, s) for s in ("group", "channel", "source")] == ["film", "chan", "id1"]
-    assert group_of(replace(row, channel=""), "channel") == "film"
-    assert group_of(replace(row, channel="", group=""), "channel") == "id1"
-    assert group_of(replace(row, group=""), "group") == "id1"
+    assert [split_group(row, s) for s in ("group", "channel", "source")] == ["film", "chan", "id1"]
+    assert split_group(replace(row, channel=""), "channel") == "film"
+    assert split_group(replace(row, channel="", group=""), "channel") == "id1"
+    assert split_group(replace(row, group=""), "group") == "id1"
 
 
 def test_order_is_that_of_sha256() -> None:
-    assert order_of("a_000000000") == hashlib.sha256(b"a_000000000").hexdigest()
+    assert order_hash("a_000000000") == hashlib.sha256(b"a_000000000").hexdigest()

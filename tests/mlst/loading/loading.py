@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import webdataset
 from numpy.typing import NDArray
 
-from mlst.dataset.description import DATASET, INDEX, fingerprint_of, read_json, write_json
+from mlst.dataset.description import DATASET, INDEX, dataset_fingerprint, read_json, write_json
 from tests import tiny
 
 PAST, HORIZON = 2, 4
@@ -73,7 +73,7 @@ def vouch(folder: Path) -> None:
         for f in dataset.files
     )
     (folder / DATASET).write_bytes(
-        write_json(replace(dataset, files=files, fingerprint=fingerprint_of(files, dataset.footage)))
+        write_json(replace(dataset, files=files, fingerprint=dataset_fingerprint(files, dataset.footage)))
     )
 
 

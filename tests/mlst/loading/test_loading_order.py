@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlst.loading import order
 from mlst.loading.batches import Batches, Share
 from mlst.loading.errors import LoadError
-from mlst.loading.order import Order, apportion, shuffled, weighted
+from mlst.loading.order import ClipOrder, apportion, shuffled, weighted
 from tests.mlst.loading.loading import through_json
 
 
@@ -20,8 +20,8 @@ def shards_of(sizes: list[int]) -> np.ndarray:
     return np.repeat(np.arange(len(sizes)), sizes)
 
 
-def plain(count: int, seed: int = 0) -> Order:
-    return Order(shards_of([count]), np.zeros(count, np.int64), (), True, seed)
+def plain(count: int, seed: int = 0) -> ClipOrder:
+    return ClipOrder(shards_of([count]), np.zeros(count, np.int64), (), True, seed)
 
 
 @given(st.lists(st.integers(1, 30), max_size=12), st.integers(0, 5), st.integers(0, 3))
@@ -113,7 +113,7 @@ def test_levels_are_spread_evenly() -> None:
         assert counts.min() >= 28, "90 clips should hold nearly 30 of each level"
 
 
-def steps(order: Order, batch: int, world: int, last: str) -> list[list[list[int]]]:
+def steps(order: ClipOrder, batch: int, world: int, last: str) -> list[list[list[int]]]:
     """By step, then by rank."""
     ranks = [list(Batches(order, batch, last, Share(rank, world))) for rank in range(world)]  # type: ignore[arg-type]
     assert len({len(rank) for rank in ranks}) == 1, "every rank needs equally many batches"

@@ -18,7 +18,7 @@ from mlst.records import Statistics
 from mlst.statistics import audit, luma, measure, motion, statistic
 from tests.mlst.pictures.pictures import FULL, LIMITED, clip, codes, pan, texture
 
-LEVELS = read_levels("p910-240p-v1")
+P910 = read_levels("p910-240p-v1")
 FLIPS_NEARLY = {"dct_energy", "dct_change", "flow_mean", "flow_median", "flow_p95", "flow_camera", "flow_residual"}
 
 
@@ -83,11 +83,11 @@ def test_black_white_and_still_are_level_0() -> None:
     for view in (np.zeros((240, 320)), np.ones((240, 320))):
         statistics = of([view] * 4)
         assert (statistics.si, statistics.ti10) == (0, 0)
-        assert classify(statistics, LEVELS).number == 1
+        assert classify(statistics, P910).number == 1
     still = of([texture(240, 320, 1)] * 4)
     assert still.si > 0
     assert (still.ti, still.ti10, still.dct_change, still.frame_difference) == (0, 0, 0, 0)
-    assert classify(still, LEVELS).t == 0
+    assert classify(still, P910).t == 0
     assert (still.freeze_ratio, still.duplicate_ratio) == (1, 1)
 
 
@@ -125,7 +125,7 @@ def test_blur_lowers_si(content: float, sigma: float) -> None:
     assert soft.si_pq < sharp.si_pq
     assert soft.gradient_mean < sharp.gradient_mean
     assert soft.dct_energy < sharp.dct_energy
-    assert classify(soft, LEVELS).s <= classify(sharp, LEVELS).s
+    assert classify(soft, P910).s <= classify(sharp, P910).s
 
 
 @pytest.mark.parametrize("step", [1.0, 4.0])
@@ -135,7 +135,7 @@ def test_averaging_frames_lowers_ti(step: float) -> None:
     sharp, soft = of(views[:10]), of(averaged)
     assert soft.ti < sharp.ti
     assert soft.ti10 < sharp.ti10
-    assert classify(soft, LEVELS).t <= classify(sharp, LEVELS).t
+    assert classify(soft, P910).t <= classify(sharp, P910).t
 
 
 @pytest.mark.parametrize("step", [0.25, 0.5, 1.0, 2.0])
@@ -145,13 +145,13 @@ def test_speeding_up_never_lowers_ti(step: float) -> None:
     speeds = [of(views[::k][:10]) for k in (1, 2, 4)]
     assert speeds[0].ti10 < speeds[1].ti10 < speeds[2].ti10
     assert speeds[0].flow_mean < speeds[1].flow_mean < speeds[2].flow_mean
-    assert [classify(s, LEVELS).t for s in speeds] == sorted(classify(s, LEVELS).t for s in speeds)
+    assert [classify(s, P910).t for s in speeds] == sorted(classify(s, P910).t for s in speeds)
 
 
 def near(statistics: Statistics, other: Statistics, share: float) -> None:
     for name in ("si", "si_pq", "ti", "ti10", "ti_pq", "gradient_mean", "dct_energy", "luma_mean", "luma_std"):
         assert getattr(other, name) == pytest.approx(getattr(statistics, name), rel=share), name
-    assert classify(statistics, LEVELS) == classify(other, LEVELS)
+    assert classify(statistics, P910) == classify(other, P910)
 
 
 @pytest.mark.parametrize("bars", [(0, 0, 0), (43, 43, 0), (0, 0, 90), (30, 31, 40)])
