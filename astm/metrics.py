@@ -107,7 +107,7 @@ def check_pair(pred: Tensor, target: Tensor) -> None:
     if min(pred.shape[-2:]) < 11:
         raise ValueError(f"pictures of {pred.shape[-2]} x {pred.shape[-1]} are smaller than the window of 11 x 11")
     if not pred.isfinite().all():
-        raise ValueError("the prediction has values that are not finite; the model diverged, train it anew")
+        raise ValueError("the prediction has values that are not finite; the model diverged, train it again")
 
 
 def _clip(pictures: Tensor) -> Tensor:

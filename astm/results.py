@@ -114,7 +114,7 @@ def read_results(path: Path) -> list[Evaluation]:
     try:
         values: Any = json.loads(path.read_bytes())
         if not isinstance(values, list) or any(value.get("format") != FORMAT for value in values):
-            raise ValueError(f"it is no list of {FORMAT}")
+            raise ValueError(f"it is not a list of {FORMAT}")
         return [decode(Evaluation, value) for value in values]
     except FileNotFoundError:
         raise EvaluationError(f"{path}: no such file; make one with `astm evaluate`") from None

@@ -19,13 +19,13 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="Dataset; by default that of the first run.")] = "",
     chosen: Annotated[str, typer.Option("--preset", help="Take the dataset's settings from this preset.")] = "",
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    metrics: Annotated[str, typer.Option(help="Names separated by commas; by default all.")] = "",
+    metrics: Annotated[str, typer.Option(help="Comma-separated names; all by default.")] = "",
     more: Annotated[
         list[str] | None, typer.Option("--set", metavar="data.NAME=VALUE", help="Dataset settings.")
     ] = None,
-    count: Annotated[int, typer.Option(min=0, help="Only the first clips; 0 for all.")] = 0,
+    count: Annotated[int, typer.Option(min=0, help="Number of clips to evaluate; 0 for all.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of data loading processes.")] = 0,
     keep: Annotated[int, typer.Option(min=0, help="Clips to draw; at least one per level.")] = 3,
     samples: Annotated[
         int, typer.Option(min=0, help="Also score this many samples: the best, their mean, a single one.")

@@ -15,14 +15,14 @@ from astm.cli.options import AsJson, Data, Device, Model, Preset, Set, Settings
 def train(
     name: Model,
     settings: Settings = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run; a run that lies there goes on.")] = Path("runs/run"),
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run in it is resumed.")] = Path(
+        "runs/run"
+    ),
     data: Data = "moving_mnist",
     chosen: Preset = "tiny",
     more: Set = None,
     device: Device = "auto",
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print every setting as TOML, and stop.")
-    ] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print all settings as TOML and exit.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files into the run's folder.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -18,8 +18,8 @@ def predict(
     video: Annotated[Path, typer.Argument(help="Any video file.")],
     out: Annotated[Path, typer.Option(help="The video to write (.mp4).")] = Path("predicted.mp4"),
     horizon: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 10,
-    past: Annotated[int, typer.Option(min=1, help="Frames to show the model.")] = 10,
-    start: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
+    past: Annotated[int, typer.Option(min=1, help="Input frames.")] = 10,
+    start: Annotated[int, typer.Option(min=0, help="Index of the first input frame.")] = 0,
     size: Annotated[int, typer.Option(min=0, help="Height and width; by default as trained, else 256.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -65,12 +65,12 @@ def publish(
     results: Annotated[
         list[Path] | None, typer.Option("--results", help="results.json of `astm evaluate`; may be repeated.")
     ] = None,
-    label: Annotated[str, typer.Option(help="What the model is called in them, if several could be meant.")] = "",
+    label: Annotated[str, typer.Option(help="The model's label in the results, if several match.")] = "",
     licence: Annotated[str, typer.Option(help="Of the weights, e.g. mit or cc-by-4.0.")] = "",
     revision: Annotated[str, typer.Option(help="Branch; made from main if missing.")] = "main",
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write the card to standard output, send nothing.")
+        bool, typer.Option("--dry-run", help="Write the card to standard output; upload nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

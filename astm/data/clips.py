@@ -240,7 +240,7 @@ def _quiet(worker: int) -> None:
 def fitting(folder: Path, wanted: Sequence[str]) -> str:
     """For messages: what lies in `folder` where something of `wanted` was looked for."""
     if not folder.is_dir():
-        return f"{folder} is no folder; {' or '.join(wanted)} was looked for there"
+        return f"{folder} is not a folder; {' or '.join(wanted)} was looked for there"
     found = sorted(path.name for path in folder.iterdir())[:8]
     return f"{folder} has no {' or '.join(wanted)}; it has {', '.join(found) or 'nothing'}"
 

@@ -34,7 +34,7 @@ def check_name(repository: str) -> None:
     try:
         validate_repo_id(repository)
     except HFValidationError as why:
-        raise HubError(f"{repository!r} is no name of a repository: {why}") from None
+        raise HubError(f"{repository!r} is not the name of a repository: {why}") from None
     if repository.count("/") != 1:
         raise HubError(f"{repository!r} is not OWNER/NAME")
 

@@ -134,7 +134,7 @@ def locate(source: str | Path, revision: str) -> Path:
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise CheckpointError(f"{source!r} is no folder, and the Hub gave no such repository: {error}") from error
+        raise CheckpointError(f"{source!r} is not a folder, and the Hub gave no such repository: {error}") from error
 
 
 def _origin(values: dict[str, object]) -> Origin:

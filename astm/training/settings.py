@@ -172,7 +172,7 @@ def override(assignments: Iterable[str]) -> Tree:
         name, equals, value = assignment.partition("=")
         parts = name.strip().split(".")
         if not equals or len(parts) != 2 or not all(parts):
-            raise SettingsError(f"{assignment!r} is no setting; write table.name=value, e.g. train.steps=1000")
+            raise SettingsError(f"{assignment!r} is not a setting; write table.name=value, e.g. train.steps=1000")
         result = merge(result, {parts[0]: {parts[1]: _value(value.strip())}})
     return result
 
@@ -236,7 +236,7 @@ def _explain(kind: type[BaseModel], table: str, error: ErrorDetails) -> str:
     if error["type"] == "tuple_type" and isinstance(error["input"], str):
         # A shell takes double quotes away, and what is left is text.
         meant = [part.strip() for part in error["input"].strip("[]").split(",")]
-        return f"{name} = {error['input']!r} is no list; in a shell write '{name}={json.dumps(meant)}'"
+        return f"{name} = {error['input']!r} is not a list; in a shell write '{name}={json.dumps(meant)}'"
     return problem(error, kind, table)
 
 

@@ -216,7 +216,10 @@ def test_models_and_bench():
         (("train", "astm", "--preset", "huge"), "unknown preset 'huge' of moving_mnist; choices are paper"),
         (("train", "astm", "--data", "mnist"), "unknown dataset 'mnist'; choices are folder"),
         (("train", "astm", "train.stpes=1"), "train.stpes = 1: unknown setting; choices are steps"),
-        (("train", "astm", "data.root=/nowhere"), "/nowhere is no folder; train-images-idx3-ubyte.gz was looked for"),
+        (
+            ("train", "astm", "data.root=/nowhere"),
+            "/nowhere is not a folder; train-images-idx3-ubyte.gz was looked for",
+        ),
         (("train", "copy_last", "--preset", ""), "copy_last has no parameters"),
         (("evaluate", "copy_last"), "copy_last does not say what it was trained on; name the dataset with --data"),
         (("evaluate", "/nowhere/best.safetensors"), "/nowhere/best.safetensors is neither a folder, nor a bundled"),

@@ -86,7 +86,9 @@ def test_fingerprint_follows_the_content(root):
 def test_refusals(root, tmp_path):
     with pytest.raises(DataError, match=r"none of 2 train videos has 30 [+] 3 frames .* longest has 23"):
         folder(root, past=30)
-    with pytest.raises(DataError, match=r"nothing.train is no folder; \*.avi or|nothing is no folder; \*.avi or"):
+    with pytest.raises(
+        DataError, match=r"nothing.train is not a folder; \*.avi or|nothing is not a folder; \*.avi or"
+    ):
         folder(tmp_path / "nothing")
     (root / "train" / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match=r"broken.mp4 is not a readable video"):

@@ -98,7 +98,7 @@ def test_a_repository_of_pickles_is_refused(hub, tmp_path):
 
 
 def test_an_unknown_repository_is_named(hub):
-    with pytest.raises(CheckpointError, match="'someone/else' is no folder, and the Hub gave no such repository"):
+    with pytest.raises(CheckpointError, match="'someone/else' is not a folder, and the Hub gave no such repository"):
         ASTM.from_pretrained("someone/else")
 
 
@@ -162,8 +162,8 @@ def test_a_push_that_is_cut_leaves_nothing_half(hub):
     ("repository", "token", "message"),
     [
         ("astm", TOKEN, "'astm' is not OWNER/NAME"),
-        ("someone/a/b", TOKEN, "is no name of a repository"),
-        ('someone/"); import os', TOKEN, "is no name of a repository"),
+        ("someone/a/b", TOKEN, "is not the name of a repository"),
+        ('someone/"); import os', TOKEN, "is not the name of a repository"),
         (REPO, "", "no token: log in with `hf auth login`"),
         (REPO, "hf_wrong", "the Hub refused someone/astm-tiny: .*log in with"),
     ],
