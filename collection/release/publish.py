@@ -9,7 +9,6 @@ import glob
 import hashlib
 import re
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from collection.release.prepare import MARKER, Prepared
 from mlst.dataset.croissant import CROISSANT
@@ -175,16 +175,11 @@ def _publish(release: Prepared, target: Target, api: HfApi, read_back: ReadBack)
             f"tag {target.tag!r} is taken by commit {tagged[:12]}, which is not this release; "
             "tags never move: raise the recipe's version and give another --tag"
         )
-    for attempt in range(TRIES):
-        try:
+    for attempt in retrying():
+        with attempt:
+            if attempt.retry_state.attempt_number > 1:
+                todo = _again(release, target, api, todo)
             commit = _send(release, target, api, todo)
-            break
-        except TRANSPORT_ERROR as why:
-            seconds = _wait(why, attempt)
-            if seconds < 0 or attempt == TRIES - 1:
-                raise
-        time.sleep(seconds)
-        todo = _again(release, target, api, todo)
     hashes, downloads = _read_back(release, target, api, commit, read_back)
     if target.tag and not tagged:
         api.create_tag(target.repository, tag=target.tag, revision=commit, repo_type="dataset")
@@ -265,21 +260,26 @@ def _upload(
     return str(done.oid)
 
 
-def _wait(why: Exception, attempt: int) -> float:
-    """Seconds to wait before another try; below 0 where that would not help.
+def retrying() -> Retrying:
+    """Tries a commit again. The client retries most requests by itself, but not a commit where hf_xet is off."""
+    return Retrying(retry=retry_if_exception(_is_transient), wait=_pause, stop=stop_after_attempt(TRIES), reraise=True)
 
-    The client retries most requests by itself, but not a commit where hf_xet is off. The Hub's RateLimit header is
-    that of the IETF draft: `"api";r=0;t=120` for nothing left in the next 120 s.
-    """
+
+def _is_transient(why: BaseException) -> bool:
     response = getattr(why, "response", None)
-    if response is None:
-        return 2.0**attempt
-    if response.status_code == 412:
+    return isinstance(why, TRANSPORT_ERROR) and (response is None or response.status_code in {412, *TRANSIENT})
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next try: none where somebody else committed meanwhile, else what the Hub asks for.
+
+    Its RateLimit header is that of the IETF draft: `"api";r=0;t=120` for nothing left in the next 120 s.
+    """
+    response = getattr(state.outcome and state.outcome.exception(), "response", None)
+    if response is not None and response.status_code == 412:
         return 0.0
-    if response.status_code not in TRANSIENT:
-        return -1.0
-    reset = re.search(r"\bt=(\d{1,4})\b", response.headers.get("RateLimit", ""))
-    return int(reset[1]) + 1.0 if reset else 2.0**attempt
+    reset = re.search(r"\bt=(\d{1,4})\b", response.headers.get("RateLimit", "") if response is not None else "")
+    return int(reset[1]) + 1.0 if reset else 2.0 ** (state.attempt_number - 1)
 
 
 def _again(release: Prepared, target: Target, api: HfApi, before: Plan) -> Plan:

@@ -11,12 +11,13 @@ import json
 import os
 import re
 import shutil
-import tomllib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+
+import tomlkit
 
 from collection.addresses import watch_url, youtube_id
 from collection.order import NOTHING, read_exclusions
@@ -227,14 +228,9 @@ def _as_it_is(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:
 
 def _recipe(text: bytes, version: str) -> bytes:
     """The recipe with the new version and the list of exclusions, all else as the user wrote it."""
-    old = tomllib.loads(text.decode("utf-8"))
-    new = re.sub(r"(?m)^exclusions\s*=.*\n", "", text.decode("utf-8"), count=1)
-    line = f'version = "{version}"\nexclusions = "{EXCLUSIONS}"'
-    new = re.sub(r"(?m)^version\s*=\s*(\"[^\"\n]*\"|'[^'\n]*')", line, new, count=1)
-    with contextlib.suppress(tomllib.TOMLDecodeError):
-        if tomllib.loads(new) == old | {"version": version, "exclusions": EXCLUSIONS}:
-            return new.encode()
-    raise TakedownError(f'{RECIPE}: `version` stands in no line of its own; write it as version = "{old["version"]}"')
+    recipe = tomlkit.parse(text)
+    recipe["version"], recipe["exclusions"] = version, EXCLUSIONS
+    return tomlkit.dumps(recipe).encode()
 
 
 def _finish(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from collection.upkeep import takedown as module
-from collection.upkeep.takedown import STAGE, TakedownError, takedown
+from collection.upkeep.takedown import STAGE, TakedownError, _recipe, takedown
 from mlst.checking.verify import verify
 from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, LOCK, RECIPE, read_json
 from mlst.dataset.diff import diff
@@ -97,8 +98,24 @@ def test_all_spans_of_a_video_go_together(tmp_path: Path) -> None:
 def test_recipe_keeps_everything_else(folder: Path) -> None:
     before = (folder / RECIPE).read_text()
     takedown(folder, [next(read_lock(folder / LOCK)).source.id])
-    changed = before.replace('version = "1.0.0"', 'version = "2.0.0"\nexclusions = "exclusions.txt"')
-    assert (folder / RECIPE).read_text() == changed
+    after = (folder / RECIPE).read_text()
+    assert after.replace('exclusions = "exclusions.txt"\n', "") == before.replace('"1.0.0"', '"2.0.0"')
+    assert tomllib.loads(after) == tomllib.loads(before) | {"version": "2.0.0", "exclusions": "exclusions.txt"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# why\nname = \"x\" # kept\nversion = '1.0.0'\n\n[scan]\nsize = 64 # as it was\n",
+        'exclusions = "old.txt" # mine\nversion = "1.0.0"\nname = "x"\n[a]\nversion = "1.0.0"\n',
+        'version="1.0.0"\r\nname="x"',
+        'title = """\nversion = "9.9.9"\n"""\nversion = "1.0.0"\n[[a]]\nb = 1\n',
+    ],
+)
+def test_recipes_that_people_write_are_edited_in_place(text: str) -> None:
+    changed = _recipe(text.encode(), "2.0.0").decode()
+    assert tomllib.loads(changed) == tomllib.loads(text) | {"version": "2.0.0", "exclusions": EXCLUSIONS}
+    assert [line for line in text.split("\n") if "#" in line and line not in changed and "old.txt" not in line] == []
 
 
 def test_again_it_does_nothing_and_more_can_go(folder: Path) -> None:
