@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from mlst.exits import Exit, UserError, missing_extra
+from mlst.exits import EXTRAS, Exit, UserError, missing_extra
 from mlst.text import printable
 
 console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
@@ -32,7 +32,7 @@ def refusals() -> Iterator[None]:
     except UserError as why:
         raise _stop(str(why), why.exit_code) from None
     except ModuleNotFoundError as why:
-        if extra := missing_extra(why):
+        if extra := missing_extra(why, {**EXTRAS, "matplotlib": "train", "tomli_w": "train"}):
             raise _stop(str(extra), extra.exit_code) from None
         raise
     except OSError as why:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -188,11 +189,8 @@ def merge(*trees: Mapping[str, Any]) -> Tree:
 
 
 def to_toml(tree: Mapping[str, Mapping[str, Any]]) -> str:
-    """Tables of plain values as TOML; strings, numbers, booleans and lists of these are alike in JSON and TOML."""
-    lines = []
-    for table, values in tree.items():
-        lines += [f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items()), ""]
-    return "\n".join(lines)
+    """Tables of plain values as TOML."""
+    return tomli_w.dumps(tree)
 
 
 def _presets(data: str) -> dict[str, Tree]:

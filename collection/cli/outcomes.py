@@ -134,7 +134,7 @@ def print_takedown(
         print(canonical_json({**encode(done), "findings": encode(findings), "purged": purged}))
         return
     if not done.sources:
-        results.print(f"Nothing to do: they are not in {safe(str(dataset))}, and are excluded.")
+        results.print(f"Nothing to do: {safe(str(dataset))} does not hold them, and they are excluded.")
     else:
         results.print(
             f"Removed {len(done.sources)} sources with {done.clips} clips: {safe(', '.join(done.sources))}. "

@@ -5,14 +5,13 @@ publishes a level names the file, by id and sha256.
 """
 
 import hashlib
-import json
 import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -236,18 +235,10 @@ def _rounded(value: float) -> float:
 
 def _render(levels: Levels) -> str:
     """The text of a thresholds file."""
-    tables: dict[str, dict[str, Any]] = {
-        "cuts": {name: getattr(levels, name) for name in _Cuts.model_fields},
-        "provenance": asdict(levels.provenance),
-    }
-    lines = [f"id = {json.dumps(levels.id)}"]
-    for table, entries in tables.items():
-        lines += [
-            "",
-            f"[{table}]",
-            *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items()),
-        ]
-    return "\n".join(lines) + "\n"
+    import tomli_w  # noqa: PLC0415, of the extra `build`: readers write none
+
+    cuts = {name: getattr(levels, name) for name in _Cuts.model_fields}
+    return tomli_w.dumps({"id": levels.id, "cuts": cuts, "provenance": asdict(levels.provenance)})
 
 
 class _Strict(BaseModel):
