@@ -54,6 +54,7 @@ class Hit:
     range: str
     cookie: str
     time: float
+    query: str
 
 
 @dataclass
@@ -121,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
         with media.lock:
             page = media.pages.get(path, Page(status=404))
             before = media.count(path)
-            media.hits.append(Hit(path, self.headers.get("Range", ""), self.headers.get("Cookie", ""), time.time()))
+            seen = (self.headers.get("Range", ""), self.headers.get("Cookie", ""))
+            media.hits.append(Hit(path, *seen, time.time(), urlsplit(self.path).query))
         if page.location:
             self._empty(302, {"Location": page.location})
         elif page.status and page.after <= before < page.after + page.failures:

@@ -19,6 +19,9 @@ def build(
     address: options.Address = "",
     cookies: options.Cookies = "",
     proxy: options.Proxy = "",
+    extractor_args: options.ExtractorArgs = [],  # noqa: B006
+    extractor_args_file: options.ExtractorArgsFile = "",
+    plugins: options.Plugins = [],  # noqa: B006
     rate: options.Rate = options.RATE,
     retry: options.Retry = False,
     wave: options.Wave = options.WAVE,
@@ -38,7 +41,8 @@ def build(
     from collection.workspace.store import looked_at, opened
 
     began = time.monotonic()
-    order = orders.read_order(recipe, running.access(cookies, proxy, rate))
+    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
+    order = orders.read_order(recipe, access)
     work = running.lasting(workspace_of(running.lasting(out), work))
     with opened(work) as here, looked_at(out) as dataset:
         orders.keep_exclusions(dataset, order)

@@ -31,6 +31,21 @@ Cookies = Annotated[
     str, typer.Option(help="Netscape cookie file, readable by you alone; its content is never logged.")
 ]
 Proxy = Annotated[str, typer.Option(help="URL of a proxy for fetching.")]
+ExtractorArgs = Annotated[
+    list[str],
+    typer.Option(
+        "--extractor-args",
+        metavar="EXTRACTOR:ARGS",
+        help='Arguments of a yt-dlp extractor, e.g. "youtube:player_client=web,tv"; never recorded.',
+    ),
+]
+ExtractorArgsFile = Annotated[
+    str, typer.Option("--extractor-args-file", help="File of such arguments, one per line, readable by you alone.")
+]
+Plugins = Annotated[
+    list[str],
+    typer.Option("--yt-dlp-plugin", metavar="NAME", help="Installed package whose yt-dlp plug-ins may be used."),
+]
 Rate = Annotated[float, typer.Option("--requests-per-minute", min=0.01, help="Request limit, shared by all workers.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try quarantined items again.")]
 Wave = Annotated[int, typer.Option(min=1, help="Sources kept on disk at once.")]

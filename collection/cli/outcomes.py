@@ -10,6 +10,7 @@ from collection.cli.console import console, refuse, results, safe
 from collection.cli.running import failures
 from collection.cli.shown import SHOWN, print_diff, print_findings, print_lines, print_report, table
 from collection.engine.stage import FAILED
+from collection.fetch.reasons import advice
 from collection.pipeline import Built
 from collection.release.prepare import Prepared
 from collection.release.publish import Plan, Published, Target
@@ -69,9 +70,13 @@ def print_status(lines: Iterable[Line], as_json: bool) -> None:
         print(canonical_json(list(lines)))
         return
     rows = table("", ("stage", "outcome", "reason", "items"), right=("items",))
-    for line in lines:
+    counted = list(lines)
+    for line in counted:
         rows.add_row(line.stage, line.status, safe(line.kind), str(line.count))
     results.print(rows)
+    for line in counted:
+        if line.status == FAILED and (remedy := advice(line.kind)):
+            results.print(f"{safe(line.kind)}: {safe(remedy)}")
 
 
 def print_rebuilt(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
@@ -29,9 +29,23 @@ SOUND = "verified.txt"
 """File of a workspace with the sha256 of the description of the dataset that was last found sound."""
 
 
-def access(cookies: str, proxy: str, rate: float) -> Access:
+def access(
+    cookies: str,
+    proxy: str,
+    rate: float,
+    extractor_args: Sequence[str] = (),
+    extractor_args_file: str = "",
+    plugins: Sequence[str] = (),
+) -> Access:
     """How sites are asked."""
-    return Access(cookies=cookies, proxy=proxy, budget=Budget(requests_per_minute=rate))
+    return Access(
+        cookies=cookies,
+        proxy=proxy,
+        budget=Budget(requests_per_minute=rate),
+        extractor_args=tuple(extractor_args),
+        extractor_args_file=extractor_args_file,
+        plugins=tuple(plugins),
+    )
 
 
 def crew(kind: str, workers: int, address: str) -> Executor:

@@ -21,6 +21,9 @@ def rebuild(
     address: options.Address = "",
     cookies: options.Cookies = "",
     proxy: options.Proxy = "",
+    extractor_args: options.ExtractorArgs = [],  # noqa: B006
+    extractor_args_file: options.ExtractorArgsFile = "",
+    plugins: options.Plugins = [],  # noqa: B006
     rate: options.Rate = options.RATE,
     retry: options.Retry = False,
     wave: options.Wave = options.WAVE,
@@ -44,7 +47,7 @@ def rebuild(
     from mlst.dataset.diff import diff
 
     work = workspace_of(out, work)
-    access = running.access(cookies, proxy, rate)
+    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
     crew = running.crew(executor, workers, address)
     with reading.described(dataset) as old:
         order = running.reordered(old, files, access)
@@ -85,6 +88,9 @@ def drift(
     address: options.Address = "",
     cookies: options.Cookies = "",
     proxy: options.Proxy = "",
+    extractor_args: options.ExtractorArgs = [],  # noqa: B006
+    extractor_args_file: options.ExtractorArgsFile = "",
+    plugins: options.Plugins = [],  # noqa: B006
     rate: options.Rate = options.RATE,
     as_json: options.AsJson = False,
 ) -> None:
@@ -98,7 +104,7 @@ def drift(
     from collection.workspace.folder import workspace_of
     from collection.workspace.store import opened
 
-    access = running.access(cookies, proxy, rate)
+    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
     crew = running.crew(executor, workers, address)
     with reading.described(dataset) as described:
         stage = drifts.DriftStage(running.reordered(described, files, access).fetch, deep)

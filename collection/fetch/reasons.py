@@ -68,7 +68,9 @@ RULES = (
     Rule("blocked.bot", r"confirm you.{1,3}re not a bot|captcha|ip is likely being blocked|unusual traffic"),
     Rule("blocked.session", r"page needs to be reloaded|cookies are no longer valid|login details are needed"),
     Rule("blocked.client", r"not available on this app|latest version of youtube|not supported in this application"),
-    Rule("blocked.formats", r"only images are available|no video formats found|\bpo token\b|\bsabr\b"),
+    Rule("blocked.token", r"\bpo token\b"),
+    Rule("blocked.sabr", r"\bsabr\b"),
+    Rule("blocked.formats", r"only images are available|no video formats found"),
     Rule("blocked.forbidden", r"http error (401|403|407)\b|\bforbidden\b"),
     Rule(
         "unknown.extractor", r"unable to download api page: http error 4|please report this issue|unable to extract "
@@ -103,6 +105,34 @@ RULES = (
 
 UNKNOWN = Rule("unknown", "").reason
 
+ADVICE = {
+    "blocked.bot": "the site takes this address for a robot: pause for some hours, lower --requests-per-minute, or "
+    "fetch from another address or with an account of your own",
+    "blocked.rate": "too much was asked from this address: run the same command in an hour or later, with a lower "
+    "--requests-per-minute",
+    "blocked.token": 'renditions need a PO token: name other clients (--extractor-args "youtube:player_client=..."), '
+    "give a token (po_token=CLIENT.gvs+TOKEN), or a provider of tokens (--yt-dlp-plugin)",
+    "blocked.sabr": "the clients that were asked get streams that cannot be fetched as files (SABR): name other "
+    'clients (--extractor-args "youtube:player_client=..."), update yt-dlp, or try again in some days',
+    "blocked.formats": "renditions are hidden: install deno or Node.js, and update yt-dlp",
+    "blocked.client": "the site no longer serves this version of yt-dlp: update it",
+    "blocked.session": "the site wants another session: renew the file of --cookies, or leave it off",
+    "blocked.forbidden": "the server refuses us or the file; the next runs find out which",
+    "blocked.breaker": "not asked, because the site refused others: run the same command again later",
+    "unreadable": "files beside the manifest may not be read: mend their permissions",
+    "unknown.extractor": "yt-dlp failed, which an update of it may mend",
+}
+"""What the user can do about what was not fetched, by kind."""
+
+
+REMEDIES = ("blocked.bot", "blocked.rate", "blocked.token", "blocked.sabr")
+"""Kinds whose every outcome says what can be done."""
+
+
+def advice(kind: str) -> str:
+    """What can be done about a kind of outcome; "" for nothing that is known."""
+    return ADVICE.get(kind, "")
+
 
 def classify(message: str) -> Reason:
     """The reason that an error text of yt-dlp, YouTube or the network gives; `unknown` if no rule knows it."""
@@ -111,7 +141,9 @@ def classify(message: str) -> Reason:
 
 
 def typed(reason: Reason, detail: str, after: float = 0.0) -> Rejected | Later:
-    """The exception that carries a reason."""
+    """The exception that carries a reason; refusals of us say what can be done about them."""
+    if reason.kind in REMEDIES:
+        detail = f"{detail.rstrip('.')}; {ADVICE[reason.kind]}"
     return Rejected(reason.kind, detail) if reason.status == REJECTED else Later(reason.kind, detail, after)
 
 

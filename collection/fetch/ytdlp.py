@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 import secrets
-import stat
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +27,12 @@ from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, UnsupportedError, YoutubeDLError
 
-from collection.engine.stage import REJECTED, Rejected, Retry
+from collection.engine.stage import FAILED, REJECTED, Rejected, Retry
+from collection.fetch import extras
+from collection.fetch.extras import ConfigurationError
 from collection.fetch.reach import JudgedRH
 from collection.fetch.reasons import Reason, classify, redact, retry_after, typed
 from collection.politeness.budget import Budget, Patience, Politeness
-from mlst.exits import UserError
 from mlst.records import Upstream
 
 TOOL = f"yt-dlp {yt_dlp.version.__version__}"
@@ -45,10 +46,6 @@ CODECS = ("avc1", "vp9", "vp09", "av01")
 YouTube's VP9 comes in WebM with pts rounded to milliseconds, and AV1 costs most."""
 
 
-class ConfigurationError(UserError, ValueError):
-    """Something the user named cannot be used; the text says what and why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Access:
     """How the network is used. Changes no byte of the dataset, so it is part of no fingerprint."""
@@ -57,6 +54,12 @@ class Access:
     """Path of a Netscape cookie file, readable by its owner only; "" for none."""
     proxy: str = ""
     """URL; "" for what the environment says."""
+    extractor_args: tuple[str, ...] = ()
+    """Arguments of extractors as yt-dlp takes them, e.g. `youtube:player_client=web,tv`; see `extras.ALLOWED`."""
+    extractor_args_file: str = ""
+    """Path of a file of such arguments, one a line, readable by its owner only; "" for none."""
+    plugins: tuple[str, ...] = ()
+    """Installed packages whose plug-ins of yt-dlp are used."""
     egress: str = "default"
     """Names the address that requests leave from: workers that give the same name share one budget."""
     budget: Budget = field(default_factory=Budget)
@@ -72,8 +75,11 @@ class Access:
         return f"{self.egress}-{hashlib.sha256(self.proxy.encode()).hexdigest()[:8]}" if self.proxy else self.egress
 
     def check(self) -> None:
-        """Raises `ConfigurationError` when the cookie file is missing, no plain file or open to others."""
+        """Raises `ConfigurationError` when a file that is named is missing, no plain file or open to others, an
+        argument is not allowed or a plug-in is not installed."""
         _cookie_text(self.cookies)
+        extras.arguments(self.extractor_args, self.extractor_args_file, self.plugins)
+        extras.named(self.plugins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,10 @@ def _short_side(f: Mapping[str, Any]) -> int:
     return min(sides, default=0)
 
 
+HIDDEN = re.compile(r"formats (may|have been)|PO Token|SABR|challenge")
+"""What yt-dlp says where it could not see all renditions."""
+
+
 class _Log:
     """Takes yt-dlp's messages instead of the terminal; keeps the warnings, which say why formats are missing."""
 
@@ -181,6 +191,8 @@ class _Downloader(yt_dlp.YoutubeDL):  # type: ignore[misc]
 
     def __init__(self, params: dict[str, Any], polite: Politeness, latest: float, private: bool) -> None:
         self._polite, self._latest, self._private = polite, latest, private
+        self.hints: list[str] = []
+        """What yt-dlp says of renditions that it leaves out, as it now does for the clients it asks by default."""
         self.after = 0.0
         """Seconds of the last Retry-After; 0 for none."""
         super().__init__(params)
@@ -188,6 +200,11 @@ class _Downloader(yt_dlp.YoutubeDL):  # type: ignore[misc]
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
         """As in yt-dlp; every other handler would be asked if one refuses."""
         return super().build_request_director(handlers if self._private else (JudgedRH,), preferences)
+
+    def write_debug(self, message: str, only_once: bool = False) -> None:
+        """Kept if it says why renditions are missing, else dropped: it may hold URLs."""
+        if "formats" in message and HIDDEN.search(message):
+            self.hints.append(message)
 
     def urlopen(self, req: Any) -> Any:
         """As in yt-dlp. A redirect that was followed counts as one more request; a Retry-After holds all workers."""
@@ -227,19 +244,21 @@ class Client:
             raise ConfigurationError(
                 f"extractors: {', '.join(bad)} names no single extractor; list them, e.g. youtube"
             )
-        yt_dlp.globals.plugin_dirs.value = []
+        self._plugins = _plugged(access.plugins)
+        self._tool = TOOL + extras.named(access.plugins)
         cookies = _cookie_text(access.cookies)
-        self.secrets = (*_cookie_values(cookies), urlsplit(access.proxy).password or "")
+        given = extras.arguments(access.extractor_args, access.extractor_args_file, access.plugins)
+        self.secrets = (*_cookie_values(cookies), *extras.secrets_in(given), urlsplit(access.proxy).password or "")
         self._log = _Log()
-        self._ydl = _Downloader(
-            _params(extractors, access, cookies, cache) | {"logger": self._log}, polite, latest, private
-        )
+        params = _params(extractors, access, cookies, cache) | {"logger": self._log, "extractor_args": given}
+        self._ydl = _Downloader(params, polite, latest, private)
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ydl.close()
+        self._plugins.cleanup()
 
     def knows(self, url: str) -> bool:
         """Whether one of the allowed extractors says that the URL is its own; asks nobody."""
@@ -248,13 +267,15 @@ class Client:
     def rendition(self, url: str, short_side: int) -> Rendition:
         """Ask the site of `url` for its renditions and choose one. Raises `Rejected` or `Retry`."""
         self._log.warnings.clear()
+        self._ydl.hints.clear()
+        self._ydl._printed_messages.clear()
         self._ydl.after = 0.0
         with self.refusals():
             info = self._extracted(url)
             _refuse_unusual(info)
             self._ydl.format_selector = lambda ctx: [self._choose(ctx["formats"], short_side)]
             info = self._ydl.process_ie_result(info, download=False)
-        return _rendition(info)
+        return _rendition(info, self._tool)
 
     def listing(self, url: str, most: int) -> tuple[Listed, ...]:
         """The first `most` videos of a playlist or channel; asks for its pages, not for the videos themselves.
@@ -283,16 +304,28 @@ class Client:
             raise Retry("unknown.extractor", f"yt-dlp failed: {text}") from None
 
     def _choose(self, formats: Sequence[Mapping[str, Any]], short_side: int) -> Mapping[str, Any]:
-        """As `choose`; "too small" is doubted when yt-dlp warned that it could not see all formats."""
+        """As `choose`; "too small" is doubted when yt-dlp could not see all renditions."""
         try:
             return choose(formats, short_side)
         except Rejected as why:
-            if self._formats_hidden():
-                raise Retry("blocked.formats", f"{why.detail}; yt-dlp could not see all formats") from None
+            if self._hides(formats):
+                said = f"{why.detail}; yt-dlp could not see all formats"
+                raise typed(self._hidden(), said) from None
             raise
+        except Retry as why:
+            raise typed(self._hidden(), why.detail) from None
 
-    def _formats_hidden(self) -> bool:
-        return any(re.search(r"formats (may|have been)|PO Token|SABR|challenge", w) for w in self._log.warnings)
+    def _hides(self, formats: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether renditions are likely to be missing. Some clients always get less than others: what yt-dlp only
+        hints at counts where no client got more than the one rendition with sound that YouTube gives to all."""
+        ladder = [f for f in formats if f.get("vcodec") not in (None, "none") and f.get("acodec") in (None, "none")]
+        return any(map(HIDDEN.search, self._log.warnings)) or (not ladder and bool(self._ydl.hints))
+
+    def _hidden(self) -> Reason:
+        """Why no rendition can be had, by what yt-dlp said of those it left out."""
+        kinds = {classify(said).kind for said in (*self._ydl.hints, *self._log.warnings)}
+        kind = next((kind for kind in ("blocked.token", "blocked.sabr") if kind in kinds), "blocked.formats")
+        return Reason(FAILED, kind)
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:
@@ -318,6 +351,8 @@ class Client:
             reason, text = next(
                 ((r, w) for r, w in causes if r.kind.startswith(("network.", "blocked."))), (reason, text)
             )
+        if reason.kind == "blocked.formats":
+            reason = self._hidden()
         return typed(reason, redact(text, self.secrets), told(why) or self._ydl.after)
 
 
@@ -350,19 +385,21 @@ def _params(extractors: tuple[str, ...], access: Access, cookies: str, cache: Pa
     return params
 
 
+def _plugged(plugins: tuple[str, ...]) -> "tempfile.TemporaryDirectory[str]":
+    """A folder of plug-ins for as long as a client works, and yt-dlp told to look there and nowhere else."""
+    folder = tempfile.TemporaryDirectory(prefix="yt-dlp-plugins-")
+    extras.link(plugins, Path(folder.name))
+    yt_dlp.globals.plugin_dirs.value = [folder.name] if plugins else []
+    if plugins:
+        yt_dlp.globals.all_plugins_loaded.value = False
+    return folder
+
+
 def _cookie_text(path: str) -> str:
     """The user's cookie file, read once: yt-dlp gets a copy in memory and cannot write to the file."""
     if not path:
         return ""
-    try:
-        mode = Path(path).stat().st_mode
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as why:
-        raise ConfigurationError(
-            f"cookies: {path} cannot be read ({type(why).__name__}); give a Netscape cookie file"
-        ) from None
-    if not stat.S_ISREG(mode) or mode & 0o077:
-        raise ConfigurationError(f"cookies: {path} is open to others (mode {mode & 0o777:o}); run chmod 600 on it")
+    text = extras.private_text(path, "cookies")
     if not re.match(r"#\s*(netscape|http) ", text, re.IGNORECASE):
         raise ConfigurationError(f"cookies: {path} is no Netscape cookie file; its first line must say so")
     return text
@@ -383,7 +420,7 @@ def _refuse_unusual(info: Mapping[str, Any] | None) -> None:
         raise Rejected("gone.upcoming" if status == "is_upcoming" else "gone.live", f"live status is {status}")
 
 
-def _rendition(info: Mapping[str, Any]) -> Rendition:
+def _rendition(info: Mapping[str, Any], tool: str) -> Rendition:
     headers = {k: str(v) for k, v in (info.get("http_headers") or {}).items() if k.lower() != "cookie"}
     return Rendition(
         url=info["url"],
@@ -406,7 +443,7 @@ def _rendition(info: Mapping[str, Any]) -> Rendition:
             duration=float(info.get("duration") or 0),
             size=int(info.get("filesize") or 0),
             revision=_modified(info["url"]),
-            tool=TOOL,
+            tool=tool,
         ),
     )
 

@@ -73,7 +73,7 @@ def _raised(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-OF_ITEMS = ("blocked.forbidden", "blocked.formats", "blocked.client")
+OF_ITEMS = ("blocked.forbidden", "blocked.formats", "blocked.client", "blocked.sabr", "blocked.token")
 """Refusals that may have to do with the item asked for as well as with us."""
 
 MOST_REFUSED = 1000

@@ -51,6 +51,8 @@ class LoopbackIE(InfoExtractor):
         page = self._download_json(url, self._match_id(url))
         for warning in page.pop("warnings", ()):
             self.report_warning(warning)
+        for hint in page.pop("hints", ()):
+            self.write_debug(hint)
         if "error" in page:
             raise ExtractorError(page["error"], expected=True, video_id=self._match_id(url))
         return {"id": self._match_id(url), "title": "A\n title", **page}
@@ -518,6 +520,10 @@ def test_span_through_a_site(tmp_path: Path, work: Workspace, server: MediaServe
     assert len(pictures(work.path(video.file), video.origin, Fraction(10), Fraction(12))) == 50
 
 
+NO_POT = "web client https formats require a GVS PO Token which was not provided"
+SABR = "Some web client https formats have been skipped as they are missing a URL. YouTube is forcing SABR streaming"
+
+
 def test_chunks_are_asked_for_one_by_one(
     tmp_path: Path, work: Workspace, server: MediaServer, long_video: bytes
 ) -> None:
@@ -556,6 +562,10 @@ def test_refusals_of_a_site(
             FAILED,
             "blocked.",
         ),
+        ({"formats": "small", "hints": [NO_POT]}, REJECTED, "no_format"),
+        ({"formats": "muxed", "hints": [NO_POT]}, FAILED, "blocked.token"),
+        ({"formats": [], "hints": [NO_POT]}, FAILED, "blocked.token"),
+        ({"formats": [], "warnings": [SABR]}, FAILED, "blocked.sabr"),
         ({"formats": "good", "live_status": "is_live"}, REJECTED, "gone.live"),
         ({"formats": "good", "live_status": "is_upcoming"}, REJECTED, "gone.upcoming"),
         ({"formats": "good", "duration": 99999}, REJECTED, "too_long"),
@@ -567,7 +577,8 @@ def test_unusual_answers_of_a_site(
 ) -> None:
     body = (CLIPS / "rabbit_orbit_8s_320x240.mp4").read_bytes()
     small, good = rendition(server, 64, body), rendition(server, 240, body)
-    kinds = {"audio": [{**small, "vcodec": "none"}], "small": [small], "good": [good]}
+    muxed = {**small, "acodec": "mp4a.40.2"}
+    kinds = {"audio": [{**small, "vcodec": "none"}], "small": [small], "good": [good], "muxed": [muxed]}
     page = {k: kinds[v] if k == "formats" and isinstance(v, str) else v for k, v in page.items()}
     outcome = attempt(stage(tmp_path), source(watch(server, **page)), work)
     assert outcome.status == status

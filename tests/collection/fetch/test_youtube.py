@@ -4,6 +4,7 @@ Nothing leaves the machine: a request handler of yt-dlp's own kind answers for w
 the loopback server.
 """
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -127,8 +128,8 @@ def work(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "work", "fetch-0000")
 
 
-def fetch(work: Workspace, short_side: int = 256) -> Any:
-    stage = FetchStage(FetchSettings(short_side=short_side), "", Access(budget=FAST, patience=HASTY))
+def fetch(work: Workspace, short_side: int = 256, **access: Any) -> Any:
+    stage = FetchStage(FetchSettings(short_side=short_side), "", Access(budget=FAST, patience=HASTY, **access))
     return attempt(stage, source(f"https://www.youtube.com/watch?v={ID}"), work)
 
 
@@ -224,3 +225,82 @@ def test_live_video_is_not_fetched(work: Workspace, youtube: YouTube, server: Me
     outcome = fetch(work)
     assert (outcome.status, outcome.kind) == (REJECTED, "gone.live")
     assert not server.hits
+
+
+AVC = 'video/mp4; codecs="avc1.4d401e"'
+MUXED = 'video/mp4; codecs="avc1.42001E, mp4a.40.2"'
+WEB = {"extractor_args": ("youtube:player_client=web",)}
+
+
+def without_url(format_: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in format_.items() if name != "url"}
+
+
+def test_streams_that_are_sabr_only(work: Workspace, youtube: YouTube, server: MediaServer) -> None:
+    youtube.play(without_url(format_of(server, 134, AVC, 640, 360)))
+    outcome = fetch(work, **WEB)
+    assert (outcome.status, outcome.kind) == (FAILED, "blocked.sabr")
+    assert "name other clients" in outcome.detail
+
+
+def test_renditions_that_need_a_token(work: Workspace, youtube: YouTube, server: MediaServer) -> None:
+    youtube.play(format_of(server, 134, AVC, 640, 360))
+    outcome = fetch(work, **WEB)
+    assert (outcome.status, outcome.kind) == (FAILED, "blocked.token")
+    assert "--yt-dlp-plugin" in outcome.detail
+    assert not server.hits
+
+
+def test_a_token_that_is_given_is_used_and_never_shown(
+    tmp_path: Path, work: Workspace, youtube: YouTube, server: MediaServer
+) -> None:
+    youtube.play(format_of(server, 134, AVC, 640, 360))
+    token = base64.urlsafe_b64encode(b"a token that stands for a session").decode()
+    file = tmp_path / "args"
+    file.write_text(f"# mine\nyoutube:player_client=web;po_token=web.gvs+{token};visitor_data=vIsItOr\n")
+    file.chmod(0o600)
+    outcome = fetch(work, extractor_args_file=str(file))
+    assert outcome.status == DONE, outcome
+    assert f"pot={token.rstrip('=')}" in server.hits[0].query.replace("%3D", "=")
+    server.pages["/videoplayback/134"] = Page(status=500)
+    youtube.refuse("ERROR", f"No. {token} vIsItOr")
+    shown = repr(outcome) + repr(fetch(work, extractor_args_file=str(file)))
+    files = b"".join(path.read_bytes() for path in work.root.rglob("*") if path.is_file())
+    for secret in (token, "vIsItOr"):
+        assert secret not in shown
+        assert secret.encode() not in files
+
+
+def test_format_18_alone_is_enough_where_it_is_large_enough(
+    work: Workspace, youtube: YouTube, server: MediaServer
+) -> None:
+    youtube.play(format_of(server, 18, MUXED, 640, 360), without_url(format_of(server, 137, AVC, 1920, 1080)))
+    outcome = fetch(work, **WEB)
+    assert outcome.status == DONE, outcome
+    assert outcome.outputs[0].upstream.format_id == "18"
+
+
+def test_format_18_alone_is_not_all_there_is(work: Workspace, youtube: YouTube, server: MediaServer) -> None:
+    youtube.play(format_of(server, 18, MUXED, 640, 360), without_url(format_of(server, 137, AVC, 1920, 1080)))
+    outcome = fetch(work, short_side=480, **WEB)
+    assert (outcome.status, outcome.kind) == (FAILED, "blocked.sabr")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "remedy"),
+    [
+        (("LOGIN_REQUIRED", "Sign in to confirm you\u2019re not a bot"), "blocked.bot", "pause for some hours"),
+        (
+            ("ERROR", "Video unavailable", "This content isn\u2019t available, try again later."),
+            "blocked.rate",
+            "--requests-per-minute",
+        ),
+    ],
+)
+def test_what_can_be_done_is_said(
+    work: Workspace, youtube: YouTube, said: tuple[str, ...], kind: str, remedy: str
+) -> None:
+    youtube.refuse(*said)
+    outcome = fetch(work)
+    assert outcome.kind == kind
+    assert remedy in outcome.detail
