@@ -9,13 +9,13 @@ from collection.engine.waves import fetch_and_scan
 from collection.fetch.stage import FetchStage
 from collection.order import Order
 from collection.pack.assemble import Inputs, write_dataset
-from collection.pack.stage import PackStage, plan_shards
+from collection.pack.stage import Packed, PackStage, plan_shards
 from collection.scan.stage import ScanStage
 from collection.select import Selection, complete, select
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import Dataset
 from mlst.exits import Exit, UserError
-from mlst.records import Source, Video
+from mlst.records import Scan, Source, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Built:
 
     dataset: Dataset
     selection: Selection
-    results: tuple[Result, ...]
+    results: tuple[Result[Video], Result[Scan], Result[Packed]]
 
 
 class NothingChosenError(UserError, RuntimeError):

@@ -12,9 +12,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NewType, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 R = TypeVar("R")
+
+LONGEST_TEXT = 1 << 20
+"""Characters of a text in a record that is read; the longest of ours is a fingerprint, 1440 for a second of a clip."""
+
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, str_max_length=LONGEST_TEXT)
+_FRACTION = re.compile(r"-?[0-9]{1,40}/[1-9][0-9]{0,39}")
+
+
+def _fraction(value: Any) -> Fraction:
+    if not isinstance(value, str) or not _FRACTION.fullmatch(value):
+        raise ValueError("Input should be a fraction like 1001/30000, of at most 40 digits each")
+    return _parsed(value)
+
+
+_parsed = lru_cache(maxsize=1 << 12)(Fraction)
+
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""Of frames, bytes, clips ...; also an ordinal, counted from 0."""
+Integer = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+"""What Parquet and struct take in 64 bits, e.g. a pts."""
+Rational = Annotated[Fraction, PlainValidator(_fraction)]
+"""Exact; in JSON the text "n/d"."""
 
 OPEN_END = Fraction(10**9)
 """A span with this end (seconds; 31 years) runs to the end of its video."""
@@ -45,9 +71,9 @@ class Source:
     """`SOURCE_ID`, unique in the manifest, case-sensitive; YouTube ids fit and may begin with `-`."""
     url: str
     """A YouTube watch URL, any http(s) media URL, or the path of a local file relative to the manifest."""
-    start: Fraction
+    start: Rational
     """Seconds from the beginning of the video."""
-    end: Fraction
+    end: Rational
     """Seconds; `OPEN_END` for the rest of the video."""
     licence: str
     """SPDX-like, e.g. `CC-BY-4.0`; `unknown` where nobody said."""
@@ -75,10 +101,10 @@ class Upstream:
     """YYYYMMDD."""
     availability: str
     live_status: str
-    age_limit: int
+    age_limit: Integer
     duration: float
     """Seconds, as announced."""
-    size: int
+    size: Count
     """Bytes of the whole file, as announced."""
     revision: str
     """Names this version of the file: YouTube's `lmt` of a rendition, the ETag or Last-Modified of a plain URL."""
@@ -93,22 +119,22 @@ class Probe:
     container: str
     """Name of the demuxer that was asked for, e.g. `mov`, `matroska`; never guessed from the file's name."""
     codec: str
-    width: int
+    width: Count
     """Coded size from the stream header, before rotation and pixel aspect ratio."""
-    height: int
-    time_base: Fraction
+    height: Count
+    time_base: Rational
     """Seconds per tick of a pts."""
-    first_pts: int
+    first_pts: Integer
     """Smallest pts of any packet that is presented."""
-    last_pts: int
-    duration: Fraction
+    last_pts: Integer
+    duration: Rational
     """Seconds from the first pts to the end of the last frame."""
-    rate: Fraction
+    rate: Rational
     """Packets per second, from the usual distance of neighbouring pts; see `collection.media.probe.frame_rate`."""
-    packets: int
+    packets: Count
     packets_sha256: str
     """Over the payloads of the video packets in decoding order: survives remuxing, changes with re-encoding."""
-    streams: int = later(1)
+    streams: Count = later(1)
     """Video streams in the file, of which this is the main one (`mlst.pictures.presentation`)."""
 
 
@@ -118,16 +144,16 @@ class Video:
 
     source: str
     """`Source.id`."""
-    start: Fraction
+    start: Rational
     """The wanted span, seconds on the source's own clock (0 = its beginning)."""
-    end: Fraction
+    end: Rational
     file: str
     """Path relative to the workspace."""
-    size: int
+    size: Count
     """Bytes."""
     sha256: str
     """Of the file. YouTube's headers differ from download to download; `probe.packets_sha256` does not."""
-    origin: Fraction
+    origin: Rational
     """Seconds on the file's clock (pts * time base) at which the source's own clock shows 0."""
     probe: Probe
     upstream: Upstream
@@ -137,37 +163,37 @@ class Video:
 class Stream:
     """What decoding a video showed."""
 
-    frames: int
+    frames: Count
     """Frames decoded, each once."""
-    decode_errors: int
+    decode_errors: Count
     """Packets that the decoder refused, and frames that are damaged."""
-    time_base: Fraction
-    first_pts: int
-    last_pts: int
-    rate: Fraction
+    time_base: Rational
+    first_pts: Integer
+    last_pts: Integer
+    rate: Rational
     """Frames per second before thinning; `Probe.rate` unless several packets make a frame."""
-    stride: int
+    stride: Count
     """Every `stride`-th frame is used, so that `rate / stride` is at most the recipe's rate."""
     variable: bool
     """Whether more than 1 % of the frame distances differ from their median by more than 10 % and one tick."""
-    width: int
+    width: Count
     """Stored picture after rotation, before pixel aspect ratio."""
-    height: int
-    sar: Fraction
+    height: Count
+    sar: Rational
     """Width of a stored pixel over its height, after rotation."""
-    rotation: int
+    rotation: Integer
     """Degrees clockwise that were applied: 0, 90, 180 or 270."""
     pixel_format: str
-    depth: int
+    depth: Count
     """Bits per sample."""
     full_range: bool
     matrix: str
     """Of YCbCr to RGB as applied to the clips: `bt709`, `smpte170m`, `bt2020nc` ...; resolved where unspecified."""
     transfer: str
     interlaced: bool
-    repaired: int = later(0)
+    repaired: Count = later(0)
     """Frames that were given another time than the stored one, which is missing or wrong (`mlst.pictures.times`)."""
-    dropped: int = later(0)
+    dropped: Count = later(0)
     """Frames without a usable time, passed over: at most two, or 2 % of all."""
 
 
@@ -182,18 +208,18 @@ class Transition:
 
     kind: str
     """`cut`, `dissolve`, `fade` or `break`."""
-    start: int
-    end: int
+    start: Count
+    end: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
     """Frames `[start, end)` of a video between two transitions."""
 
-    start: int
-    end: int
-    start_pts: int
-    end_pts: int
+    start: Count
+    end: Count
+    start_pts: Integer
+    end_pts: Integer
     """Pts of frame `end`, or the end of the last frame."""
 
 
@@ -273,24 +299,24 @@ class Clip:
     key: str
     """`<source id>_<start in ms on the source's clock, 9 digits>`; names the clip's files in a shard."""
     source: str
-    shot: int
+    shot: Count
     """Index into `Scan.shots`."""
-    first_frame: int
+    first_frame: Count
     """Ordinal of the clip's first frame in the decoded file."""
-    end_frame: int
+    end_frame: Count
     """First ordinal behind the clip: `first_frame + frames * stride`, or less at the end of the shot."""
-    frames: int
-    stride: int
-    start_pts: int
-    end_pts: int
-    time_base: Fraction
+    frames: Count
+    stride: Count
+    start_pts: Integer
+    end_pts: Integer
+    time_base: Rational
     statistics: Statistics
     box: Box
     fingerprint: str
     """Perceptual hashes of its grid frames (`mlst.pictures.fingerprints`), hex: alike for the same footage."""
-    offset: int
+    offset: Count
     """Where the clip's encoded bytes lie in `Scan.file`."""
-    size: int
+    size: Count
     sha256: str
 
 
@@ -315,8 +341,8 @@ class Shard:
     """Relative to the dataset, e.g. `data/s0t2/train-00000-of-00003.tar`."""
     level: str
     split: str
-    clips: int
-    size: int
+    clips: Count
+    size: Count
     sha256: str
 
 
@@ -326,9 +352,30 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[R], value: Any) -> R:
-    """The record of type `kind` that `encode` gave `value` for; a missing or unknown field is a ValueError."""
-    found: R = _decoder(kind)(value)  # type: ignore[arg-type]  # a type is hashable
+    """The record of type `kind` that `encode` gave `value` for. Raises ValueError as `decode_json`."""
+    return decode_json(kind, to_json(value))
+
+
+def decode_json(kind: type[R], text: bytes) -> R:
+    """The record of type `kind` in a JSON text, which may be anybody's.
+
+    Nothing is converted: raises ValueError for a type that is not the field's, a number out of its range or not
+    finite, a missing or unknown field, text longer than `LONGEST_TEXT` and nesting deeper than the type's.
+    """
+    try:
+        found: R = _adapter(kind).validate_json(text)  # type: ignore[arg-type]  # a type is hashable
+    except ValidationError as why:
+        error = why.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, error["loc"]))
+        raise ValueError(f"not a {getattr(kind, '__name__', kind)}: {place and place + ': '}{error['msg']}") from None
     return found
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What reads records of type `kind`; made once. pydantic takes no configuration for a dataclass itself, but hands
+    that of what holds it on: here a new name for it."""
+    return TypeAdapter(NewType("Record", kind), config=_STRICT)  # type: ignore[arg-type]  # known when it runs
 
 
 PLAIN = (str, int, float, bool)
@@ -345,7 +392,7 @@ def _encoder(kind: Any) -> Callable[[Any], Any]:
     if not dataclasses.is_dataclass(kind):
         return lambda value: value
     names = [field.name for field in dataclasses.fields(kind)]
-    deep = [field.name for field in dataclasses.fields(kind) if field.type not in PLAIN]
+    deep = [name for name, hint in get_type_hints(kind).items() if name in names and hint not in PLAIN]
     defaults = later_fields(kind)  # type: ignore[arg-type]  # a type is hashable
 
     def fields(value: Any) -> dict[str, Any]:
@@ -358,40 +405,6 @@ def _encoder(kind: Any) -> Callable[[Any], Any]:
         return found
 
     return fields
-
-
-@cache
-def _decoder(kind: Any) -> Callable[[Any], Any]:
-    """What decodes values to type `kind`; made once."""
-    make: Any = kind
-    if get_origin(kind) is tuple:
-        inner = _decoder(get_args(kind)[0])
-        return lambda value: tuple(inner(item) for item in value)
-    if kind is Fraction:
-        return _fraction
-    if not dataclasses.is_dataclass(kind):
-        return lambda value: value
-    hints = get_type_hints(kind)
-    names = hints.keys()
-    deep = [(name, _decoder(hint)) for name, hint in hints.items() if hint not in PLAIN]
-    defaults = later_fields(kind)  # type: ignore[arg-type]
-
-    def record(value: Any) -> Any:
-        if value.keys() != names and (defaults | value).keys() != names:
-            raise ValueError(f"{make.__name__}: fields differ: {sorted((defaults | value).keys() ^ names)}")
-        if not deep:
-            return make(**value)
-        found = dict(value)
-        for name, inner in deep:
-            found[name] = inner(found[name])
-        return make(**found)
-
-    return record
-
-
-@lru_cache(maxsize=1 << 12)
-def _fraction(text: str) -> Fraction:
-    return Fraction(text)
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -66,7 +66,7 @@ class Bars:
         task = self._bars.add_task(stage, total=total, completed=known, tally=_tally(Counter()), rate="")
         self._stages[stage] = _Stage(task, total, known, time.monotonic(), Counter())
 
-    def outcome(self, stage: str, outcome: Outcome) -> None:
+    def outcome(self, stage: str, outcome: Outcome[object]) -> None:
         """One more item has ended."""
         now = self._stages[stage]
         now.tally[outcome.status] += 1
@@ -122,7 +122,7 @@ class JsonLines:
         """A stage starts with `total` items, `known` of which are finished already."""
         self._say(event="begin", stage=stage, total=total, known=known)
 
-    def outcome(self, stage: str, outcome: Outcome) -> None:
+    def outcome(self, stage: str, outcome: Outcome[object]) -> None:
         """One more item has ended."""
         self._say(event="outcome", stage=stage, key=outcome.key, status=outcome.status, kind=outcome.kind)
 

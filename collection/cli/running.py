@@ -10,7 +10,7 @@ import typer
 from collection.addresses import is_web
 from collection.cli.console import Bars, JsonLines
 from collection.engine.run import Driver, Executor, folder
-from collection.engine.stage import FAILED, Stage
+from collection.engine.stage import FAILED, AnyStage
 from collection.executors import Ray, executor
 from collection.fetch.ytdlp import Access
 from collection.order import Order, reorder
@@ -113,7 +113,7 @@ def reordered(dataset: Path, files: Path | None, asked: Access) -> Order:
     return order
 
 
-def forget(work: Workspace, stage: Stage) -> None:
+def forget(work: Workspace, stage: AnyStage) -> None:
     """Remove the answers of a check, and videos that killed workers left."""
     for kind in ("ledger", "media"):
         for name in work.names(f"{folder(stage)}/{kind}"):

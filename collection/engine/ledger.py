@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Generic, Self
 
-from collection.engine.stage import DONE, FAILED, Outcome
+from collection.engine.stage import DONE, FAILED, Out, Out_co, Outcome, Status
 from collection.workspace.folder import Workspace
-from mlst.records import canonical_json, decode
+from mlst.records import canonical_json, decode, decode_json
 
 SEGMENT = 64 << 20
 """Bytes at which a segment is closed; one more line may go beyond."""
@@ -39,6 +39,43 @@ PENDING = "pending"
 """Status of an item without an outcome."""
 
 _DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a line of the ledger begins with."""
+
+    key: str
+    status: Status
+    kind: str
+    detail: str
+
+
+def line_of(outcome: Outcome[object]) -> bytes:
+    """An outcome as a line of the ledger: a list of its head and its outputs."""
+    head = Head(outcome.key, outcome.status, outcome.kind, outcome.detail[-DETAIL:])
+    return canonical_json((head, outcome.outputs)).encode() + b"\n"
+
+
+def parse_line(output: type[Out], line: bytes) -> Outcome[Out]:
+    """The outcome in a line of the ledger, which has outputs of the type `output`. Raises ValueError."""
+    pair: Any = tuple[Head, tuple[output, ...]]  # type: ignore[valid-type]  # known when it runs
+    head, outputs = decode_json(pair, line)
+    return Outcome(head.key, head.status, head.kind, head.detail, outputs)
+
+
+def _head(line: bytes) -> Head:
+    """The head of a line; the rest is read only where it is short. Raises ValueError."""
+    if not line.endswith(b"\n"):
+        raise ValueError("a torn line")
+    try:
+        value, _ = _DECODER.raw_decode(line.decode(), len("["))
+    except RecursionError as why:
+        raise ValueError(f"nested too deep: {why}") from None
+    head = decode(Head, value)
+    if head.status != DONE and not line.endswith(b",[]]\n"):
+        raise ValueError(f"outputs of an item that is {head.status}")
+    return head
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +104,10 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
+class Outcomes(Generic[Out_co]):
     """One outcome per item, in the order of the items; each is read when it is looked at, every time anew."""
 
-    output: type
+    output: type[Out_co]
     paths: Sequence[Path]
     """Of the segments."""
     ends: Sequence[tuple[str, str]]
@@ -79,7 +116,7 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self.places.end)
 
-    def __iter__(self) -> Iterator[Outcome]:
+    def __iter__(self) -> Iterator[Outcome[Out_co]]:
         """Those there are; pending items have none."""
         return self._read(range(len(self)))
 
@@ -89,11 +126,11 @@ class Outcomes:
         return Counter({self.ends[end]: count for end, count in Counter(self.places.end).items()})
 
     @property
-    def undone(self) -> Iterator[Outcome]:
+    def undone(self) -> Iterator[Outcome[Out_co]]:
         """Those that are not done."""
         return self._read(row for row, end in enumerate(self.places.end) if self.ends[end][0] != DONE)
 
-    def _read(self, rows: Iterable[int]) -> Iterator[Outcome]:
+    def _read(self, rows: Iterable[int]) -> Iterator[Outcome[Out_co]]:
         reader, places = Reader(self.output, self.paths), self.places
         try:
             for row in rows:
@@ -104,23 +141,23 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(Generic[Out_co]):
     """Outputs of the items that are done, in the order of the items; read from the ledger, every time anew."""
 
-    outcomes: Outcomes
+    outcomes: Outcomes[Out_co]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Out_co]:
         return (output for outcome in self.outcomes for output in outcome.outputs)
 
 
-class Reader:
+class Reader(Generic[Out]):
     """Reads single outcomes; neighbours in a segment come fastest."""
 
-    def __init__(self, output: type, paths: Sequence[Path]) -> None:
+    def __init__(self, output: type[Out], paths: Sequence[Path]) -> None:
         self._output, self._paths = output, paths
         self._segment, self._file = -1, None  # type: int, BinaryIO | None
 
-    def outcome(self, places: Places, row: int) -> Outcome:
+    def outcome(self, places: Places, row: int) -> Outcome[Out]:
         """The outcome of an item. Raises ValueError where the line was changed behind our back."""
         if self._file is None or self._segment != places.segment[row]:
             self.close()
@@ -129,9 +166,8 @@ class Reader:
         self._file.seek(places.offset[row])
         line = self._file.read(places.length[row])
         try:
-            head, outputs = json.loads(line)
-            return Outcome(outputs=tuple(decode(self._output, output) for output in outputs), **head)
-        except (ValueError, TypeError) as why:
+            return parse_line(self._output, line)
+        except ValueError as why:
             path = self._paths[self._segment]
             raise ValueError(f"{path}: byte {places.offset[row]}: no outcome ({why}); delete this file") from None
 
@@ -142,10 +178,10 @@ class Reader:
         self._file = None
 
 
-class Ledger:
+class Ledger(Generic[Out]):
     """The outcomes of a stage. Items have rows: numbers that stay the same as long as the ledger is open."""
 
-    def __init__(self, work: Workspace, output: type) -> None:
+    def __init__(self, work: Workspace, output: type[Out]) -> None:
         self._work, self._folder, self._output = work, f"{work.folder}/ledger", output
         self._rows: dict[str, int] = {}
         self._places = Places(array("H"), array("Q"), array("I"), array("I"))
@@ -190,19 +226,24 @@ class Ledger:
         """How often the item broke its worker."""
         return self._breaks[row]
 
-    def outputs(self, row: int) -> tuple[Any, ...]:
-        """Outputs of the item; none unless it is done."""
-        return self._reader.outcome(self._places, row).outputs if self.status(row) == DONE else ()
+    def outputs(self, row: int) -> tuple[Out, ...]:
+        """Outputs of the item; none unless it is done. Where its line is not what was written it is pending again."""
+        if self.status(row) != DONE:
+            return ()
+        try:
+            return self._reader.outcome(self._places, row).outputs
+        except ValueError:
+            self._places.put(row, 0, 0, 0, 0)
+            return ()
 
-    def outcomes(self, rows: Iterable[int]) -> Outcomes:
+    def outcomes(self, rows: Iterable[int]) -> Outcomes[Out]:
         """What is known now of the items `rows`, in their order; this ledger may be closed and forgotten."""
         places = self._places.pick(array("Q", rows))
         return Outcomes(self._output, tuple(self._paths), tuple(self._ends), places)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome[Out]) -> None:
         """Write the outcome of an item. It outlives this process at once, and the machine's power after `PAUSE`."""
-        head = {"key": outcome.key, "status": outcome.status, "kind": outcome.kind, "detail": outcome.detail[-DETAIL:]}
-        line = canonical_json((head, outcome.outputs)).encode() + b"\n"
+        line = line_of(outcome)
         file = self._segment()
         offset = file.tell()
         file.write(line)
@@ -241,13 +282,13 @@ class Ledger:
         self._file = None
 
     def _index(self, path: Path) -> None:
-        """Note every whole line of a segment, without its outputs."""
+        """Note every whole line of a segment; outputs, which may be long, are looked at when they are asked for."""
         offset = 0
         with path.open("rb") as file:
             for line in file:
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    head, _ = _DECODER.raw_decode(line.decode(), line.endswith(b"\n"))
-                    self._note(head["key"], head["status"], head["kind"], (len(self._paths) - 1, offset, len(line)))
+                with contextlib.suppress(ValueError):
+                    head = _head(line)
+                    self._note(head.key, head.status, head.kind, (len(self._paths) - 1, offset, len(line)))
                 offset += len(line)
 
     def _note(self, key: str, status: str, kind: str, place: tuple[int, int, int]) -> None:

@@ -8,10 +8,10 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any, Protocol, Self
+from typing import Generic, Protocol, Self
 
 from collection.engine.ledger import PENDING, Ledger, Outcomes, Outputs
-from collection.engine.stage import DONE, FAILED, REJECTED, Outcome, Stage
+from collection.engine.stage import DONE, FAILED, REJECTED, AnyStage, In, Out, Out_co, Outcome, Stage
 from collection.workspace.folder import Workspace, sweep
 from mlst.records import digest
 
@@ -25,7 +25,7 @@ ITEMS = "items.txt"
 class Executor(Protocol):
     """Exactly one outcome per item, in any order; never raises because of an item; never touches a ledger."""
 
-    def __call__(self, stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome]:
+    def __call__(self, stage: Stage[In, Out], items: Iterable[In], work: Workspace) -> Iterator[Outcome[Out]]:
         """Run `attempt(stage, item, work)` somewhere for every item."""
 
 
@@ -35,7 +35,7 @@ class Watcher(Protocol):
     def begin(self, stage: str, total: int, known: int) -> None:
         """A stage starts with `total` items, `known` of which are finished already."""
 
-    def outcome(self, stage: str, outcome: Outcome) -> None:
+    def outcome(self, stage: str, outcome: Outcome[object]) -> None:
         """One more item has ended."""
 
     def fewer(self, stage: str) -> None:
@@ -46,18 +46,18 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(Generic[Out_co]):
     """What a stage came to."""
 
     stage: str
     folder: str
-    outcomes: Outcomes
+    outcomes: Outcomes[Out_co]
     """One per item, in the order of the items."""
     fresh: int
     """Items that this run worked on; 0 when everything was known."""
 
     @property
-    def outputs(self) -> Outputs:
+    def outputs(self) -> Outputs[Out_co]:
         """Outputs of the items that are done, in input order, whoever finished first."""
         return Outputs(self.outcomes)
 
@@ -76,11 +76,11 @@ class Driver:
     keep_videos: bool
     """Leave fetched videos in the workspace when they are scanned."""
 
-    def start(self, stage: Stage) -> "Run":
+    def start(self, stage: Stage[In, Out]) -> "Run[In, Out]":
         """Take up a stage where it was left."""
         return Run(stage, self)
 
-    def __call__(self, stage: Stage, items: Iterable[Any]) -> Result:
+    def __call__(self, stage: Stage[In, Out], items: Iterable[In]) -> Result[Out]:
         """Every item's outcome; only what is not known yet is worked on. `items` is gone through twice."""
         with self.start(stage) as run:
             rows = run.expect(items)
@@ -93,20 +93,20 @@ class Driver:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Known(Generic[Out_co]):
     """What the ledger knows of an item."""
 
     row: int
-    outputs: tuple[Any, ...]
+    outputs: tuple[Out_co, ...]
     """None unless it is done."""
     open: bool
     """Whether there is work to do on it: as for lost outputs, as far as was known when the run began."""
 
 
-class Run:
+class Run(Generic[In, Out]):
     """A stage under way. Its items have rows, see `Ledger`."""
 
-    def __init__(self, stage: Stage, driver: Driver) -> None:
+    def __init__(self, stage: Stage[In, Out], driver: Driver) -> None:
         self.stage, self.work = stage, replace(driver.work, folder=folder(stage))
         self._driver = driver
         self._ledger = Ledger(self.work, stage.output)
@@ -120,7 +120,7 @@ class Run:
     def __exit__(self, *error: object) -> None:
         self._ledger.__exit__(*error)
 
-    def expect(self, items: Iterable[Any]) -> Sequence[int]:
+    def expect(self, items: Iterable[In]) -> Sequence[int]:
         """The rows of all items there will be; `mlst status` counts by their keys."""
         rows = array("Q")
         with self.work.create(ITEMS) as (file, _):
@@ -130,13 +130,14 @@ class Run:
                 rows.append(self._ledger.row(key))
         return rows
 
-    def find(self, item: Any) -> "Known":
+    def find(self, item: In) -> Known[Out]:
         """What is known of an item, which need not be one of those that are expected."""
         return self.known(self._ledger.row(self.stage.key(item)))
 
-    def known(self, row: int) -> "Known":
+    def known(self, row: int) -> Known[Out]:
         """What is known of the item of a row."""
-        status, outputs = self._ledger.status(row), self._ledger.outputs(row)
+        outputs = self._ledger.outputs(row)
+        status = self._ledger.status(row)  # pending now where its outputs could not be read
         if status == DONE:
             files = [output.file for output in outputs if hasattr(output, "file")]
             return Known(row, outputs, not all(map(self._has, files)))
@@ -152,7 +153,7 @@ class Run:
         status, kind = self._ledger.end(row)
         return status == FAILED and kind != "blocked.breaker"
 
-    def __call__(self, items: Iterable[Any]) -> None:
+    def __call__(self, items: Iterable[In]) -> None:
         """Work on the items and record each outcome; all are safe when this returns."""
         for outcome in self._driver.executor(self.stage, items, self.work):
             self._ledger.add(outcome)
@@ -160,7 +161,7 @@ class Run:
             self._driver.watcher.outcome(self.stage.name, outcome)
         self._ledger.sync()
 
-    def result(self, rows: Iterable[int]) -> Result:
+    def result(self, rows: Iterable[int]) -> Result[Out]:
         """What became of the items `rows`."""
         return Result(self.stage.name, self.work.folder, self._ledger.outcomes(rows), self._fresh)
 
@@ -172,11 +173,11 @@ class Run:
         return name in self._files[parent]
 
 
-def stage_digest(stage: Stage) -> str:
+def stage_digest(stage: AnyStage) -> str:
     """Eight hex digits that change with the stage's version or any of its settings."""
     return digest({"name": stage.name, "version": stage.version, "settings": stage.settings()})[:8]
 
 
-def folder(stage: Stage) -> str:
+def folder(stage: AnyStage) -> str:
     """Name of the stage's folder in the workspace."""
     return f"{stage.name}-{stage_digest(stage)}"

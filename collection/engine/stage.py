@@ -8,11 +8,19 @@ import errno
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Generic, Literal, Never, Protocol, TypeVar
 
 from collection.workspace.folder import Span, Workspace
 
-DONE, REJECTED, FAILED = "done", "rejected", "failed"
+In = TypeVar("In")
+Out = TypeVar("Out")
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+
+Status = Literal["done", "rejected", "failed"]
+DONE: Final = "done"
+REJECTED: Final = "rejected"
+FAILED: Final = "failed"
 FULL = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "file_size"}
 """Kinds by error number: a disk or quota is full, a file has reached its limit (`SIGXFSZ`, which Python ignores)."""
 
@@ -34,16 +42,16 @@ class Retry(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Generic[Out_co]):
     """How one attempt at an item ended."""
 
     key: str
-    status: str
+    status: Status
     """`done`, `rejected` (expected, never asked again) or `failed` (asked again by the next run)."""
     kind: str
     """Dotted reason: "" when done; `gone.private`, `blocked.rate`, `crashed`, `timeout`, `error` ..."""
     detail: str
-    outputs: tuple[Any, ...]
+    outputs: tuple[Out_co, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +65,41 @@ class Needs:
     network: bool
 
 
-class Stage(Protocol):
+class Stage(Protocol[In_contra, Out_co]):
     """A frozen dataclass or model: its fields are the settings that may change its outputs, and nothing else."""
 
     name: ClassVar[str]
     version: ClassVar[int]
     """Raised when the meaning of the outputs changes though no setting does."""
-    output: ClassVar[type]
     needs: ClassVar[Needs]
+
+    @property
+    def output(self) -> type[Out_co]:
+        """The type of its outputs, which are records: they are decoded by it."""
 
     def settings(self) -> Any:
         """JSON-ready settings: the stage's fingerprint is made of its name, version and these."""
 
-    def key(self, item: Any, /) -> str:
+    def key(self, item: In_contra, /) -> str:
         """Names the item in the ledger; changes when anything changes that the outputs depend on."""
 
-    def reads(self, item: Any, /) -> Iterable[Span]:
+    def reads(self, item: In_contra, /) -> Iterable[Span]:
         """What the item needs of the workspace. A worker sees no more where the workspace is an object store."""
 
-    def __call__(self, item: Any, work: Workspace, /) -> Iterable[Any]:
+    def __call__(self, item: In_contra, work: Workspace, /) -> Iterable[Out_co]:
         """The outputs of one item. Raises `Rejected` or `Retry`; anything else is a bug and keeps its traceback."""
 
 
-def attempt(stage: Stage, item: Any, work: Workspace) -> Outcome:
+AnyStage = Stage[Never, object]
+"""For whoever only wants to know what a stage is called."""
+
+
+def attempt(stage: Stage[In, Out], item: In, work: Workspace) -> Outcome[Out]:
     """Do one item and never raise."""
     return ended(stage.key(item), stage.needs, lambda: stage(item, work))
 
 
-def ended(key: str, needs: Needs, call: Callable[[], Iterable[Any]]) -> Outcome:
+def ended(key: str, needs: Needs, call: Callable[[], Iterable[Out]]) -> Outcome[Out]:
     """The outcome that `call`, which gives the outputs of the item `key`, amounts to."""
     try:
         return Outcome(key, DONE, "", "", tuple(call()))

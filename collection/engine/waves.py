@@ -24,16 +24,18 @@ NOTHING, SCAN, FETCH = range(3)
 class Seen:
     """The videos that were scanned, each with its scan, by source id; read from the ledgers, every time again."""
 
-    fetched: Result
-    scanned: Result
+    fetched: Result[Video]
+    scanned: Result[Scan]
 
     def __iter__(self) -> Iterator[tuple[Video, Scan]]:
-        videos: Iterator[Video] = iter(self.fetched.outputs)
+        videos = iter(self.fetched.outputs)
         for scan in self.scanned.outputs:
             yield next(video for video in videos if video.source == scan.source), scan
 
 
-def fetch_and_scan(fetch: Stage, scan: Stage, sources: Sequence[Source], do: Driver) -> Seen:
+def fetch_and_scan(
+    fetch: Stage[Source, Video], scan: Stage[Video, Scan], sources: Sequence[Source], do: Driver
+) -> Seen:
     """What the videos of the sources show; `sources` by id. What is known already is not done again."""
     with do.start(fetch) as fetching, do.start(scan) as scanning:
         waves = _Waves(fetching, scanning, do, sources)
@@ -50,7 +52,9 @@ def fetch_and_scan(fetch: Stage, scan: Stage, sources: Sequence[Source], do: Dri
 class _Waves:
     """Sources by number, with the rows of their fetch and of their scan."""
 
-    def __init__(self, fetching: Run, scanning: Run, do: Driver, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, fetching: Run[Source, Video], scanning: Run[Video, Scan], do: Driver, sources: Sequence[Source]
+    ) -> None:
         self.fetching, self.scanning, self.do, self.sources = fetching, scanning, do, sources
         self.fetched = fetching.expect(sources)
         self.scanned = array("q", [NO_ROW]) * len(sources)
@@ -104,7 +108,7 @@ class _Waves:
         scanned = (row for row in self.scanned if row != NO_ROW)
         return Seen(self.fetching.result(self.fetched), self.scanning.result(scanned))
 
-    def _scan(self, n: int, video: Video) -> Known:
+    def _scan(self, n: int, video: Video) -> Known[Scan]:
         """What is known of the scan of a source's video; notes its row."""
         scan = self.scanning.find(video)
         self.scanned[n] = scan.row

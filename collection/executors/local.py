@@ -16,17 +16,18 @@ from concurrent import futures
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from collection.engine.stage import FAILED, Outcome, Stage, attempt
+from collection.engine.stage import FAILED, In, Out, Outcome, Stage, attempt
 from collection.executors.staging import staged
-from collection.sandbox.kernel import LONGEST, confine, epitaph, received
+from collection.sandbox.kernel import confine
+from collection.sandbox.outcome import LONGEST, epitaph, message, received
 from collection.workspace.folder import Workspace
 from collection.workspace.store import scratch, user_folder
-from mlst.records import canonical_json
 
 PRELOAD = ["collection.pipeline"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -45,15 +46,15 @@ class Local:
 
     workers: int
 
-    def __call__(self, stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome]:
+    def __call__(self, stage: Stage[In, Out], items: Iterable[In], work: Workspace) -> Iterator[Outcome[Out]]:
         """One outcome per item, as they finish. Workers die with this process, even when it is killed."""
         ready()
-        waiting, running = iter(items), set[Future[Outcome]]()
+        waiting, running = iter(items), set[Future[Outcome[Out]]]()
         halt, stop = multiprocessing.Pipe()
         with halt, ThreadPoolExecutor(self.workers) as pool, stop:
             alone = partial(confined, halt=(halt,))
             while True:
-                while len(running) < self.workers and (item := next(waiting, _END)) is not _END:
+                for item in islice(waiting, self.workers - len(running)):
                     running.add(pool.submit(staged, stage, item, work, "", alone))
                 if not running:
                     return
@@ -68,7 +69,7 @@ def ready() -> None:
         forkserver.ensure_running()
 
 
-def confined(stage: Stage, item: Any, work: Workspace, halt: Sequence[Connection] = ()) -> Outcome:
+def confined(stage: Stage[In, Out], item: In, work: Workspace, halt: Sequence[Connection] = ()) -> Outcome[Out]:
     """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
     with scratch(user_folder() / "workers") as folder:
         job = _start(stage, item, work, folder)
@@ -91,9 +92,6 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-_END = object()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
     key: str
@@ -106,7 +104,7 @@ _PROCESSES = threading.Lock()
 """Starting a process looks after all others, and two threads must not read how one of them ended."""
 
 
-def _start(stage: Stage, item: Any, work: Workspace, folder: Path) -> _Job:
+def _start(stage: Stage[In, Out], item: In, work: Workspace, folder: Path) -> _Job:
     """`folder` is for the worker's temporary files."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
@@ -135,7 +133,7 @@ def _message(job: _Job, halt: Sequence[Connection]) -> bytes:
     return bytes(line)
 
 
-def _ended(job: _Job, stage: Stage, line: bytes) -> Outcome:
+def _ended(job: _Job, stage: Stage[In, Out], line: bytes) -> Outcome[Out]:
     """The outcome a worker sent, or the one that its end amounts to."""
     if line[-1:] == END:
         wait([job.process.sentinel], GRACE)
@@ -158,13 +156,13 @@ def _kill(job: _Job) -> None:
     job.pipe.close()
 
 
-def _worker(stage: Stage, item: Any, work: Workspace, pipe: Connection, folder: Path) -> None:
+def _worker(stage: Stage[In, Out], item: In, work: Workspace, pipe: Connection, folder: Path) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     tempfile.tempdir = str(folder)
     confine(stage.needs, [work.root, folder])
     threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
-    line = canonical_json(attempt(stage, item, work)).encode() + END
+    line = message(attempt(stage, item, work)) + END
     with open(pipe.fileno(), "wb", closefd=False) as file:
         file.write(line)
 

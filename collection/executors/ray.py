@@ -14,17 +14,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
-from collection.engine.stage import FAILED, Outcome, Stage
+from collection.engine.stage import FAILED, In, Out, Outcome, Stage
 from collection.executors.local import confined, ready
 from collection.executors.staging import staged
 from collection.politeness.keeper import kept
-from collection.sandbox.kernel import received
+from collection.sandbox.outcome import message, received
 from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored, StoreError
 from mlst.exits import UserError
-from mlst.records import canonical_json
 
 LOSSES = 3
 """How often an item is given out again after its node or Ray worker was lost."""
@@ -51,15 +51,15 @@ class Ray:
     workers: int
     address: str = ""
 
-    def __call__(self, stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome]:
+    def __call__(self, stage: Stage[In, Out], items: Iterable[In], work: Workspace) -> Iterator[Outcome[Out]]:
         """One outcome per item, as they finish. Raises `RayError`."""
         if isinstance(work, Stored) and work.store.url.startswith("memory:"):
             raise StoreError(f"{work.store.url}: memory:// lives in one process; Ray's workers need a store or path")
         ray = joined(self)
         lost = tuple(getattr(ray.exceptions, name) for name in LOST)
         task = ray.remote(num_cpus=1, max_retries=0)(_do)
-        waiting, again = iter(items), deque[tuple[Any, int]]()
-        running: dict[Any, tuple[Any, int]] = {}
+        fresh, again = ((item, 0) for item in items), deque[tuple[In, int]]()
+        running: dict[Any, tuple[In, int]] = {}
         with ExitStack() as stack:
             keeper = ""
             if stage.needs.network:
@@ -67,10 +67,8 @@ class Ray:
                 keeper = stack.enter_context(kept(work.shared("politeness"), host))
             stack.callback(_cancel, ray, running)
             while True:
-                while len(running) < _window(ray, self.workers):
-                    item, losses = again.popleft() if again else (next(waiting, _END), 0)
-                    if item is _END:
-                        break
+                room = max(0, _window(ray, self.workers) - len(running))
+                for item, losses in islice(chain(_popped(again), fresh), room):
                     running[task.remote(stage, item, work, keeper)] = item, losses
                 if not running:
                     return
@@ -85,15 +83,17 @@ class Ray:
                         yield Outcome(stage.key(item), FAILED, "unknown.node", f"lost {losses + 1} times: {why}", ())
 
 
-_END = object()
+def _popped(again: deque[tuple[In, int]]) -> Iterator[tuple[In, int]]:
+    while again:
+        yield again.popleft()
 
 
-def _do(stage: Stage, item: Any, work: Workspace, keeper: str) -> bytes:
+def _do(stage: Stage[In, Out], item: In, work: Workspace, keeper: str) -> bytes:
     """What a task is: the item's outcome as JSON."""
     # multiprocessing would run the main program, here Ray's own worker script, in every process it starts.
     vars(sys.modules["__main__"]).pop("__file__", None)
     ready()
-    return canonical_json(staged(stage, item, work, keeper, confined)).encode()
+    return message(staged(stage, item, work, keeper, confined))
 
 
 def _window(ray: Any, least: int) -> int:

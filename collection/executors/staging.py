@@ -5,18 +5,21 @@ downloads what the item reads, lets it work on plain files in a folder of its ow
 """
 
 import traceback
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
-from collection.engine.stage import DONE, FAILED, FULL, Outcome, Stage
+from collection.engine.stage import DONE, FAILED, FULL, In, Out, Outcome, Stage
 from collection.workspace.folder import Desk, Workspace
 from collection.workspace.store import Stored, finished, machine_folder, scratch
 
-Confined = Callable[[Stage, Any, Workspace], Outcome]
-"""Does one item in a worker of its own, and never raises because of it."""
+
+class Confined(Protocol):
+    """Does one item in a worker of its own, and never raises because of it."""
+
+    def __call__(self, stage: Stage[In, Out], item: In, work: Workspace) -> Outcome[Out]:
+        """The item's outcome."""
 
 
-def staged(stage: Stage, item: Any, work: Workspace, keeper: str, confined: Confined) -> Outcome:
+def staged(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, confined: Confined) -> Outcome[Out]:
     """Do an item of any workspace on this machine; `keeper` has the request budget of all machines, see `Desk`."""
     if isinstance(work, Stored):
         return _carried(stage, item, work, keeper, confined)
@@ -24,7 +27,7 @@ def staged(stage: Stage, item: Any, work: Workspace, keeper: str, confined: Conf
     return confined(stage, item, desk)
 
 
-def _carried(stage: Stage, item: Any, work: Stored, keeper: str, confined: Confined) -> Outcome:
+def _carried(stage: Stage[In, Out], item: In, work: Stored, keeper: str, confined: Confined) -> Outcome[Out]:
     machine, key = machine_folder(work.store.url), stage.key(item)
     try:
         with scratch(machine / "items") as folder:

@@ -26,7 +26,7 @@ from collection.media.probe import probe, sniff
 from collection.politeness.budget import Politeness, retrying
 from collection.politeness.keeper import politeness
 from collection.recipe import FetchSettings, Limits
-from collection.sandbox.kernel import apart
+from collection.sandbox.outcome import apart
 from collection.workspace.folder import Span, Workspace
 from mlst.records import OPEN_END, Probe, Source, Upstream, Video, digest
 
@@ -48,7 +48,7 @@ class FetchStage:
 
     name: ClassVar[str] = "fetch"
     version: ClassVar[int] = 2
-    output: ClassVar[type] = Video
+    output: ClassVar[type[Video]] = Video
     needs: ClassVar[Needs] = Needs(seconds=3600.0, memory=0, network=True)
     """No limit on address space: the JavaScript runtimes that yt-dlp starts reserve many GB without using them."""
 

@@ -97,7 +97,7 @@ class PackStage:
 
     name: ClassVar[str] = "pack"
     version: ClassVar[int] = 1
-    output: ClassVar[type] = Packed
+    output: ClassVar[type[Packed]] = Packed
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=0, network=False)
 
     def settings(self) -> Any:

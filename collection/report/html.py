@@ -93,7 +93,7 @@ class Story:
 UNKNOWN = Story((), ())
 
 
-def story(results: Sequence[Result], dropped: Mapping[str, int]) -> Story:
+def story(results: Sequence[Result[object]], dropped: Mapping[str, int]) -> Story:
     """What the stages came to; `dropped` counts, by reason, the candidates that were not chosen."""
     lines = [
         Line(line.stage, line.status, line.kind, line.count)
@@ -105,7 +105,7 @@ def story(results: Sequence[Result], dropped: Mapping[str, int]) -> Story:
     return Story(tuple(lines), tuple(islice(problems(results), WORST)))
 
 
-def problems(results: Sequence[Result]) -> Iterator[Problem]:
+def problems(results: Sequence[Result[object]]) -> Iterator[Problem]:
     """Every item that is not done, with the last line of what was said."""
     for result in results:
         for outcome in result.outcomes.undone:

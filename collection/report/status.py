@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from collection.engine.ledger import Ledger, Outcomes, Outputs
 from collection.engine.run import ITEMS, folder
-from collection.engine.stage import DONE, Stage
+from collection.engine.stage import DONE, AnyStage, Out
 from collection.pack.stage import Packed
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
@@ -39,7 +39,7 @@ class NoBuildError(UserError, ValueError):
     """A folder that no build has worked in."""
 
 
-def remember(work: Workspace, recipe: str, version: str, stages: Sequence[Stage]) -> None:
+def remember(work: Workspace, recipe: str, version: str, stages: Sequence[AnyStage]) -> None:
     """Write the note for `status`."""
     note = Note(recipe, version, tuple(folder(stage) for stage in stages))
     with replace(work, folder="").create(NOTE) as (file, _):
@@ -75,7 +75,7 @@ def _items(work: Workspace) -> Iterator[str]:
             yield from map(str.strip, file)
 
 
-def _outcomes(work: Workspace, output: type, keys: Iterable[str]) -> Outcomes:
+def _outcomes(work: Workspace, output: type[Out], keys: Iterable[str]) -> Outcomes[Out]:
     with Ledger(work, output) as ledger:
         return ledger.outcomes(map(ledger.row, keys))
 

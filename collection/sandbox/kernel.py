@@ -13,31 +13,22 @@ Elsewhere, and where a kernel was built without the two, the limits and libav's 
 `docs/security.md` says what that leaves open.
 """
 
-import contextlib
 import ctypes
 import errno
-import json
 import math
 import os
 import platform
 import resource
-import signal
 import struct
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
-from collection.engine.stage import DONE, FAILED, REJECTED, Needs, Outcome, Rejected, Retry, ended
-from mlst.records import canonical_json, decode
-
-R = TypeVar("R")
+from collection.engine.stage import Needs
 
 FILE_BYTES = 64 << 30
 """Of a file that a worker without network writes: a video's clips, or a shard."""
 OPEN_FILES = 256
-LONGEST = 1 << 29
-"""Bytes of a worker's message: some 400 000 clips of one video."""
 
 DENIED = {
     "socket": (41, 198),
@@ -118,74 +109,6 @@ def _lower(which: int, value: int, spare: int = 0) -> None:
     hard = resource.getrlimit(which)[1]
     most = value + spare if hard == resource.RLIM_INFINITY else min(value + spare, hard)
     resource.setrlimit(which, (min(value, most), most))
-
-
-def received(data: bytes, kind: type, key: str) -> Outcome:
-    """The outcome for the item `key`, with outputs of the type `kind`, in a worker's message.
-
-    JSON and not pickle, and nothing of it believed unseen: a worker that hostile media has taken over may send what it
-    likes. It can spoil its own item, but run no code here, speak for no other item, and name no file outside its
-    stage's folder.
-    """
-    try:
-        message = json.loads(data)
-        outputs: tuple[Any, ...] = tuple(decode(kind, output) for output in message.pop("outputs"))
-        outcome = Outcome(outputs=outputs, **message)
-        words = (outcome.key, outcome.status, outcome.kind, outcome.detail)
-        files = [output.file for output in outputs if hasattr(output, "file")]
-        if not all(isinstance(word, str) for word in words) or outcome.status not in (DONE, REJECTED, FAILED):
-            raise ValueError(f"status {outcome.status!r}")
-        if outcome.key != key:
-            raise ValueError(f"an outcome for {outcome.key!r}")
-        for file in files:
-            if os.path.isabs(file) or ".." in Path(file).parts:
-                raise ValueError(f"a file {file!r}")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as why:
-        return Outcome(key, FAILED, "crashed", f"the worker sent no outcome of this item: {ascii(str(why))[:200]}", ())
-    return outcome
-
-
-def apart(kind: type[R], call: Callable[[], R], needs: Needs) -> R:
-    """The record that `call` gives in a confined fork of this process: for media in a stage that needs the network.
-
-    Raises what `call` raises of `Rejected` and `Retry`, and `Retry` for any other end. The fork may write nowhere and
-    has no wall clock of its own: it dies with its group at the deadline of the stage.
-    """
-    ours, theirs = os.pipe()
-    child = os.fork()
-    if not child:
-        with contextlib.suppress(BaseException):
-            confine(needs, ())
-            with os.fdopen(theirs, "wb") as file:
-                file.write(canonical_json(ended("", needs, lambda: [call()])).encode())
-            os._exit(0)
-        os._exit(1)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as file:
-        data = file.read(LONGEST)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    outcome = received(data, kind, "") if code == 0 else epitaph(code, needs, "")
-    if outcome.status == DONE and len(outcome.outputs) == 1:
-        return cast(R, outcome.outputs[0])
-    raise (Rejected if outcome.status == REJECTED else Retry)(outcome.kind, outcome.detail)
-
-
-def epitaph(code: int | None, needs: Needs, key: str) -> Outcome:
-    """The outcome of a worker that ended with exit code `code` (minus a signal's number) and sent none."""
-    if code == -signal.SIGXCPU:
-        return Outcome(key, FAILED, "cpu_time", f"more than {needs.seconds:g} s of CPU time", ())
-    if code is None:
-        return Outcome(key, FAILED, "crashed", "worker sent no outcome and did not end", ())
-    if code < 0:
-        return Outcome(key, FAILED, "crashed", f"worker killed by {_signal(-code)}", ())
-    return Outcome(key, FAILED, "crashed", f"worker ended with status {code} and no outcome", ())
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 _NO_NEW_PRIVS, _SET_SECCOMP, _FILTER = 38, 22, 2

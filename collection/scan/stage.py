@@ -47,7 +47,7 @@ class ScanStage:
     recipe: ScanSettings
     name: ClassVar[str] = "scan"
     version: ClassVar[int] = 2
-    output: ClassVar[type] = Scan
+    output: ClassVar[type[Scan]] = Scan
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=6 << 30, network=False)
 
     def settings(self) -> Any:

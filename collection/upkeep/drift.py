@@ -19,7 +19,7 @@ from collection.engine.stage import FAILED, Needs, Outcome, Rejected
 from collection.fetch.stage import FetchStage
 from collection.media.decode import open_video
 from collection.recipe import Limits
-from collection.sandbox.kernel import apart
+from collection.sandbox.outcome import apart
 from collection.scan.stage import seconds
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.description import INDEX, LOCK
@@ -88,7 +88,7 @@ class DriftStage:
 
     name: ClassVar[str] = "drift"
     version: ClassVar[int] = 1
-    output: ClassVar[type] = Drift
+    output: ClassVar[type[Drift]] = Drift
     needs: ClassVar[Needs] = FetchStage.needs
 
     fetch: FetchStage
@@ -217,12 +217,12 @@ def refused(name: str, why: Rejected) -> Drift:
     return Drift(name, GONE if gone else CHANGED, why.kind.removeprefix("gone."), why.detail)
 
 
-def answered(outcome: Outcome) -> Drift:
+def answered(outcome: Outcome[Drift]) -> Drift:
     """The answer in an outcome; `unknown` where there was none."""
     if outcome.status == FAILED:
         return Drift(outcome.key.partition("@")[0], UNKNOWN, outcome.kind, outcome.detail)
     (drift,) = outcome.outputs
-    return drift  # type: ignore[no-any-return]
+    return drift
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mlst.records import Source, Video, digest
 class DriftError(RuntimeError):
     """Sources are not what the lock says, so that the dataset cannot be built again as it was."""
 
-    def __init__(self, refused: Sequence[Outcome]) -> None:
+    def __init__(self, refused: Sequence[Outcome[object]]) -> None:
         super().__init__(f"{len(refused)} sources are not what the lock says; nothing was written")
         self.refused = tuple(refused)
 

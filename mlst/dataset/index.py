@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlst.dataset.schema import fields_of
-from mlst.records import Box, Statistics, decode, encode
+from mlst.records import Box, Count, Integer, Rational, Statistics, decode, encode
 
 ROW_GROUP = 10_000
 UNPACKED = 1_000
@@ -63,35 +63,35 @@ class ClipInfo:
     split: str
     level: str
     """`s0t0` ... `s2t2`."""
-    number: int
+    number: Count
     """1 ... 9."""
-    s: int
-    t: int
+    s: Count
+    t: Count
     margin_s: float
     """|ln(value / nearest threshold)| of the statistic that decides `s`."""
     margin_t: float
-    start: Fraction
+    start: Rational
     """Seconds on the source's own clock, exact; half open."""
-    end: Fraction
+    end: Rational
     start_seconds: float
     """The same rounded to a double."""
     end_seconds: float
-    shot: int
-    shot_start: int
+    shot: Count
+    shot_start: Count
     """Frames [shot_start, shot_end) of the decoded file are the clip's shot."""
-    shot_end: int
-    first_frame: int
+    shot_end: Count
+    first_frame: Count
     """Frames first_frame, first_frame + stride ... below end_frame were taken."""
-    end_frame: int
-    frames: int
-    stride: int
-    start_pts: int
-    end_pts: int
-    time_base: Fraction
-    rate: Fraction
+    end_frame: Count
+    frames: Count
+    stride: Count
+    start_pts: Integer
+    end_pts: Integer
+    time_base: Rational
+    rate: Rational
     """Frames per second of the clip."""
-    source_width: int
-    source_height: int
+    source_width: Count
+    source_height: Count
     box: Box
     statistics: Statistics
     flags: Flags
@@ -104,9 +104,9 @@ class Row:
     info: ClipInfo
     fingerprint: str
     shard: str
-    offset: int
+    offset: Count
     """The video is `size` bytes from here in the shard: one ranged read fetches it."""
-    size: int
+    size: Count
     sha256: str
 
 

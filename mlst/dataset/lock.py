@@ -3,11 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from mlst.dataset.schema import parse_json, record_of
-from mlst.records import Probe, Source, Stream, Upstream, canonical_json
+from mlst.records import Count, Probe, Rational, Source, Stream, Upstream, canonical_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +18,13 @@ class LockRow:
     upstream: Upstream
     probe: Probe
     stream: Stream
-    origin: Fraction
-    size: int
+    origin: Rational
+    size: Count
     """Bytes of the file; of a span, of the part that was fetched."""
     sha256: str
     """Of the same."""
-    candidates: int
-    chosen: int
+    candidates: Count
+    chosen: Count
 
 
 def write_lock(rows: Iterable[LockRow]) -> Iterator[bytes]:

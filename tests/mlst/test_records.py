@@ -3,10 +3,15 @@
 import dataclasses
 import json
 from fractions import Fraction
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from mlst.records import Clip, Scan, canonical_json, decode, encode
+from collection.pack.stage import Packed
+from collection.upkeep.drift import Drift
+from mlst.dataset.index import Row
+from mlst.dataset.lock import LockRow
+from mlst.records import LONGEST_TEXT, Clip, Scan, Video, canonical_json, decode, decode_json, encode
 from tests import tiny
 
 
@@ -51,8 +56,64 @@ def test_missing_and_unknown_fields_are_refused_wherever_they_are(scan: Scan, pl
         for step in place:
             inner = inner[step]
         change(inner)
-        with pytest.raises(ValueError, match="fields differ"):
+        with pytest.raises(ValueError, match=r"not a Scan: .*(required|Unexpected)"):
             decode(Scan, value)
+
+
+def leaves(kind: Any) -> set[Any]:
+    """The types of all fields below a record type, as they are annotated."""
+    if dataclasses.is_dataclass(kind):
+        return set[Any]().union(*map(leaves, get_type_hints(kind, include_extras=True).values()))
+    return leaves(get_args(kind)[0]) if get_origin(kind) is tuple else {kind}
+
+
+@pytest.mark.parametrize("kind", [Video, Scan, Drift, Packed, Row, LockRow])
+def test_numbers_that_are_read_are_bounded(kind: type) -> None:
+    """Of workers' outputs, and of what a dataset's own files say."""
+    assert not {int, Fraction} & leaves(kind)
+
+
+BAD = [
+    ("file", 7),
+    ("file", "x" * (LONGEST_TEXT + 1)),
+    ("size", "5"),
+    ("size", True),
+    ("size", 5.0),
+    ("size", None),
+    ("size", -1),
+    ("size", 1 << 63),
+    ("size", 10**4000),
+    ("start", 0),
+    ("start", []),
+    ("start", "0"),
+    ("start", "1/0"),
+    ("start", "1e2000000"),
+    ("start", "1/-2"),
+    ("start", "9" * 41 + "/1"),
+    ("start", "\u0661/\u0662"),
+    ("probe", []),
+    ("probe", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_values_that_are_not_the_fields_are_refused(scan: Scan, name: str, value: object) -> None:
+    video = encode(tiny.video("video", scan))
+    with pytest.raises(ValueError, match=f"not a Video: {name}"):
+        decode_json(Video, json.dumps(video | {name: value}).encode())
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b'"\\ud800"', b"NaN"])
+def test_texts_that_are_not_json_are_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="not a Video"):
+        decode_json(Video, text)
+
+
+def test_numbers_are_finite(scan: Scan) -> None:
+    for odd in ("NaN", "Infinity", "1e999"):
+        text = canonical_json(scan).replace('"dct_energy":0.5', f'"dct_energy":{odd}', 1)
+        with pytest.raises(ValueError, match=r"clips.0.statistics.dct_energy"):
+            decode_json(Scan, text.encode())
 
 
 def test_canonical_json_refuses_what_json_does_not_know() -> None:

@@ -104,6 +104,10 @@ def test_a_line_lost_with_the_power_costs_its_own_item_only(tmp_path):
     one, two, three = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(one + bytes(len(two)) + three)
     assert go(tmp_path, ["a", "b", "c"]).fresh == 2
+    deep = b'[{"key":' + b"[" * 100_000 + b"\n"
+    rejected = one.replace(b'"done"', b'"rejected"')
+    path.write_bytes(one + deep + rejected + three)
+    assert [o.status for o in go(tmp_path, ["a", "b", "c"]).outcomes] == ["done"] * 3
     path.write_bytes(one + b"null\n" + b'[{"key":1}]\n' + b"\xff\n" + three)
     assert go(tmp_path, ["a", "b", "c"]).fresh == 0
 
@@ -142,6 +146,20 @@ def test_segments_are_never_changed_once_they_are_closed(tmp_path, monkeypatch):
         backwards = book.outcomes([book.row(outcome.key) for outcome in reversed(outcomes)])
     assert list(backwards) == outcomes[::-1]
     assert list(backwards) == outcomes[::-1]
+
+
+@pytest.mark.parametrize(
+    "change", [(b'"item":"a"', b'"item":[]'), (b'"item"', b'"itme"'), (b'"a"}]', b'"a"'), (b"odd", b"\xff")]
+)
+def test_a_line_that_does_not_decode_is_done_again(tmp_path, change):
+    result = go(tmp_path, ["a", "b"])
+    before = list(result.outcomes)
+    (path,) = (tmp_path / result.folder / "ledger").iterdir()
+    one, two = path.read_bytes().splitlines(keepends=True)
+    assert one.replace(*change) != one
+    path.write_bytes(one.replace(*change) + two)
+    again = go(tmp_path, ["a", "b"])
+    assert (again.fresh, list(again.outcomes)) == (1, before)
 
 
 def test_what_is_changed_behind_the_ledgers_back_is_named(tmp_path):

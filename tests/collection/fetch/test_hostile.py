@@ -20,7 +20,7 @@ from collection.fetch.ytdlp import Access
 from collection.media.decode import open_video
 from collection.media.probe import open_media, packets, probe
 from collection.recipe import FetchSettings, Limits
-from collection.sandbox.kernel import apart
+from collection.sandbox.outcome import apart
 from collection.workspace.folder import Workspace
 from mlst.records import OPEN_END, Probe, Source
 from tests.collection.engine.stages import Text

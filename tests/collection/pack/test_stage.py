@@ -11,7 +11,7 @@ from collection.recipe import PackSettings
 from collection.select import select
 from collection.workspace.folder import Workspace
 from mlst.checking.verify import verify
-from mlst.dataset.description import DATASET, INDEX, LOCK, read_json
+from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, read_json
 from mlst.dataset.index import read_index
 from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import open_shard
@@ -170,8 +170,10 @@ def test_a_copy_is_made_where_links_do_not_work(
 
 def test_a_failed_build_leaves_the_old_description(made: tiny.Material, tmp_path: Path) -> None:
     before = tiny.build(tmp_path / "work", tmp_path / "out", made)
-    odd = {name: replace(row, title="\ud800") for name, row in made.sources.items()}
-    with pytest.raises(UnicodeEncodeError):
+    odd = {name: replace(row, title="another") for name, row in made.sources.items()}
+    (tmp_path / "out" / CARD).unlink()
+    (tmp_path / "out" / CARD).mkdir()
+    with pytest.raises(IsADirectoryError):
         tiny.build(tmp_path / "work", tmp_path / "out", replace(made, sources=odd))
     assert read_json(tmp_path / "out" / DATASET) == before
 

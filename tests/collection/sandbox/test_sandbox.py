@@ -23,7 +23,8 @@ import pytest
 
 from collection.engine.stage import DONE, FAILED, Needs, Outcome, Rejected, Retry
 from collection.executors import executor
-from collection.sandbox.kernel import DENIED, FILE_BYTES, OPEN_FILES, apart, bpf, confine, epitaph, received
+from collection.sandbox.kernel import DENIED, FILE_BYTES, OPEN_FILES, bpf, confine
+from collection.sandbox.outcome import apart, epitaph, received
 from collection.workspace.folder import Workspace
 from mlst.records import canonical_json
 from tests.collection.engine.stages import Text
@@ -263,6 +264,11 @@ GOOD = Outcome("a", DONE, "", "", (Text("a", "odd-1/a.txt"),))
         {"outputs": [{"item": "a", "file": "../../secret"}]},
         {"outputs": [{"item": "a", "file": "/etc/passwd"}]},
         {"outputs": [{"item": "a", "file": 7}]},
+        {"outputs": [{"item": 7, "file": "a"}]},
+        {"outputs": [{"item": "a", "file": "a\0b"}]},
+        {"outputs": [{"item": "\ud800", "file": "a"}]},
+        {"status": FAILED, "kind": "error"},
+        {"status": "pending"},
         {"extra": 1},
     ],
 )
