@@ -1,4 +1,4 @@
-"""What pages claim: every setting of a recipe is explained, the tutorial's commands run as they stand there."""
+"""What pages claim: files that they name exist, the tutorial's commands run as they stand there."""
 
 import os
 import re
@@ -9,26 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from collection.recipe import Recipe, Settings
-
 ROOT = Path(__file__).parents[2]
-
-
-def settings(kind: type[Settings]) -> set[str]:
-    """Names of all settings, those of the tables inside too."""
-    inner = [field.annotation for field in kind.model_fields.values()]
-    tables = [settings(table) for table in inner if isinstance(table, type) and issubclass(table, Settings)]
-    return set(kind.model_fields).union(*tables) - {"fetch", "scan", "select", "pack"}
-
-
-def test_every_recipe_setting_is_on_its_page():
-    named = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs/recipe.md").read_text()))
-    assert settings(Recipe) - named == set()
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """Language and text of a page's code blocks."""
     return re.findall(r"```(sh|python)\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def test_architecture_names_every_room():
+    page = (ROOT / "docs/architecture.md").read_text()
+    names = [
+        p.name + "/" * p.is_dir() for package in ("mlst", "collection", "astm") for p in (ROOT / package).iterdir()
+    ]
+    rooms = [name for name in names if name.strip("/").isidentifier() or name.endswith(".py")]
+    assert [room for room in rooms if room not in page and not room.startswith("__")] == []
+
+
+PATH = re.compile(r"`((?:mlst|collection|astm|tests|benchmarks|docs|manifests)/[\w./-]*\w/?)`")
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name)
+def test_named_files_exist(page):
+    assert [path for path in PATH.findall(page.read_text()) if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.slow
