@@ -12,6 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert [page.name for page in ROOT.glob("docs/*.md") if f": {page.name}\n" not in navigation] == []
+
+
 def blocks(page: str) -> list[tuple[str, str]]:
     """Language and text of a page's code blocks."""
     return re.findall(r"```(sh|python)\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
