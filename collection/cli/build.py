@@ -36,6 +36,7 @@ def build(
     from collection import order as orders
     from collection import pipeline
     from collection.cli import outcomes, reading, running
+    from collection.engine.run import Driver
     from collection.report.status import remember, status
     from collection.workspace.folder import workspace_of
     from collection.workspace.store import looked_at, opened
@@ -50,7 +51,7 @@ def build(
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
         crew = running.crew(executor, workers, address)
         with running.watcher(as_json) as watcher:
-            do = running.Driver(here, crew, watcher, retry, wave, keep_videos)
+            do = Driver(here, crew, watcher, retry, wave, keep_videos)
             try:
                 built = pipeline.build(order, dataset, do)
             except pipeline.NothingChosenError:
@@ -118,6 +119,7 @@ def calibrate(
     """
     from collection import pipeline
     from collection.cli import running, shown
+    from collection.engine.run import Driver
     from collection.engine.waves import fetch_and_scan
     from collection.order import read_order
     from collection.workspace.store import opened
@@ -128,7 +130,7 @@ def calibrate(
     fetch, scan, _ = pipeline.stages(order)
     crew = running.crew(executor, workers, address)
     with opened(running.lasting(work)) as here, running.watcher(as_json) as watcher:
-        do = running.Driver(here, crew, watcher, False, wave, keep_videos)
+        do = Driver(here, crew, watcher, False, wave, keep_videos)
         scans = fetch_and_scan(fetch, scan, pipeline.by_id(order.sources), do).scanned.outputs
         clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
     levels = thresholds.calibrate(

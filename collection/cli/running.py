@@ -9,7 +9,7 @@ import typer
 
 from collection.addresses import is_web
 from collection.cli.console import Bars, JsonLines
-from collection.engine.run import Driver, Executor, folder
+from collection.engine.run import Executor, folder
 from collection.engine.stage import FAILED, AnyStage
 from collection.executors import Ray, executor
 from collection.fetch.ytdlp import Access
@@ -22,10 +22,8 @@ from collection.workspace.store import StoreError
 from mlst.checking.verify import Report
 from mlst.dataset.description import DATASET
 
-__all__ = ["Driver"]
-
 PAGE = "report.html"
-SOUND = "verified.txt"
+VERIFIED = "verified.txt"
 """File of a workspace with the sha256 of the description of the dataset that was last found sound."""
 
 
@@ -87,12 +85,12 @@ def after(
 ) -> Report | None:
     """Report on a dataset and check it, unless this very dataset was found sound before."""
     state = hashlib.sha256(description(dataset)).hexdigest()
-    if work.exists(SOUND) and work.path(SOUND).read_text() == state:
+    if work.exists(VERIFIED) and work.path(VERIFIED).read_text() == state:
         return None
     write_page(built, order, dataset, work)
     seen = look()
     if seen and seen.ok:
-        with work.create(SOUND) as (file, _):
+        with work.create(VERIFIED) as (file, _):
             file.write(state.encode())
     return seen
 

@@ -39,6 +39,7 @@ def rebuild(
     from collection import pipeline
     from collection.cli import outcomes, reading, running
     from collection.cli.console import refuse
+    from collection.engine.run import Driver
     from collection.report.status import remember
     from collection.upkeep import rebuild as again
     from collection.workspace.folder import workspace_of
@@ -56,7 +57,7 @@ def rebuild(
             orders.keep_exclusions(target, order)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
             with running.watcher(as_json) as watcher:
-                do = running.Driver(here, crew, watcher, retry, wave, False)
+                do = Driver(here, crew, watcher, retry, wave, False)
                 try:
                     built = (again.rebuild if exact else pipeline.build)(order, target, do)
                 except again.DriftError as why:
@@ -70,9 +71,7 @@ def rebuild(
     outcomes.print_rebuilt(found, built, out, failed, findings, same, as_json)
     if exact and not same:
         refuse("all footage is what the lock says, but the dataset differs; compare the settings")
-    raise typer.Exit(
-        Exit.WRONG if findings or (exact and not same) else Exit.PARTLY if failed else Exit.DONE,
-    )
+    raise typer.Exit(Exit.WRONG if findings or (exact and not same) else Exit.PARTLY if failed else Exit.DONE)
 
 
 def drift(
@@ -100,6 +99,7 @@ def drift(
     check starts over. Exit codes: 0 nothing changed; 1 something changed; 3 something is unknown.
     """
     from collection.cli import outcomes, reading, running
+    from collection.engine.run import Driver
     from collection.upkeep import drift as drifts
     from collection.workspace.folder import workspace_of
     from collection.workspace.store import opened
@@ -111,7 +111,7 @@ def drift(
         with opened(workspace_of(dataset, work)) as here, running.watcher(as_json) as watcher:
             if fresh:
                 running.forget(here, stage)
-            do = running.Driver(here, crew, watcher, True, 1, False)
+            do = Driver(here, crew, watcher, True, 1, False)
             found = drifts.report(described, map(drifts.answered, do(stage, drifts.Asked(described, deep)).outcomes))
             states = Counter(drift.state for drift in found.sources)
             if not states[drifts.UNKNOWN]:
