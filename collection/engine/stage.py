@@ -8,7 +8,7 @@ import errno
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, Literal, Never, Protocol, TypeVar
+from typing import ClassVar, Final, Generic, Literal, Never, Protocol, TypeVar
 
 from collection.workspace.folder import Span, Workspace
 
@@ -77,7 +77,7 @@ class Stage(Protocol[In_contra, Out_co]):
     def output(self) -> type[Out_co]:
         """The type of its outputs, which are records: they are decoded by it."""
 
-    def settings(self) -> Any:
+    def settings(self) -> object:
         """JSON-ready settings: the stage's fingerprint is made of its name, version and these."""
 
     def key(self, item: In_contra, /) -> str:

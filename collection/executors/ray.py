@@ -20,7 +20,7 @@ from typing import Any
 from collection.engine.stage import FAILED, In, Out, Outcome, Stage
 from collection.executors.local import confined, ready
 from collection.executors.staging import staged
-from collection.politeness.keeper import kept
+from collection.politeness.keeper import serving
 from collection.sandbox.outcome import message, received
 from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored, StoreError
@@ -64,7 +64,7 @@ class Ray:
             keeper = ""
             if stage.needs.network:
                 host = ray.util.get_node_ip_address()
-                keeper = stack.enter_context(kept(work.shared("politeness"), host))
+                keeper = stack.enter_context(serving(work.shared("politeness"), host))
             stack.callback(_cancel, ray, running)
             while True:
                 room = max(0, _window(ray, self.workers) - len(running))

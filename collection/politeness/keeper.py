@@ -32,7 +32,7 @@ def politeness(place: str, egress: str, budget: Budget) -> Politeness:
 
 
 @contextlib.contextmanager
-def kept(folder: Path, host: str) -> Iterator[str]:
+def serving(folder: Path, host: str) -> Iterator[str]:
     """Keep the budgets in `folder` for whoever can reach `host`, an address of this machine; gives the keeper's."""
     token = secrets.token_hex(16)
 

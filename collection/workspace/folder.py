@@ -137,7 +137,7 @@ def _parts(place: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def locked(root: Path) -> Iterator[None]:
+def held(root: Path) -> Iterator[None]:
     """Hold the workspace for one driver; the lock goes with the process.
 
     Raises `WorkspaceBusyError`, and `WorkspaceError` where a file is in the way.

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from collection.workspace.folder import Span, Workspace, WorkspaceBusyError, locked
+from collection.workspace.folder import Span, Workspace, WorkspaceBusyError, held
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
 from mlst.files import PART, atomic, link_or_copy
@@ -258,13 +258,13 @@ def copy_file(work: Workspace, name: str, out: Workspace, target: str) -> None:
 def opened(place: str) -> Iterator[Workspace]:
     """The workspace at a path or URL, held for one driver. Raises `WorkspaceBusyError` and `StoreError`."""
     if not is_url(place):
-        with locked(Path(place)):
+        with held(Path(place)):
             yield Workspace(Path(place), "")
         return
     machine = machine_folder(place)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(machine))
+            stack.enter_context(held(machine))
         except WorkspaceBusyError:
             raise WorkspaceBusyError(f"{place} is in use by another build on this machine; wait for it") from None
         stack.enter_context(Store(place).held(machine))

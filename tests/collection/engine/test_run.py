@@ -7,7 +7,7 @@ from collection.engine.ledger import Ledger
 from collection.engine.run import ATTEMPTS, Driver, stage_digest
 from collection.engine.stage import Outcome, attempt
 from collection.executors import Local
-from collection.workspace.folder import Workspace, WorkspaceBusyError, locked
+from collection.workspace.folder import Workspace, WorkspaceBusyError, held
 from mlst.files import atomic
 from tests.collection.engine.stages import Odd, Text, calls
 
@@ -209,7 +209,7 @@ def test_full_disk_is_a_typed_outcome_that_is_tried_again(tmp_path):
 
 
 def test_one_driver_at_a_time(tmp_path):
-    with locked(tmp_path), pytest.raises(WorkspaceBusyError, match="in use"), locked(tmp_path):
+    with held(tmp_path), pytest.raises(WorkspaceBusyError, match="in use"), held(tmp_path):
         pass
-    with locked(tmp_path):
+    with held(tmp_path):
         pass

@@ -8,14 +8,14 @@ import pytest
 
 from collection.engine.stage import Retry
 from collection.politeness.budget import Budget, Politeness
-from collection.politeness.keeper import kept, politeness
+from collection.politeness.keeper import politeness, serving
 
 BUDGET = Budget(requests_per_minute=600, burst=2, spacing=0.0, breaker_after=1)
 
 
 @pytest.fixture
 def keeper(tmp_path):
-    with kept(tmp_path, "127.0.0.1") as address:
+    with serving(tmp_path, "127.0.0.1") as address:
         yield address
 
 
@@ -66,7 +66,7 @@ def test_strangers_get_nothing(keeper, tmp_path):
 
 
 def test_a_keeper_that_is_gone_is_no_fault_of_the_item(tmp_path):
-    with kept(tmp_path, "127.0.0.1") as address:
+    with serving(tmp_path, "127.0.0.1") as address:
         pass
     with pytest.raises(Retry) as why:
         politeness(address, "default", BUDGET).enter("site", "i", "r")

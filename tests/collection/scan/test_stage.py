@@ -20,8 +20,10 @@ from collection.engine.stage import attempt
 from collection.media import decode
 from collection.media.probe import probe
 from collection.recipe import Limits, ScanSettings
+from collection.scan import cutter as cutting
 from collection.scan import stage as scanning
-from collection.scan.stage import Cutter, Kept, Made, ScanStage, merged, stride_for
+from collection.scan.cutter import ClipFrame, Cutter, Made
+from collection.scan.stage import ScanStage, merged, stride_for
 from collection.workspace.folder import Workspace
 from mlst.records import OPEN_END, Clip, Scan, Shot, Transition, Upstream, Video
 from mlst.records import decode as read_record
@@ -190,7 +192,7 @@ def test_every_frame_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, most = [0], [0]
-    plain = scanning.fitted
+    plain = cutting.fitted
 
     def gone() -> None:
         alive[0] -= 1
@@ -202,7 +204,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, monkeypatch: pytes
         most[0] = max(most[0], alive[0])
         return planes
 
-    monkeypatch.setattr(scanning, "fitted", watched)
+    monkeypatch.setattr(cutting, "fitted", watched)
     peaks = []
     for frames in (150, 450):
         most[0] = 0
@@ -463,14 +465,14 @@ def test_windows_cut_while_decoding_equal_those_cut_afterwards(
     frames, delay, recipe, found = history
     buffered = [0]
 
-    def make(window: Sequence[Kept]) -> Iterator[Made]:
+    def make(window: Sequence[ClipFrame]) -> Iterator[Made]:
         assert [b.index - a.index for a, b in pairwise(window)] == [stride] * (recipe.length - 1)
         yield Made(window[0].index, window[-1].index, 0, len(window), None, None, "", 0, 0, "")  # type: ignore[arg-type]
 
     cutter = Cutter(recipe, stride, make)
     for index in range(frames):
         if index % stride == 0:
-            cutter.keep(Kept(index, index, None, None, None, None))  # type: ignore[arg-type]
+            cutter.keep(ClipFrame(index, index, None, None, None, None))  # type: ignore[arg-type]
         cutter.report([t for t, when in found if when == index])
         cutter.decide(index - delay)
         buffered.append(len(cutter._ring))
@@ -486,7 +488,7 @@ def test_a_transition_reported_too_late_takes_its_clips_away() -> None:
     recipe = settings(length=5, step=5, margin=1)
     cutter = Cutter(recipe, 1, lambda w: [Made(w[0].index, w[-1].index, 0, 5, None, None, "", 0, 0, "")])  # type: ignore[arg-type,list-item]
     for index in range(30):
-        cutter.keep(Kept(index, index, None, None, None, None))  # type: ignore[arg-type]
+        cutter.keep(ClipFrame(index, index, None, None, None, None))  # type: ignore[arg-type]
         cutter.decide(index)
     assert [m.first for m in cutter.made] == [1, 6, 11, 16, 21]
     late = Transition("cut", 12, 12)
