@@ -173,10 +173,10 @@ def _index(path: Path, _when: int) -> _Index:
             packets = [(p.pts, p.dts, p.size) for p in film.container.demux(film.stream) if not p.is_discard]
         except av.FFmpegError as why:
             raise DataError(f"{path} cannot be read: {why}") from None
-        sized = [(pts, dts) for pts, dts, size in packets if size]
+        shown = [pts for pts, _, size in packets if size]
         empty = any(not size and dts is not None for _, dts, size in packets)
-        if not empty and film.tells(sized):
-            return _Index(tuple(sorted(pts for pts, _ in sized if pts is not None)), True)
+        if not empty and film.tells(shown):
+            return _Index(tuple(sorted(pts for pts in shown if pts is not None)), True)
     with _opened(path, path.suffix) as film:
         return _Index(tuple(time for _, time in film.timed()), False)
 
@@ -195,14 +195,14 @@ class _Film:
         """Seconds."""
         return Fraction(self.stream.time_base or 1)
 
-    def tells(self, packets: Sequence[tuple[int | None, int | None]]) -> bool:
-        """Whether `(pts, dts)` of the packets are those of the frames: all there, none twice, in another order than
-        the decoding where frames are reordered, and not of single fields."""
-        codec, pts = self.stream.codec_context, [pts for pts, _ in packets]
-        if self.container.format.name == "avi" or None in pts or len(set(pts)) < len(pts):
+    def tells(self, pts: Sequence[int | None]) -> bool:
+        """Whether the times of packets, in decoding order, are those of the frames: all there, none twice, not of
+        single fields, and in another order where the codec reorders frames."""
+        codec, times = self.stream.codec_context, [time for time in pts if time is not None]
+        if self.container.format.name == "avi" or len(set(times)) < len(pts):
             return False
         fields = codec.name in FIELDS and int(codec.field_order) != PROGRESSIVE
-        return not fields and not (codec.has_b_frames and all(pts == dts for pts, dts in packets))
+        return not fields and not (codec.has_b_frames and times == sorted(times))
 
     def seek(self, time: int) -> None:
         """To the keyframe before."""
@@ -224,7 +224,7 @@ class _Film:
 
     def timed(self) -> Iterator[tuple[VideoFrame, int]]:
         """Frames with rising times, from the beginning."""
-        claims = ((frame, Claim(frame.pts, ordered)) for frame, ordered in self.frames())
+        claims = ((frame, Claim(frame.pts, ordered, frame.key_frame)) for frame, ordered in self.frames())
         ahead = list(itertools.islice(claims, AHEAD))
         stores = self.container.format.name != "avi"
         in_order = not stores or in_order_only(claim for _, claim in ahead)

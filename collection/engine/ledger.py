@@ -130,11 +130,15 @@ class Outcomes(Generic[Out_co]):
         """Those that are not done."""
         return self._read(row for row, end in enumerate(self.places.end) if self.ends[end][0] != DONE)
 
-    def _read(self, rows: Iterable[int]) -> Iterator[Outcome[Out_co]]:
+    def saying(self, *words: bytes) -> Iterator[Outcome[Out_co]]:
+        """Those in whose line one of `words` stands; the others are looked through, but not taken apart."""
+        return self._read(range(len(self)), words)
+
+    def _read(self, rows: Iterable[int], words: Sequence[bytes] = ()) -> Iterator[Outcome[Out_co]]:
         reader, places = Reader(self.output, self.paths), self.places
         try:
             for row in rows:
-                if self.ends[places.end[row]][0] != PENDING:
+                if self.ends[places.end[row]][0] != PENDING and reader.says(places, row, words):
                     yield reader.outcome(places, row)
         finally:
             reader.close()
@@ -159,17 +163,23 @@ class Reader(Generic[Out]):
 
     def outcome(self, places: Places, row: int) -> Outcome[Out]:
         """The outcome of an item. Raises ValueError where the line was changed behind our back."""
+        try:
+            return parse_line(self._output, self._line(places, row))
+        except ValueError as why:
+            path = self._paths[self._segment]
+            raise ValueError(f"{path}: byte {places.offset[row]}: no outcome ({why}); delete this file") from None
+
+    def says(self, places: Places, row: int, words: Sequence[bytes]) -> bool:
+        """Whether the line of an item has one of `words`; always where there are none."""
+        return not words or any(word in self._line(places, row) for word in words)
+
+    def _line(self, places: Places, row: int) -> bytes:
         if self._file is None or self._segment != places.segment[row]:
             self.close()
             self._segment = places.segment[row]
             self._file = self._paths[self._segment].open("rb")
         self._file.seek(places.offset[row])
-        line = self._file.read(places.length[row])
-        try:
-            return parse_line(self._output, line)
-        except ValueError as why:
-            path = self._paths[self._segment]
-            raise ValueError(f"{path}: byte {places.offset[row]}: no outcome ({why}); delete this file") from None
+        return self._file.read(places.length[row])
 
     def close(self) -> None:
         """Give the file back."""

@@ -454,7 +454,7 @@ class Decoder:
                 self.decoded += 1
                 if self.decoded > self._limits.frames:
                     raise Rejected("too_long", f"more than {self._limits.frames} frames, which is limits.frames")
-                yield Raw(frame, Claim(frame.pts, ordered), spoiled, self._shapes.at(frame.pts))
+                yield Raw(frame, Claim(frame.pts, ordered, frame.key_frame), spoiled, self._shapes.at(frame.pts))
                 spoiled = None
 
     def _note(self, packet: "Packet[VideoStream]", time: int | None) -> None:

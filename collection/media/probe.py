@@ -100,7 +100,7 @@ def sniff(path: Path) -> str:
     if any(_syncs(head)):
         return "mpegts"
     _refuse(head)
-    if _PACK.search(head):
+    if any(_followed(head, match.start()) for match in _PES.finditer(head)):
         return "mpeg"
     raise Rejected("not_media", f"no known container begins with the bytes {head[:8].hex(' ')}")
 
@@ -109,8 +109,8 @@ HEAD = 8192
 """Bytes that are looked at."""
 _TRANSPORT = (188, 192, 204)
 """Lengths of the packets of MPEG-TS: plain, with time codes (M2TS), with error correction."""
-_PACK = re.compile(rb"\0\0\x01\xba[\x21\x44-\x7f]")
-"""Header of a pack of an MPEG program stream, somewhere: recordings start within one."""
+_PES = re.compile(rb"\0\0\x01[\xba-\xef]")
+"""Start of a pack, or of a packet of an MPEG program stream."""
 
 
 def _syncs(head: bytes) -> Iterator[tuple[int, int]]:
@@ -120,6 +120,17 @@ def _syncs(head: bytes) -> Iterator[tuple[int, int]]:
             found = head[first.start() :: step]
             if len(found) >= 5 and not found.strip(b"G"):
                 yield first.start(), step
+
+
+def _followed(head: bytes, at: int) -> bool:
+    """Whether two more packets of a program stream follow the one at a position: recordings start within one."""
+    for _ in range(2):
+        at += 6 + int.from_bytes(head[at + 4 : at + 6])
+        if head[at + 3 : at + 4] == b"\xba":
+            at += 12 if head[at + 4 : at + 5] < b"\x40" else 14
+        if not _PES.match(head, at):
+            return False
+    return True
 
 
 def _refuse(head: bytes) -> None:
@@ -262,6 +273,8 @@ def _check_readable(path: Path, container: str, stream: VideoStream) -> None:
     """Refuse what says of itself that it is encrypted."""
     if container == "mpegts" and _scrambled(path):
         raise Rejected("gone.drm", "the transport stream is scrambled")
+    if "enc_key_id" in stream.metadata:  # as libav notes a Matroska track's ContentEncryption
+        raise Rejected("gone.drm", "the video track is encrypted")
     if stream.codec_context.codec_tag in ("encv", "drmi"):
         raise Rejected("gone.drm", f"the video stream is encrypted ({stream.codec_context.codec_tag})")
 
@@ -291,14 +304,14 @@ class _Walked:
         self._lengths.append(length)
 
     def positions(self) -> tuple[Ticks, int]:
-        """When each is shown, in ticks, and for how long the last. Those that do not say lie evenly between those that
-        do; where the clock jumps back, it goes on behind the jump."""
-        order, ticks = _evened(np.array(self._order)), np.array(self._ticks)
+        """When each is shown, in ticks, and for how long the last. Where some do not say it, decoding times do, which
+        lie evenly between those that are there. Where the clock jumps back, it goes on behind the jump."""
+        ticks, order = np.array(self._ticks), _evened(np.array(self._order))
+        if (missing := ticks == MISSING).any():
+            first = int(np.argmin(missing))
+            ticks = order + (ticks[first] - order[first])
         falls, step = np.diff(order), _usual_step(order)
-        passed = np.where(falls <= -REORDER * step, step - falls, 0)
-        there = ticks != MISSING
-        ticks[1:] += np.where(there[1:], np.cumsum(passed), 0)
-        ticks = _evened(ticks)
+        ticks[1:] += np.cumsum(np.where(falls <= -REORDER * step, step - falls, 0))
         return ticks, int(self._lengths[int(ticks.argmax())])
 
 
@@ -307,9 +320,8 @@ def _evened(ticks: Ticks) -> Ticks:
     there = np.flatnonzero(ticks != MISSING)
     if len(there) in (0, len(ticks)):
         return ticks
-    known, each = np.sort(ticks[there]), 1.0
-    if len(there) > 1:
-        each = float(known[-1] - known[0]) / float(there[-1] - there[0])
+    known = ticks[there]
+    each = float(np.median(np.diff(known) / np.diff(there))) if len(there) > 1 else 1.0
     places = np.arange(len(ticks))
     filled = np.interp(places, there, known)
     filled += each * (np.minimum(places - there[0], 0) + np.maximum(places - there[-1], 0))

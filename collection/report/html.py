@@ -23,7 +23,8 @@ from collection.engine.run import Result
 from collection.engine.stage import REJECTED
 from collection.report.previews import chosen, preview
 from collection.report.rows import read_rows
-from collection.report.status import tally
+from collection.report.status import tally, times
+from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, INDEX, LOCK, THRESHOLDS, Dataset, read_json
 from mlst.dataset.index import Flags
@@ -102,6 +103,7 @@ def story(results: Sequence[Result[object]], dropped: Mapping[str, int]) -> Stor
     ]
     left_out = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
     lines += [Line("select", REJECTED, reason, count) for reason, count in left_out]
+    lines += [line for result in results if result.stage == ScanStage.name for line in times(result.outcomes)]
     return Story(tuple(lines), tuple(islice(problems(results), WORST)))
 
 

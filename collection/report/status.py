@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from collection.engine.ledger import Ledger, Outcomes, Outputs
 from collection.engine.run import ITEMS, folder
@@ -57,14 +58,14 @@ def status(work: Workspace) -> list[Line]:
     """Outcomes of the last build in `work` by stage and reason. Raises `NoBuildError`.
 
     Those of `fetch` add up to the rows of the manifest and those of `scan` to the fetched videos, whenever this is
-    asked; shards are listed once they are planned.
+    asked; shards are listed once they are planned. Lines of `frames` follow where there is something to say.
     """
     fetch, scan, pack = (replace(work, folder=name) for name in read_note(work).folders)
     fetched = _outcomes(fetch, Video, _items(fetch))
     scanned = _outcomes(scan, Scan, (ScanStage.key(video) for video in Outputs(fetched)))
     packed = _outcomes(pack, Packed, _items(pack))
     found = (("fetch", fetched), ("scan", scanned), ("pack", packed))
-    return [line for stage, outcomes in found for line in tally(stage, outcomes.counts)]
+    return [line for stage, outcomes in found for line in tally(stage, outcomes.counts)] + times(scanned)
 
 
 def _items(work: Workspace) -> Iterator[str]:
@@ -84,3 +85,11 @@ def tally(stage: str, counts: Mapping[tuple[str, str], int]) -> list[Line]:
     """Outcomes of a stage by status and kind: what is done first, then the commonest."""
     order = sorted(counts.items(), key=lambda item: (item[0][0] != DONE, -item[1], item[0]))
     return [Line(stage, state, kind, count) for (state, kind), count in order if count]
+
+
+def times(scanned: Outcomes[Any]) -> list[Line]:
+    """Frames of the scanned videos that had no usable time, by what became of them."""
+    found = scanned.saying(b'"repaired":', b'"dropped":')
+    streams = [scan.stream for outcome in found for scan in outcome.outputs]
+    counts = {name: sum(getattr(stream, name) for stream in streams) for name in ("repaired", "dropped")}
+    return [Line("frames", name, "time", count) for name, count in counts.items() if count]

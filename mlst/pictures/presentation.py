@@ -3,9 +3,9 @@
 One set of rules for everything here that reads video, whether it makes a dataset or a prediction. Nothing is decoded
 and no plane is converted but in `rgb`.
 
-Stream. Pictures attached to music are no video. Of the others: one flagged as default and not for the hearing or
-visually impaired, one that moves, the largest picture, the highest bit rate, the first; in that order. libav's own
-choice (`av_find_best_stream`) puts a thumbnail of one frame before a film whose bit rate is lower.
+Stream. Pictures attached to music are no video. Of the others: one that moves, one flagged as default and not for the
+hearing or visually impaired, the largest picture, the highest bit rate, the first; in that order. It differs from
+libav's (`av_find_best_stream`), which puts a thumbnail before a film whose bit rate is lower.
 
 Part. The container's crop (Matroska PixelCrop, the `clap` of MP4) holds for frames of the size that its header
 states. A codec's own cropping is the decoder's.
@@ -101,12 +101,12 @@ def video_streams(media: InputContainer) -> list[VideoStream]:
     return [stream for stream in media.streams.video if not stream.disposition & STILLS]
 
 
-def _rank(stream: VideoStream) -> tuple[int, bool, int, int, int]:
+def _rank(stream: VideoStream) -> tuple[bool, int, int, int, int]:
     codec = stream.codec_context
     flags = bool(stream.disposition & Disposition.default) - bool(stream.disposition & SPECIAL)
     moves = stream.frames > 1 or (stream.frames == 0 and codec is not None and codec.name not in STILL_CODECS)
     area, rate = (codec.width * codec.height, codec.bit_rate or 0) if codec is not None else (0, 0)
-    return flags, moves, area, rate, -stream.index
+    return moves, flags, area, rate, -stream.index
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class Claim:
     """The presentation time of its packet."""
     ordered: int | None
     """The time of its place in the order."""
+    key: bool
+    """Whether it is a key frame: before those, nothing is out of order, so that a time that falls there is a jump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,14 @@ class Times:
         self._last: int | None = None
         self._known: int | None = None
         """The last time that was no guess."""
-        self._offset = self._before = 0
+        self._offset = self._before = self._delay = 0
         self._faults = [0, 0]
         self._latest: list[int | None] = [None, None]
 
     def __call__(self, claim: Claim) -> Time | None:
         """When the frame is shown."""
         own = self._believed(claim)
-        time = self._guess() if own is None else self._placed(own)
+        time = self._guess() if own is None else self._placed(own, claim.key)
         if time is None:
             self.dropped += 1
             return None
@@ -109,23 +111,26 @@ class Times:
         return time
 
     def _believed(self, claim: Claim) -> int | None:
-        """libav's `guess_correct_pts`, with the order in place of decoding times."""
+        """libav's `guess_correct_pts`, with the order in place of decoding times. These begin earlier than stored
+        times where frames are reordered: what lies between is learned while stored times rise."""
         for which, said in enumerate((claim.stored, claim.ordered)):
             latest = self._latest[which]
             if said is not None:
                 self._faults[which] += latest is not None and said <= latest
                 self._latest[which] = said
+        if claim.stored is not None and claim.ordered is not None and not self._in_order and not self._faults[0]:
+            self._delay = claim.stored - claim.ordered
         stored, ordered = self._faults
         if claim.stored is not None and (claim.ordered is None or (stored <= ordered and not self._in_order)):
             return claim.stored
-        return claim.ordered
+        return None if claim.ordered is None else claim.ordered + self._delay
 
     def _guess(self) -> Time | None:
         if self._last is None or self._known is None or self._last + self._step - self._known > self._second:
             return None
         return Time(self._last + self._step, False)
 
-    def _placed(self, own: int) -> Time | None:
+    def _placed(self, own: int, key: bool) -> Time | None:
         """A time on a clock that may have jumped back, or back to where it was before a jump."""
         last, far = self._last, REORDER * self._step
         if last is None:
@@ -135,7 +140,7 @@ class Times:
         time = own + self._offset
         if time > last:
             return Time(time, False)
-        if last - time >= far:
+        if last - time >= (self._step if key else far):
             self._before, self._offset = self._offset, last + self._step - own
             return Time(last + self._step, True)
         guessed = last != self._known

@@ -1,6 +1,7 @@
 """A folder of videos: windows by frame, splits by folder or hash."""
 
 import io
+import itertools
 from fractions import Fraction
 
 import av
@@ -10,7 +11,7 @@ import pytest
 from astm.data import DataError
 from astm.data.folder import Folder, FolderSettings
 from astm.data.video import frame_rate, frames_at, frames_of, presentation_times, write_video
-from tests import synthetic
+from tests import odd_media, synthetic
 from tests.astm.data.media import encode, film
 
 
@@ -126,3 +127,78 @@ def test_written_videos_read_back(tmp_path):
     assert back.shape == (6, 32, 48, 3)
     assert np.abs(back.astype(int) - pictures[:, :32]).mean() < 3
     assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def shown(path, count=10):
+    """The counters of the first frames, and the last of the times."""
+    times = presentation_times(path)
+    return [synthetic.read_counter(frame[..., 1]) for frame in frames_at(path, times[:count])], times
+
+
+def test_frames_are_upright(tmp_path):
+    for rotation, mirrored in ((0, False), (90, False), (180, False), (270, True)):
+        path = tmp_path / f"{rotation}.mp4"
+        synthetic.write(path, synthetic.Spec(frames=12, rotation=rotation, mirrored=mirrored))
+        assert shown(path)[0] == list(range(10))
+        assert next(frames_of(path, ".mp4", "gray")).shape == (120, 160)
+
+
+def test_frames_are_cropped_as_the_container_says(tmp_path):
+    whole = synthetic.write(tmp_path / "a.mp4", synthetic.Spec(frames=12))
+    cut = odd_media.clapped(whole, tmp_path / "b.mp4", (128, 96), (8, -4))
+    for a, b in zip(frames_of(whole, ".mp4", "rgb24"), frames_of(cut, ".mp4", "rgb24"), strict=True):
+        assert np.array_equal(a[8:-16, 24:-8], b)
+
+
+def test_the_main_stream_is_read_not_the_first(tmp_path):
+    small, film = synthetic.Spec(frames=12, width=64, height=48), synthetic.Spec(frames=20)
+    path = odd_media.streams(tmp_path / "a.mkv", small, film)
+    numbers, times = shown(path, 20)
+    assert (numbers, len(times)) == (list(range(20)), 20)
+
+
+def test_times_that_packets_do_not_tell_come_from_the_frames(tmp_path):
+    reordered = synthetic.Spec(frames=40, options={"bf": "3", "b_strategy": "0", "preset": "fast"})
+    (tmp_path / "plain").mkdir()
+    noctts = odd_media.without_box(
+        synthetic.write(tmp_path / "plain" / "a.mp4", reordered), tmp_path / "b.mp4", *odd_media.TABLE, b"ctts"
+    )
+    noctts = odd_media.without_box(noctts, tmp_path / "noctts.mp4", b"moov", b"trak", b"edts")
+    fields = odd_media.field_pictures(tmp_path / "fields.mkv", 40)
+    windows = odd_media.video_for_windows(tmp_path / "windows.mkv", reordered)
+    for path in (noctts, fields, windows):
+        numbers, times = shown(path, 40)
+        assert numbers == list(range(40))
+        assert {b - a for a, b in itertools.pairwise(times)} == {times[1] - times[0]}
+        assert frame_rate(path) == 25
+
+
+def test_chunks_without_a_frame_are_no_frames(tmp_path):
+    path = odd_media.sparse(tmp_path / "a.avi", 40, 5, coded=True)
+    numbers, times = shown(path)
+    chunks = [time // (times[1] - times[0]) for time in times]
+    assert numbers == chunks[:10] == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11]
+    assert frame_rate(path) == 25
+    found = frames_at(path, times[20:25])
+    assert [synthetic.read_counter(frame[..., 1]) for frame in found] == chunks[20:25] == [25, 26, 27, 28, 30]
+
+
+def test_colours_that_cannot_be_converted_are_an_error(tmp_path):
+    path = synthetic.write(tmp_path / "a.mp4", synthetic.Spec(frames=2, options={"x264-params": "colormatrix=YCgCo"}))
+    with pytest.raises(DataError, match="common readers cannot convert"):
+        list(frames_of(path, ".mp4", "rgb24"))
+
+
+def test_large_pictures_that_do_not_say_are_bt709(tmp_path):
+    """As players and `collection` take them; swscale would take BT.601."""
+    red = synthetic.flat(63, 102, 240)
+    small, large = (
+        next(frames_of(synthetic.write(tmp_path / f"{width}.mp4", synthetic.Spec(2, width, 64), red), ".mp4", "rgb24"))
+        for width in (64, 1280)
+    )
+    luma, u, v = (63 - 16) * 255 / 219, (102 - 128) * 255 / 224, (240 - 128) * 255 / 224
+    for picture, kr, kb in ((small, 0.299, 0.114), (large, 0.2126, 0.0722)):
+        red_, blue = luma + 2 * (1 - kr) * v, luma + 2 * (1 - kb) * u
+        green = (luma - kr * red_ - kb * blue) / (1 - kr - kb)
+        wanted = np.clip([red_, green, blue], 0, 255)
+        assert picture[32, 32] == pytest.approx(wanted, abs=3)

@@ -12,7 +12,10 @@ import pytest
 
 from collection.engine.stage import Rejected, Retry
 from collection.fetch.spans import BLOCK, RangeFile, Whole, copy_span
+from mlst.pictures.presentation import Crop, declared_crop
 from mlst.records import OPEN_END
+from tests.odd_media import clapped, streams
+from tests.synthetic import Spec, write
 
 CLIPS = Path(__file__).parents[3] / "manifests/demo/clips"
 X264 = "keyint=24:bframes=2:b-adapt=0:scenecut=0:threads=1"
@@ -208,3 +211,16 @@ def test_range_file_holds_a_bounded_part() -> None:
         file.seek(offset)
         assert file.read(100) == bytes(100)
     assert sum(map(len, file._blocks.values())) <= 16 << 20
+
+
+def test_the_main_stream_is_copied_with_its_crop(tmp_path: Path) -> None:
+    small, film = Spec(frames=40, width=64, height=48, options={"g": "10"}), Spec(frames=60, options={"g": "10"})
+    several = streams(tmp_path / "several.mp4", small, film)
+    copy_span(str(several), "mov", Fraction(1), Fraction(2), tmp_path / "a.mp4")
+    cropped = clapped(write(tmp_path / "film.mp4", film), tmp_path / "cropped.mp4", (128, 96), (8, -4))
+    copy_span(str(cropped), "mov", Fraction(1), Fraction(2), tmp_path / "b.mp4")
+    for name, crop in (("a.mp4", (0, 0, 0, 0)), ("b.mp4", (24, 8, 8, 16))):
+        with av.open(str(tmp_path / name)) as copy:
+            (stream,) = copy.streams.video
+            assert declared_crop(copy, stream) == Crop(*crop, 160, 120)
+            assert 25 <= sum(packet.size > 0 for packet in copy.demux(stream)) <= 50

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collection.media.encode import Bytes, Coding, cropped, encode, fitted, inner_size, limited8
+from mlst.loading.decode import Form, decode_into
 from mlst.pictures.frames import Picture, PictureFormat, Plane
+from mlst.pictures.presentation import MATRICES, TRANSFERS
 from tests.synthetic import counted, read_counter, texture
 
 SD = PictureFormat(8, False, Fraction(1))
@@ -203,3 +205,12 @@ def test_colour_is_tagged(matrix: str, transfer: str, tags: tuple[int, int, int]
         frame = next(media.decode(video=0))
     assert (frame.colorspace, frame.color_trc, frame.color_primaries) == tags
     assert frame.color_range == 1
+
+
+@pytest.mark.parametrize("matrix", MATRICES.values())
+def test_the_loader_converts_every_pair_of_colours_that_may_be_written(matrix: str) -> None:
+    for transfer in TRANSFERS.values():
+        data = encode(clip(2), Coding(Fraction(25), 18, matrix, transfer))
+        pictures = np.zeros((2, 3, 128, 128), np.uint8)
+        decode_into(pictures, data, Form(2, 128, 128, "rgb"))
+        assert pictures.std() > 5

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collection.engine.ledger import Ledger
 from collection.engine.stage import attempt
 from collection.media import decode
 from collection.media.probe import probe
 from collection.recipe import Limits, ScanSettings
+from collection.report.status import Line, times
 from collection.scan import cutter as cutting
 from collection.scan import stage as scanning
 from collection.scan.cutter import ClipFrame, Cutter, Made
@@ -28,6 +30,7 @@ from collection.workspace.folder import Workspace
 from mlst.records import OPEN_END, Clip, Scan, Shot, Transition, Upstream, Video
 from mlst.records import decode as read_record
 from mlst.records import encode as write_record
+from tests.odd_media import TABLE, counted_from, field_pictures, joined, sparse, without_box
 from tests.synthetic import (
     WHOLE,
     Array,
@@ -504,3 +507,57 @@ def test_transitions_are_merged_where_they_meet() -> None:
     assert merged([Transition("fade", 20, 30), dissolve]) == (Transition("dissolve", 15, 30),)
     assert merged([Transition("break", k, k + 1) for k in (5, 3, 4)]) == (Transition("break", 3, 6),)
     assert merged([Transition("cut", 25, 25), dissolve]) == (dissolve, Transition("cut", 25, 25))
+
+
+def test_fields_in_packets_of_their_own_make_frames_not_twice_as_many(tmp_path: Path) -> None:
+    item = video(field_pictures(tmp_path / "a.mkv", 60))
+    assert item.probe.rate == 50
+    result, blob = scanned(item, tmp_path, settings())
+    assert (result.stream.frames, result.stream.rate, result.stream.stride) == (60, 25, 1)
+    assert [counters(clip, blob) for clip in result.clips[:2]] == [list(range(2, 12)), list(range(14, 24))]
+
+
+def test_a_rate_that_the_first_frames_do_not_tell_is_found_and_the_scan_made_again(tmp_path: Path) -> None:
+    """The first 50 of 120 frames have one packet each."""
+    item = video(field_pictures(tmp_path / "a.mkv", 120, woven=50))
+    assert item.probe.rate == 50
+    result, blob = scanned(item, tmp_path, settings())
+    assert (result.stream.frames, result.stream.rate, result.stream.stride) == (120, 25, 1)
+    assert counters(result.clips[0], blob) == list(range(2, 12))
+    assert counters(result.clips[-1], blob) == list(range(98, 108))
+
+
+def test_clips_begin_where_their_frames_are_shown_though_some_chunks_give_none(tmp_path: Path) -> None:
+    result, blob = scanned(video(sparse(tmp_path / "a.avi", 80, 5, coded=True)), tmp_path, settings())
+    assert (result.stream.rate, result.stream.variable) == (25, True)
+    for clip in result.clips:
+        assert int(clip.key.split("_")[1]) == counters(clip, blob)[0] * 40
+    cut, blob = scanned(video(tmp_path / "a.avi", Fraction(2), Fraction(3)), tmp_path, settings())
+    assert [counters(clip, blob)[0] for clip in cut.clips] == [50]
+
+
+def test_no_clip_spans_a_change_of_pixel_shape_and_each_has_its_own(tmp_path: Path) -> None:
+    parts = [(Spec(frames=30), counted), (Spec(frames=30, first=30, sar=Fraction(4, 3)), counted_from(30))]
+    item = video(joined(tmp_path / "a.ts", *parts))
+    result, blob = scanned(item, tmp_path, settings(fit="pad"))
+    assert Transition("break", 30, 30) in result.transitions
+    assert [clip.first_frame for clip in result.clips] == [2, 14, 32, 44]
+    bars = [int((pictures(clip, blob)[0].max(axis=1) < 20).sum()) for clip in result.clips]
+    # 160 x 120 is 4:3; with pixels of 4:3 it is 16:9 and leaves 42 lines of a square of 96.
+    assert bars == pytest.approx([24, 24, 42, 42], abs=2)
+
+
+def test_frames_without_a_usable_time_are_counted_for_status_and_report(tmp_path: Path) -> None:
+    file = without_box(
+        write(tmp_path / "a.mp4", Spec(options={"bf": "3", "preset": "fast"})), tmp_path / "b.mp4", *TABLE, b"ctts"
+    )
+    work = Workspace(tmp_path, "x")
+    sound, odd = (attempt(ScanStage(settings()), video(f), work) for f in (tmp_path / "a.mp4", file))
+    repaired = odd.outputs[0].stream.repaired
+    assert repaired > 20
+    with Ledger(work, Scan) as ledger:
+        for outcome in (sound, odd):
+            ledger.add(outcome)
+        both = ledger.outcomes([ledger.row(sound.key), ledger.row(odd.key)])
+        assert times(both) == [Line("frames", "repaired", "time", repaired)]
+        assert times(ledger.outcomes([ledger.row(sound.key)])) == []
