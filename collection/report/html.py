@@ -96,14 +96,11 @@ UNKNOWN = Story((), ())
 
 def story(results: Sequence[Result[object]], dropped: Mapping[str, int]) -> Story:
     """What the stages came to; `dropped` counts, by reason, the candidates that were not chosen."""
-    lines = [
-        Line(line.stage, line.status, line.kind, line.count)
-        for result in results
-        for line in tally(result.stage, result.outcomes.counts)
-    ]
+    told = [line for result in results for line in tally(result.stage, result.outcomes.counts)]
+    told += [line for result in results if result.stage == ScanStage.name for line in times(result.outcomes)]
+    lines = [Line(line.stage, line.status, line.kind, line.count) for line in told]
     left_out = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
     lines += [Line("select", REJECTED, reason, count) for reason, count in left_out]
-    lines += [line for result in results if result.stage == ScanStage.name for line in times(result.outcomes)]
     return Story(tuple(lines), tuple(islice(problems(results), WORST)))
 
 
