@@ -194,15 +194,27 @@ def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
 
 
 @pytest.mark.slow
-def test_models_and_bench():
+def test_models():
     rows = {row["model"]: row for row in json.loads(run("models", "--json").stdout)}
     assert rows["astm"]["parameters"] == 18_086_928
     assert rows["astm"]["macs"] == pytest.approx(176e9, rel=0.001)
     assert rows["astm"]["presets"] == "paper, authors, strong, tiny, small"
+
+
+@pytest.mark.slow
+def test_models_at_another_size():
     larger = {row["model"]: row["macs"] for row in json.loads(run("models", "--data", "kth", "--json").stdout)}
     assert [name for name, count in larger.items() if count is None] == ["stam"]  # made for 64 x 64
+
+
+@pytest.mark.slow
+def test_models_of_a_preset():
     tiny = run("models", "--data", "kth", "--preset", "tiny")
     assert "predrnn_pp" in tiny.stdout
+
+
+@pytest.mark.slow
+def test_bench():
     bench = json.loads(run("bench", "convlstm", *TINY, "--repeat", 1, "--json", "--device", "cpu").stdout)
     assert bench["training_clips_per_second"] > 0
     assert bench["activation_bytes"] > 0
