@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 from collection.addresses import is_web, watch_url, youtube_id
 from collection.engine.stage import Needs, Rejected, Retry
+from collection.fetch.fragments import Place, of_playlist
+from collection.fetch.joining import Joiner
 from collection.fetch.local import local_file
 from collection.fetch.spans import RangeFile, Whole, copy_span
 from collection.fetch.transfer import Transfer, Wire
@@ -184,11 +186,11 @@ class _Web:
         """A video of a site that yt-dlp extracts; asked again from the page on when its media link is refused."""
         with self._client(self.recipe.extractors) as client:
             try:
-                return self._take(source, self._rendition(source, url, client), client, direct=False)
+                return self._fetched(source, self._rendition(source, url, client), client)
             except Retry as why:
                 if why.kind != "blocked.forbidden":
                     raise
-            return self._take(source, self._rendition(source, url, client), client, direct=False)
+            return self._fetched(source, self._rendition(source, url, client), client)
 
     def direct(self, source: Source) -> Found:
         """A media URL of the manifest itself."""
@@ -221,6 +223,29 @@ class _Web:
     def _transfer(self, rendition: Rendition, client: Client, direct: bool) -> Transfer:
         limit = self.recipe.limits.bytes
         return Transfer(rendition, Wire(client.open, self.access.patience, limit, self.latest, direct, client.secrets))
+
+    def _fetched(self, source: Source, rendition: Rendition, client: Client) -> Found:
+        if rendition.playlist or rendition.fragments:
+            with client.refusals():
+                return self._join(source, rendition, client)
+        return self._take(source, rendition, client, direct=False)
+
+    def _join(self, source: Source, rendition: Rendition, client: Client) -> Found:
+        """A video in fragments: all of it, or those of the span."""
+
+        def read(place: Place) -> bytes:
+            return self._transfer(replace(rendition, url=place.url), client, direct=True).body(place.start, place.stop)
+
+        fragments = rendition.fragments
+        if rendition.playlist:
+            text = self._transfer(rendition, client, direct=False).body(0, 0)
+            fragments = of_playlist(text.decode("utf-8", "replace"), rendition.url)
+        joiner, target = Joiner(fragments, read, self.folder, self.recipe.limits.bytes), self.folder / "joined"
+        if source.start > 0 or source.end < OPEN_END:
+            origin = joiner.span(source.start, source.end, target)
+            return Found(target, "", origin, True, rendition.upstream)
+        joiner.whole(target)
+        return Found(target, "", Fraction(0), False, replace(rendition.upstream, size=target.stat().st_size))
 
     def _sniffed(self, transfer: Transfer) -> str:
         """The demuxer by the first bytes. Raises `Rejected` or `Retry` for what is no video file."""
@@ -255,7 +280,7 @@ class _Web:
 def _plain(source: Source) -> Rendition:
     """The file that a media URL of the manifest names."""
     upstream = replace(NOBODY, extractor="http", protocol=urlsplit(source.url).scheme, tool=TOOL)
-    return Rendition(source.url, (), 0, 0, 0.0, upstream)
+    return Rendition(source.url, (), 0, 0, False, (), 0.0, upstream)
 
 
 def _told(transfer: Transfer) -> Upstream:

@@ -100,6 +100,13 @@ class Transfer:
         self._retrying(lambda: self._part(offset, offset + length, out))
         return bytes(out)
 
+    def body(self, start: int, stop: int) -> bytes:
+        """The bytes `[start, stop)` by one request, or all of them where `stop` is 0: for small files. Needs no
+        `begin`. Raises `Rejected` or `Retry`."""
+        out = bytearray()
+        self._retrying(lambda: self._body(start, stop, out))
+        return bytes(out)
+
     def save(self, file: BinaryIO, container: str) -> None:
         """The whole file into `file`, which can be read too, from where a broken connection left off if the server can
         do that, else by one plain request. `container` names the demuxer of the first bytes."""
@@ -164,7 +171,7 @@ class Transfer:
         self.version = _version(answer)
         self._check_size(size)
         out = bytearray()
-        self._receive(answer, min(HEAD, size) if self.ranges else HEAD, out)
+        self._receive(answer, min(HEAD, size) if self.ranges else HEAD, out, exact=self.ranges)
         self.head = bytes(out)
 
     def _part(self, start: int, end: int, out: Any) -> None:
@@ -194,6 +201,18 @@ class Transfer:
             raise Retry("network.truncated", f"{got} bytes received, the file itself speaks of {stated}")
         self.size = got
 
+    def _body(self, start: int, stop: int, out: bytearray) -> None:
+        out.clear()
+        headers = dict(self.rendition.headers) | ({"Range": f"bytes={start}-{stop - 1}"} if stop else {})
+        with self.wire.open(self.rendition.url, headers) as answer:
+            size = _length(answer)
+            self._check_size(size)
+            self._receive(answer, size or self.wire.limit + 1, out, exact=bool(size))
+            if stop and answer.status != 206:
+                del out[stop:], out[:start]
+        if stop and len(out) != stop - start:
+            raise Retry("network.truncated", f"{len(out)} of {stop - start} bytes received")
+
     def _ask(self, start: int, length: int) -> Any:
         headers = dict(self.rendition.headers) | {"Range": f"bytes={start}-{start + length - 1}"}
         try:
@@ -210,7 +229,7 @@ class Transfer:
         return Whole(f"the server's ranges cannot be used: {why}")
 
     def _receive(self, answer: Any, length: int, out: Any, exact: bool = True) -> None:
-        """Read `length` bytes of an answer's body into `out`; fewer are an error if `exact`, but for a first look."""
+        """Read `length` bytes of an answer's body into `out`; fewer are an error if `exact`."""
         got, piece = 0, SMALLEST
         while got < length:
             began = time.time()
@@ -220,6 +239,7 @@ class Transfer:
             got += len(data)
             if isinstance(out, bytearray):
                 out += data
+                self._check_size(len(out))
             else:
                 out.write(data)
                 self._check_size(out.tell())
@@ -227,7 +247,7 @@ class Transfer:
             if now > self.wire.latest:
                 raise Retry("network.deadline", f"too slow: {got} of {length} bytes when the time was up")
             piece = min(piece * 2, LARGEST) if now - began < 0.1 else max(piece // 2, SMALLEST)
-        if got < length and exact and (self.ranges or not isinstance(out, bytearray)):
+        if got < length and exact:
             raise Retry("network.truncated", f"{got} of {length} bytes received")
 
     def _page(self) -> Retry:

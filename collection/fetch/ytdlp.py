@@ -30,6 +30,7 @@ from yt_dlp.utils import ExtractorError, UnsupportedError, YoutubeDLError
 from collection.engine.stage import FAILED, REJECTED, Rejected, Retry
 from collection.fetch import extras
 from collection.fetch.extras import ConfigurationError
+from collection.fetch.fragments import Fragment, of_manifest
 from collection.fetch.reach import JudgedRH
 from collection.fetch.reasons import Reason, classify, redact, retry_after, typed
 from collection.politeness.budget import Budget, Patience, Politeness
@@ -92,6 +93,10 @@ class Rendition:
     """The most bytes that one request may ask for; 0 for no limit. YouTube throttles longer answers."""
     size: int
     """Bytes as announced; 0 where unknown."""
+    playlist: bool
+    """Whether a playlist of fragments (HLS) lies at `url`."""
+    fragments: tuple[Fragment, ...]
+    """The fragments that it consists of (DASH); none for a whole file."""
     duration: float
     """Seconds as announced; 0 where unknown."""
     upstream: Upstream
@@ -120,25 +125,38 @@ def choose(formats: Sequence[Mapping[str, Any]], short_side: int) -> Mapping[str
     """The smallest rendition whose short side has at least `short_side` pixels.
 
     Ties: fewer frames per second, codec in the order of `CODECS`, video alone before video with audio, lower bit rate,
-    then the id. Upscaled and damaged renditions come last. Only whole files over http(s) are candidates.
-    Raises `Rejected("no_format")`; when no video is offered at all, `Retry("blocked.formats")`.
+    then the id. Upscaled and damaged renditions come last. Whole files over http(s) come first; where none is large
+    enough, fragments of DASH and HLS are candidates. Raises `Rejected("no_format")`, `Rejected("gone.drm")` where all
+    is encrypted; when no video is offered at all, `Retry("blocked.formats")`.
     """
     videos = [f for f in formats if f.get("vcodec") not in (None, "none") and _short_side(f)]
-    usable = [f for f in videos if f.get("protocol") in ("http", "https") and not f.get("fragments")]
+    if videos and all(f.get("has_drm") is True for f in videos):
+        raise Rejected("gone.drm", "every rendition is encrypted")
+    whole, parts = [f for f in videos if _is_whole(f)], [f for f in videos if _is_in_parts(f)]
+    usable = [*whole, *parts]
     if not usable:
         offered = sorted({str(f.get("protocol")) for f in videos})
         raise Retry(
-            "blocked.formats", f"no video is offered as one http file (offered: {', '.join(offered) or 'nothing'})"
+            "blocked.formats", f"no video is offered that can be fetched (offered: {', '.join(offered) or 'nothing'})"
         )
-    large = [f for f in usable if _short_side(f) >= short_side]
+    large = [f for f in whole if _short_side(f) >= short_side] or [f for f in parts if _short_side(f) >= short_side]
     if not large:
         best = max(_short_side(f) for f in usable)
         raise Rejected(
             "no_format",
-            f"the largest rendition that is one http file has a short side of {best} pixels, "
+            f"the largest rendition that can be fetched has a short side of {best} pixels, "
             f"the recipe asks for {short_side}",
         )
     return min(large, key=_rank)
+
+
+def _is_whole(f: Mapping[str, Any]) -> bool:
+    return f.get("protocol") in ("http", "https") and not f.get("fragments")
+
+
+def _is_in_parts(f: Mapping[str, Any]) -> bool:
+    dash = f.get("protocol") == "http_dash_segments" and bool(f.get("fragments"))
+    return (dash or f.get("protocol") in PLAYLISTS) and f.get("has_drm") is not True
 
 
 def _rank(f: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -152,6 +170,7 @@ def _rank(f: Mapping[str, Any]) -> tuple[Any, ...]:
         codec,
         f.get("acodec") not in (None, "none"),
         f.get("tbr") or math.inf,
+        str(f.get("protocol")),
         str(f.get("format_id")),
     )
 
@@ -163,6 +182,10 @@ def _short_side(f: Mapping[str, Any]) -> int:
 
 HIDDEN = re.compile(r"formats (may|have been)|PO Token|SABR|challenge")
 """What yt-dlp says where it could not see all renditions."""
+
+
+PLAYLISTS = ("m3u8_native", "m3u8")
+"""What yt-dlp calls HLS."""
 
 
 class _Log:
@@ -427,6 +450,10 @@ def _rendition(info: Mapping[str, Any], tool: str) -> Rendition:
         headers=tuple(sorted(headers.items())),
         chunk=int((info.get("downloader_options") or {}).get("http_chunk_size") or 0),
         size=int(info.get("filesize") or 0),
+        playlist=info.get("protocol") in PLAYLISTS,
+        fragments=of_manifest(info["fragments"], str(info.get("fragment_base_url") or info["url"]))
+        if info.get("fragments")
+        else (),
         duration=float(info.get("duration") or 0),
         upstream=Upstream(
             extractor=_text(info, "extractor"),
