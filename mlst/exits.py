@@ -31,6 +31,7 @@ class MissingExtraError(UserError):
 
 
 EXTRAS: Mapping[str, str] = {
+    "Cryptodome": "build",
     "datasets": "readers",
     "ffmpeg": "build",
     "imageio_ffmpeg": "build",

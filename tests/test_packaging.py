@@ -18,7 +18,12 @@ PACKAGES = ("mlst", "collection", "astm")
 SHIPPED = (*PACKAGES, "tests", "manifests", "docs", "benchmarks")
 FILES = ("LICENSE", "MANIFEST.in", "Makefile", "README.md", "constraints.txt", "pyproject.toml")
 LEFT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*")
-DISTRIBUTION = {"yt_dlp": "yt-dlp", "ffmpeg": "ffmpeg-python", "imageio_ffmpeg": "imageio-ffmpeg"}
+DISTRIBUTION = {
+    "Cryptodome": "pycryptodomex",
+    "yt_dlp": "yt-dlp",
+    "ffmpeg": "ffmpeg-python",
+    "imageio_ffmpeg": "imageio-ffmpeg",
+}
 DISTRIBUTION |= {"scenedetect": "scenedetect-headless", "tomli_w": "tomli-w"}
 
 

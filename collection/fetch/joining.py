@@ -16,7 +16,7 @@ from collection.engine.stage import Needs, Rejected, Retry
 from collection.fetch.fragments import Fragment, Key, Place
 from collection.fetch.spans import LEAD
 from collection.media.probe import GUARDS, sniff
-from collection.sandbox.kernel import apart
+from collection.sandbox.outcome import apart
 from mlst.records import OPEN_END
 
 TIMING = Needs(seconds=600.0, memory=4 << 30, network=False)
