@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from astm.data.bits import permutation, stream
+from mlst.draws import permutation, splitmix, stream
 from mlst.exits import UserError
+from mlst.loading import Share
 from mlst.records import SPLITS
 from mlst.registry import Registry
 
@@ -59,7 +60,7 @@ class DataSettings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ClipFrames:
     """One clip."""
 
     frames: NDArray[np.uint8]
@@ -70,7 +71,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Pairs:
     """What models are trained and evaluated on."""
 
     past: Tensor
@@ -81,7 +82,7 @@ class Batch:
     levels: tuple[str, ...]
 
 
-class Clips(Dataset[Sample]):
+class Clips(Dataset[ClipFrames]):
     """The clips of one split of a dataset.
 
     A subclass declares its `Settings` and registers itself; constructing it must be cheap enough to do per run, and an
@@ -101,10 +102,10 @@ class Clips(Dataset[Sample]):
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> ClipFrames:
         raise NotImplementedError
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+    def __getitems__(self, indices: Sequence[int]) -> list[ClipFrames]:
         """Several samples at once; a subclass that is faster that way overrides it."""
         return [self[index] for index in indices]
 
@@ -115,52 +116,44 @@ class Clips(Dataset[Sample]):
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """The indices of an epoch: every clip once, shuffled by (seed, epoch)."""
-        return permutation(stream("order", seed, epoch), len(self))
+        return permutation(splitmix(stream("order", seed, epoch), np.arange(len(self)), 1)[:, 0])
 
 
 dataset: Registry[type[Clips]] = Registry("dataset")
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """This process's part of every batch."""
-
-    rank: int
-    world: int
 
 
 ALONE = Share(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
-    """A batch as workers hand it over: a quarter of the bytes of a `Batch`."""
+class Stacked:
+    """A batch as workers hand it over: a quarter of the bytes of `Pairs`."""
 
     frames: Tensor
     """(B, T + T', C, H, W) uint8."""
     keys: tuple[str, ...]
     levels: tuple[str, ...]
 
-    def pin_memory(self) -> "Raw":
+    def pin_memory(self) -> "Stacked":
         """For `DataLoader`."""
-        return Raw(self.frames.pin_memory(), self.keys, self.levels)
+        return Stacked(self.frames.pin_memory(), self.keys, self.levels)
 
 
-def collate(samples: Sequence[Sample]) -> Raw:
+def collate(samples: Sequence[ClipFrames]) -> Stacked:
     """Stack samples."""
     frames = torch.from_numpy(np.stack([sample.frames for sample in samples]))
-    return Raw(frames, tuple(sample.key for sample in samples), tuple(sample.level for sample in samples))
+    return Stacked(frames, tuple(sample.key for sample in samples), tuple(sample.level for sample in samples))
 
 
-def to_batch(raw: Raw, past: int, device: torch.device) -> Batch:
+def to_batch(raw: Stacked, past: int, device: torch.device) -> Pairs:
     """Move to the device, scale to [0, 1] and cut after `past` frames."""
     frames = raw.frames.to(device, non_blocking=True).float().div_(255)
-    return Batch(frames[:, :past], frames[:, past:], raw.keys, raw.levels)
+    return Pairs(frames[:, :past], frames[:, past:], raw.keys, raw.levels)
 
 
 def training_batches(
     clips: Clips, seed: int, batch_size: int, start: int, workers: int, device: torch.device, share: Share = ALONE
-) -> Iterator[Batch]:
+) -> Iterator[Pairs]:
     """Full batches for ever, epoch after epoch.
 
     Parameters
@@ -185,7 +178,7 @@ def training_batches(
 
 def ordered_batches(
     clips: Clips, count: int, batch_size: int, workers: int, device: torch.device, share: Share = ALONE
-) -> Iterator[Batch]:
+) -> Iterator[Pairs]:
     """The first `count` clips (all, if 0), in their own order, each once; the last batch may be smaller."""
     indices = range(len(clips) if count == 0 else min(count, len(clips)))[share.rank :: share.world]
     rows = (list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size))
@@ -206,7 +199,7 @@ def _endless(clips: Clips, seed: int, batch_size: int, start: int, share: Share)
         epoch, first = epoch + 1, 0
 
 
-def _load(clips: Clips, rows: Iterator[list[int]], workers: int, device: torch.device) -> Iterator[Batch]:
+def _load(clips: Clips, rows: Iterator[list[int]], workers: int, device: torch.device) -> Iterator[Pairs]:
     loader = DataLoader(
         clips,
         batch_sampler=rows,

@@ -13,9 +13,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from astm.data.bits import stream
-from astm.data.clips import ALL, Clips, DataError, DataSettings, Sample, dataset, fitting
+from astm.data.clips import ALL, ClipFrames, Clips, DataError, DataSettings, dataset, fitting
 from astm.data.video import DEMUXERS, frames_at, planes, presentation_times, resize
+from mlst.draws import stream
 from mlst.records import SPLITS, digest
 
 SHARES = (0.8, 0.9)
@@ -71,10 +71,10 @@ class Folder(Clips):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> ClipFrames:
         window = self.windows[index]
         frames = resize(frames_at(window.file, window.times), self.settings.size)
-        return Sample(planes(frames, self.settings.channels), window.key, window.level)
+        return ClipFrames(planes(frames, self.settings.channels), window.key, window.level)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from astm.data.bits import stream
-from astm.data.clips import Clips, DataError, DataSettings, Sample, dataset, fitting
+from astm.data.clips import ClipFrames, Clips, DataError, DataSettings, dataset, fitting
 from astm.data.video import frames_of
+from mlst.draws import stream
 from mlst.files import whole
 from mlst.records import digest
 
@@ -113,7 +113,7 @@ class Kth(Clips):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> ClipFrames:
         window = self.windows[index]
         video = self.videos[window.video]
         if video.name not in self._frames:
@@ -122,7 +122,7 @@ class Kth(Clips):
         clip = self._frames[video.name][at : at + window.length]
         if len(clip) < window.length:
             raise DataError(f"{video.path} ends before the annotated frame {window.first + window.length - 1}")
-        return Sample(np.array(clip)[:, None], f"{window.video}-{window.first:04d}", video.action)
+        return ClipFrames(np.array(clip)[:, None], f"{window.video}-{window.first:04d}", video.action)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from astm.data.clips import Clips, DataError, DataSettings, Sample, dataset
+from astm.data.clips import ClipFrames, Clips, DataError, DataSettings, dataset
 from mlst.loading import LoadError, ReadError, load
 
 
@@ -52,10 +52,10 @@ class Mlst(Clips):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> ClipFrames:
         with _refusing():
             clip = self.clips[index]
-        return Sample(clip.frames.numpy(), clip.key, clip.level)
+        return ClipFrames(clip.frames.numpy(), clip.key, clip.level)
 
     @property
     def fingerprint(self) -> str:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from astm.data.bits import stream, uniform
-from astm.data.clips import ALL, Clips, DataError, DataSettings, Sample, dataset, fitting
+from astm.data.clips import ALL, ClipFrames, Clips, DataError, DataSettings, dataset, fitting
+from mlst.draws import splitmix, stream, uniform
 from mlst.records import digest
 
 DIGIT = 28
@@ -79,14 +79,14 @@ class MovingMnist(Clips):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> ClipFrames:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+    def __getitems__(self, indices: Sequence[int]) -> list[ClipFrames]:
         chosen = np.asarray(indices)
         frames = self.generate(chosen) if self.generated else self.pictures[chosen]
         keys = (f"{self.split}-{index:08d}" for index in indices)
-        return [Sample(clip[:, None], key, ALL) for clip, key in zip(frames, keys, strict=True)]
+        return [ClipFrames(clip[:, None], key, ALL) for clip, key in zip(frames, keys, strict=True)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,7 +105,7 @@ class MovingMnist(Clips):
     def generate(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(N, T, H, W): sequences of any indices >= 0."""
         s = self.settings
-        u = uniform(self.stream, index, 4 * s.digits).reshape(len(index), s.digits, 4)
+        u = uniform(splitmix(self.stream, index, 4 * s.digits)).reshape(len(index), s.digits, 4)
         which = (u[..., 0] * len(self.pictures)).astype(np.int64)
         places = trajectories(u[..., 1:3], u[..., 3] * 2 * np.pi, s.length, s.size - DIGIT)
         return compose(self.pictures[which], places, s.size)

@@ -35,7 +35,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Comparison:
     """A published number and ours by the same definition."""
 
     column: Column
@@ -52,7 +52,7 @@ class Line:
     """A row of a table."""
 
     method: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Comparison, ...]
     note: str
     """Where the published numbers come from."""
 
@@ -298,7 +298,7 @@ def _line(row: Published, columns: Sequence[Column], results: Sequence[Evaluatio
         definition = {"mse": "mse_sum", "ssim": row.ssim, "psnr": "psnr_frame", "memory": "memory"}[column.quantity]
         if row.best:
             definition = _best(row.model, column, definition, results)
-        cells.append(Cell(column, value, definition, _measured(row.model, column, definition, results)))
+        cells.append(Comparison(column, value, definition, _measured(row.model, column, definition, results)))
     return Line(row.method, tuple(cells), row.note + (_drawn(cells) if row.best else ""))
 
 
@@ -313,7 +313,7 @@ def _best(model: str, column: Column, definition: str, results: Sequence[Evaluat
     return definition
 
 
-def _drawn(cells: Sequence[Cell]) -> str:
+def _drawn(cells: Sequence[Comparison]) -> str:
     """What the measured numbers are of, for a row whose published ones are of the best sample."""
     measured = [cell.definition for cell in cells if cell.measured != "-"]
     endings = sorted({base_and_ending(definition)[1].replace("_", " ") or "one prediction" for definition in measured})

@@ -19,17 +19,18 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from astm.data import Batch, open_clips
-from astm.data.bits import stream
-from astm.data.clips import Share, ordered_batches, position, training_batches
+from astm.data import Pairs, open_clips
+from astm.data.clips import ordered_batches, position, training_batches
 from astm.metrics import mse_sum
 from astm.predictor import Predictor
 from astm.pretrained.store import load_weights
 from astm.training import checkpoint
 from astm.training.checkpoint import BEST, LAST, START, Progress
 from astm.training.settings import Experiment, TrainSettings, to_toml
+from mlst.draws import stream
 from mlst.exits import Exit, UserError
 from mlst.files import write
+from mlst.loading import Share
 
 EXPERIMENT, PRETRAINED = "experiment.toml", "pretrained"
 """In a run's folder: all its settings, and its best model as `from_pretrained` reads it."""
@@ -225,7 +226,7 @@ class _Run:
                 break
         return loss
 
-    def update(self, net: nn.Module, batch: Batch, step: int) -> tuple[float, float]:
+    def update(self, net: nn.Module, batch: Pairs, step: int) -> tuple[float, float]:
         """One step on a batch; the loss, and the norm of its gradient."""
         s, rank = self.settings, self.team.share.rank
         seed = s.seed * self.team.share.world + rank
@@ -338,7 +339,7 @@ def _cosine(start: float, end: float, part: float) -> float:
 
 
 @torch.no_grad()
-def score(predictor: Predictor, batches: Iterator[Batch], precision: str) -> tuple[float, float]:
+def score(predictor: Predictor, batches: Iterator[Pairs], precision: str) -> tuple[float, float]:
     """Sum of the clips' mean `mse_sum`, and how many clips."""
     total = count = 0.0
     was_training = predictor.training
@@ -352,7 +353,7 @@ def score(predictor: Predictor, batches: Iterator[Batch], precision: str) -> tup
     return total, count
 
 
-def _directions(batch: Batch, reverse: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _directions(batch: Pairs, reverse: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Past and future as they are and, with `reverse`, of the clip played backwards."""
     yield batch.past, batch.future
     if reverse:

@@ -1,16 +1,16 @@
 """The order of an epoch: a pure function of (seed, epoch) over the clips' places in the index.
 
 Workers and ranks only share the order out, so it is the same for any number of them, and resuming is a slice. Random
-words are raw output of Philox-4x64 (Salmon, Moraes, Dror, Shaw 2011, https://doi.org/10.1145/2063384.2063405), which
-NumPy keeps stable between versions; it does not keep the methods of `Generator` so (NEP 19).
+words are those of `mlst.draws.philox`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlst.draws import permutation, philox, uniform
 
 BLOCK = 256
 """Neighbouring clips of a shard that stay together when blocks are shuffled: about 12 MB of 256x256 clips."""
@@ -43,18 +43,6 @@ class ClipOrder:
         return shuffled(self.shards, self.seed, epoch) if self.shuffle else np.arange(len(self), dtype=np.int64)
 
 
-def words(count: int, *names: str | int) -> NDArray[np.uint64]:
-    """(count,) random 64-bit words of the stream of these names."""
-    key = int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:16], "big")
-    drawn: NDArray[np.uint64] = np.random.Philox(key=key).random_raw(count)
-    return drawn
-
-
-def permutation(count: int, *names: str | int) -> NDArray[np.int64]:
-    """The numbers below `count` in the order of their words."""
-    return np.argsort(words(count, *names), kind="stable")
-
-
 def shuffled(shards: NDArray[np.int64], *names: str | int) -> NDArray[np.int64]:
     """(N,): the numbers below N, each once, so that clips near in a shard are wanted at about the same time.
 
@@ -65,10 +53,10 @@ def shuffled(shards: NDArray[np.int64], *names: str | int) -> NDArray[np.int64]:
     first = np.flatnonzero(np.diff(shards, prepend=-1))
     inside = np.arange(count) - np.repeat(first, np.diff(first, append=count))
     block = np.cumsum(inside % BLOCK == 0) - 1
-    place = np.argsort(permutation(int(block[-1]) + 1, "blocks", *names), kind="stable") if count else block
+    place = np.argsort(permutation(philox(int(block[-1]) + 1, "blocks", *names)), kind="stable") if count else block
     sequence = np.argsort(place[block], kind="stable")
     pool = np.arange(count) // POOL
-    return sequence[np.lexsort((words(count, "pool", *names), pool))]
+    return sequence[np.lexsort((philox(count, "pool", *names), pool))]
 
 
 def apportion(weights: Sequence[float], total: int) -> NDArray[np.int64]:
@@ -93,7 +81,7 @@ def weighted(
     for level, count in enumerate(apportion(weights, len(shards)).tolist()):
         members = np.flatnonzero(levels == level)
         indices.append(members[_passes(shards[members], count, seed, level, epoch)])
-        jitter = (words(count, "mix", seed, level, epoch) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        jitter = uniform(philox(count, "mix", seed, level, epoch))
         places.append((np.arange(count) + jitter) / max(count, 1))
     return np.concatenate(indices)[np.argsort(np.concatenate(places), kind="stable")]
 

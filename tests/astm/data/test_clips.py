@@ -1,4 +1,4 @@
-"""Order, batches and random numbers: pure functions of (seed, epoch), whoever loads."""
+"""Order and batches: pure functions of (seed, epoch), whoever loads."""
 
 import itertools
 import multiprocessing
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from astm.data.bits import draws, permutation, stream, uniform
-from astm.data.clips import Clips, DataError, DataSettings, Sample, Share, ordered_batches, position, training_batches
+from astm.data.clips import ClipFrames, Clips, DataError, DataSettings, ordered_batches, position, training_batches
+from mlst.loading import Share
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ class Numbers(Clips):
         return 11
 
     def __getitem__(self, index):
-        return Sample(np.full((5, 1, 8, 8), index, np.uint8), str(index), "all")
+        return ClipFrames(np.full((5, 1, 8, 8), index, np.uint8), str(index), "all")
 
 
 @pytest.fixture
@@ -39,35 +39,6 @@ def numbers():
 
 def take(batches, count):
     return [next(batches).keys for _ in range(count)]
-
-
-def test_splitmix_reference():
-    """First outputs of SplitMix64 seeded with 1234567, from https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64."""
-    words = draws(np.uint64(1234567), np.array([0]), 5)[0].tolist()
-    assert words == [
-        6457827717110365317,
-        3203168211198807973,
-        9817491932198370423,
-        4593380528125082431,
-        16408922859458223821,
-    ]
-
-
-def test_draws_do_not_depend_on_each_other():
-    start = stream("x", 1)
-    both = uniform(start, np.array([3, 9]), 4)
-    assert np.array_equal(both[1], uniform(start, np.array([9]), 4)[0])
-    assert not np.array_equal(both[0], both[1])
-    many = uniform(start, np.arange(5000), 2)
-    assert many.min() >= 0
-    assert many.max() < 1
-    assert abs(many.mean() - 0.5) < 0.01
-
-
-def test_permutation():
-    order = permutation(stream("order", 0, 0), 1000)
-    assert sorted(order.tolist()) == list(range(1000))
-    assert not np.array_equal(order, permutation(stream("order", 0, 1), 1000))
 
 
 def test_every_epoch_has_every_clip_in_another_order(numbers):

@@ -1,6 +1,5 @@
 """The order of epochs, as pure functions."""
 
-import hashlib
 from collections import Counter
 from itertools import pairwise
 
@@ -43,24 +42,6 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
 def test_order_stays_what_it_was() -> None:
     """A saved position means nothing if a version of NumPy or of ours changes the order."""
     assert plain(12).epoch(0).tolist() == [4, 5, 0, 9, 8, 10, 3, 1, 7, 6, 11, 2]
-
-
-def philox(key: int, count: int) -> list[int]:
-    """Philox-4x64-10, written from the paper; NumPy's counter starts at 1."""
-    mask, found = 2**64 - 1, []
-    for block in range(1, -(-count // 4) + 1):
-        x, k = [block, 0, 0, 0], [key & mask, key >> 64]
-        for _ in range(10):
-            a, b = 0xD2E7470EE14C6C93 * x[0], 0xCA5A826395121157 * x[2]
-            x = [(b >> 64) ^ x[1] ^ k[0], b & mask, (a >> 64) ^ x[3] ^ k[1], a & mask]
-            k = [(k[0] + 0x9E3779B97F4A7C15) & mask, (k[1] + 0xBB67AE8584CAA73B) & mask]
-        found += x
-    return found[:count]
-
-
-def test_words_are_philox() -> None:
-    key = int.from_bytes(hashlib.sha256(b"('pool', 3)").digest()[:16], "big")
-    assert order.words(9, "pool", 3).tolist() == philox(key, 9)
 
 
 def test_every_place_is_equally_likely() -> None:
