@@ -143,17 +143,49 @@ def splice(shots: Sequence[Frames], recipe: Recipe, seed: int) -> Splice:
     return Splice(np.concatenate(parts), tuple(truth), tuple(distractors))
 
 
+VIEWS = ((10, 20, 200, 112), (100, 30, 200, 112), (60, 60, 200, 112), (0, 0, 256, 144))
+"""Left, top, width and height of four views of one scene, as cameras before the same wall would have them."""
+
+
+def same_scene(frames: Frames, cuts: int, seed: int) -> Splice:
+    """One shot seen by four cameras in turn: neighbours share the scene, its light and its colours. All are cuts."""
+    rng = np.random.default_rng(seed)
+    views = [_view(frames, *view) for view in VIEWS]
+    parts: list[Frames] = []
+    truth: list[Transition] = []
+    previous, length = -1, 0
+    for n in range(cuts + 1):
+        previous = int(rng.choice([i for i in range(len(views)) if i != previous]))
+        parts.append(_material(views[previous], int(rng.integers(20, 45)), rng, mirrored=False))
+        length += len(parts[-1])
+        if n < cuts:
+            truth.append(Transition("cut", length, length))
+    return Splice(np.concatenate(parts), tuple(truth), ())
+
+
+def _view(frames: Frames, left: int, top: int, width: int, height: int) -> Frames:
+    """A part of every frame, enlarged to all of it."""
+
+    def enlarged(plane: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+        part = plane[top // scale : (top + height) // scale, left // scale : (left + width) // scale]
+        return np.asarray(cv2.resize(part, (WIDTH // scale, HEIGHT // scale), interpolation=cv2.INTER_LINEAR))
+
+    return np.stack(
+        [pack(enlarged(y, 1), enlarged(u, 2), enlarged(v, 2)) for y, u, v in zip(*planes(frames), strict=True)]
+    )
+
+
 def _gradual_length(rng: np.random.Generator) -> int:
     at = rng.uniform(0, len(DISSOLVES) - 1)
     return round(float(np.interp(at, range(len(DISSOLVES)), DISSOLVES)))
 
 
-def _material(shot: Frames, length: int, rng: np.random.Generator) -> Frames:
-    """`length` frames in a row, mirrored half of the time; footage that is too short goes to and fro."""
+def _material(shot: Frames, length: int, rng: np.random.Generator, mirrored: bool = True) -> Frames:
+    """`length` frames in a row, mirrored half of the time if wanted; footage that is too short goes to and fro."""
     start = int(rng.integers(0, max(1, len(shot) - length)))
     path = np.arange(start, start + length) % (2 * len(shot) - 2)
     frames = shot[np.where(path < len(shot), path, 2 * len(shot) - 2 - path)]
-    if rng.random() < 0.5:
+    if mirrored and rng.random() < 0.5:
         y, u, v = planes(frames)
         return pack(y[..., ::-1], u[..., ::-1], v[..., ::-1])
     return frames

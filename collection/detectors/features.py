@@ -55,6 +55,16 @@ def structure(a: Plane, b: Plane) -> float:
     return float((2 * (p * q).mean() + CONTRAST_FLOOR) / ((p * p).mean() + (q * q).mean() + CONTRAST_FLOOR))
 
 
+def detail(a: Plane, b: Plane) -> float:
+    """Correlation of what a 7x7 mean leaves of the two planes, -1..1.
+
+    Two views of one room share brightness and large shapes but not their edges: across a cut it is near 0, while a
+    lamp, a flash or a title over the picture leaves the edges where they were.
+    """
+    p, q = (plane - cv2.blur(plane, (7, 7)) for plane in (a.astype(np.float32), b.astype(np.float32)))
+    return float((p * q).sum() / np.sqrt((p * p).sum() * (q * q).sum() + 1e-9))
+
+
 def spread(a: Plane, b: Plane) -> float:
     """How much of the picture changes: mean over root mean square of |b - a| without its mean, 0..1.
 

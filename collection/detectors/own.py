@@ -19,6 +19,7 @@ from collection.detectors.features import (
     Small,
     blend,
     change,
+    detail,
     histogram_change,
     spread,
     structure,
@@ -33,8 +34,11 @@ NEIGHBOURS = 3
 """Frames on both sides of a cut with whose changes its own is compared."""
 BEYOND = 4
 """Frames on either side of a cut among which no picture of the other side may turn up: one more than a flash lasts."""
-CUT_STRUCTURE, CUT_SPREAD = 0.6, 0.45
-"""`structure` across a cut is at most this, `spread` at least that."""
+CUT_STRUCTURE, CUT_DETAIL, CUT_SPREAD = 0.6, 0.2, 0.45
+"""Across a cut `structure` or `detail` is at most this, and `spread` at least that."""
+EVIDENT = 6.0
+"""Prominence times change of histogram above which motion cannot be the reason: similar pictures are joined by flow
+so well that it would explain a cut between them."""
 
 LENGTHS = (3, 4, 5, 7, 9, 11, 14, 17, 21, 26, 32, 39)
 """Frames from the last of the old to the first of the new shot with which dissolves are looked for: each about 1.22
@@ -85,11 +89,10 @@ class Cuts:
         if at < 1 or not self._stands_out(at):
             return []
         before, after = self._frames[at - 1], self._frames[at]
-        if structure(before.y, after.y) > CUT_STRUCTURE or spread(before.y, after.y) < CUT_SPREAD:
+        evidence = self._prominence(at) * histogram_change(before, after)
+        if evidence < self.ratio or not _differ(before.y, after.y) or self._returns(at):
             return []
-        if self._prominence(at) * histogram_change(before, after) < self.ratio or self._returns(at):
-            return []
-        if unexplained(before.y, after.y) + unexplained(after.y, before.y) < 2 * UNEXPLAINED:
+        if evidence < EVIDENT and unexplained(before.y, after.y) + unexplained(after.y, before.y) < 2 * UNEXPLAINED:
             return []
         return [self._count - len(self._frames) + at]
 
@@ -109,6 +112,13 @@ class Cuts:
         old = [change(frames[at - 1], f) for f in frames[at + 1 : at + BEYOND + 1]]
         new = [change(frames[at], f) for f in frames[max(0, at - 1 - BEYOND) : at - 1]]
         return min(old + new, default=np.inf) < self._changes[at] / 2
+
+
+def _differ(a: Plane, b: Plane) -> bool:
+    """Whether two frames show different things over a large part of the picture."""
+    if spread(a, b) < CUT_SPREAD:
+        return False
+    return structure(a, b) <= CUT_STRUCTURE or detail(a, b) <= CUT_DETAIL
 
 
 @dataclass(frozen=True, slots=True)

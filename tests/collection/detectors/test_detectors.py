@@ -10,7 +10,7 @@ import pytest
 import scenedetect
 
 from benchmarks.shot_scores import evaluate
-from collection.detectors import Thumb, detector, make_detector, options_of, thumb
+from collection.detectors import Thumb, detector, features, make_detector, options_of, thumb
 from mlst.pictures.frames import Picture, PictureFormat
 from mlst.records import Transition
 from tests.splices import (
@@ -29,6 +29,7 @@ from tests.splices import (
     encode,
     load,
     planes,
+    same_scene,
     splice,
     thumbs,
 )
@@ -292,6 +293,24 @@ class TestMlst:
         assert found.kind == "dissolve"
         assert abs(found.start - 140) <= 3
         assert abs(found.end - 200) <= 3
+
+
+def test_cuts_between_views_of_one_scene(shots: list[Frames]) -> None:
+    """Two faces before the same wall: brightness and large shapes stay, edges do not."""
+    made = [same_scene(shot, 6, seed=4) for shot in (shots[0], shots[1])]
+    found = [detect("mlst", thumbs(one.frames)) for one in made]
+    scores = [evaluate(one.transitions, hits, len(one.frames), 0).cut for one, hits in zip(made, found, strict=True)]
+    assert [score.false for score in scores] == [0, 0]
+    assert sum(score.hits for score in scores) >= 11
+
+
+def test_a_lamp_leaves_the_edges_where_they_were(shots: list[Frames]) -> None:
+    lit = [frame.copy() for frame in shots[1][:40]]
+    for frame in lit[20:]:
+        frame[:HEIGHT] = 16 + (frame[:HEIGHT].astype(int) - 16) * 2 // 5
+    before, after = (next(thumbs(frame[None])).y.astype(np.int16) for frame in (lit[19], lit[20]))
+    assert features.detail(before, after) > 0.9
+    assert detect("mlst", thumbs(np.stack(lit))) == []
 
 
 def test_unknown_detectors_and_options_name_the_choices() -> None:
