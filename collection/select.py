@@ -150,13 +150,13 @@ def select(
 
 
 def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
-    """Their places in the order of the hashes of their keys. Raises ValueError for a key that comes twice."""
+    """Their places in the order of the hashes of their keys. Raises ValueError for duplicate keys."""
     hashes = np.fromiter((order_hash(c.key) for c in candidates), "S64", len(candidates))
     order = np.argsort(hashes, kind="stable")
     same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
     if len(same):
         twice = sorted({candidates[n].key for n in order[same]})
-        raise ValueError(f"clip keys come twice: {', '.join(twice[:5])}; scan every source once")
+        raise ValueError(f"duplicate clip keys: {', '.join(twice[:5])}; scan every source once")
     return order
 
 

@@ -17,7 +17,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def __call__(self, entry: T) -> T:
-        """Register under the object's own name, lower-cased; a second one of that name is refused."""
+        """Register under the object's own name, lower-cased; a second one with that name is refused."""
         return self.named(entry.__name__.lower())(entry)
 
     def named(self, name: str) -> Callable[[T], T]:

@@ -59,7 +59,7 @@ def write_dataset(place: Path | Workspace, work: Workspace, packed: Sequence[Pac
     """
     if not packed:
         raise ValueError(
-            "no clip was chosen, so there is no dataset; see `mlst status` for what became of the sources"
+            "no clip was chosen, so there is no dataset; `mlst status` shows what happened to the sources"
         )
     packed = sorted(packed, key=lambda one: one.shard.path)
     target = place if isinstance(place, Workspace) else Workspace(place, "")

@@ -64,7 +64,7 @@ REDISTRIBUTABLE = re.compile(
 """Licences under which a changed copy may be passed on to anyone: SPDX identifiers, and YouTube's wording. Not ND: a
 clip is cut and scaled, which is a change. A port such as `-DE` may follow the version, `-NC` and `-ND` are none."""
 NON_COMMERCIAL = re.compile(r"cc-by-nc(-sa)?(-[1-4]\.[05](-(?!nd$)[a-z]+)?)?", re.IGNORECASE)
-"""Allowed where the licence of the whole says the same, so that nobody takes it for more."""
+"""Allowed where the licence of the whole says the same, so that its terms are not mistaken for freer ones."""
 
 
 class ReleaseError(UserError, ValueError):
@@ -73,7 +73,7 @@ class ReleaseError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A source whose clips may not be passed on."""
+    """A source whose clips may not be redistributed."""
 
     source: str
     licence: str
@@ -95,14 +95,14 @@ class UnsoundError(ReleaseError):
 
 
 class LicenceError(ReleaseError):
-    """Clips that nobody may pass on."""
+    """Clips that may not be redistributed."""
 
     exit_code = Exit.WRONG
 
     def __init__(self, refused: Sequence[Refusal]) -> None:
         lines = [f"  {one.source}: {one.clips} clips, {one.why}" for one in refused]
         super().__init__(
-            f"{sum(one.clips for one in refused)} clips of {len(refused)} sources may not be passed on:\n"
+            f"{sum(one.clips for one in refused)} clips of {len(refused)} sources may not be redistributed:\n"
             + "\n".join(lines)
             + "\nPublish with --mode ids, or build without these sources."
         )
@@ -170,7 +170,7 @@ def _forbidden(licence: str, whole: str) -> str:
     if REDISTRIBUTABLE.fullmatch(licence):
         return ""
     if not NON_COMMERCIAL.fullmatch(licence):
-        return "not known to allow changed copies"
+        return "not known to allow modified copies"
     if NON_COMMERCIAL.fullmatch(whole):
         return ""
     return f"non-commercial only, but the dataset's own licence is {whole!r}"
@@ -225,7 +225,7 @@ def _inside(name: str, setting: str) -> str:
     taken = {ATTRIBUTION, CARD, CROISSANT, DATASET, INDEX, LOCK, RECIPE}
     if not parts or Path(name).is_absolute() or ".." in parts or name in taken:
         raise ReleaseError(
-            f"recipe.toml says {setting} = {name!r}, which cannot lie in a release; "
+            f"recipe.toml says {setting} = {name!r}, which cannot be part of a release; "
             f"build with a recipe whose {setting} lie beside it"
         )
     return Path(name).as_posix()
@@ -282,7 +282,7 @@ def _before(out: Path) -> set[str]:
     """Files of the release that `out` holds already. Raises `ReleaseError` where `out` is something else."""
     if not (out / MARKER).exists():
         if out.exists() and any(out.iterdir()):
-            raise ReleaseError(f"{out} is there and is no release; move it away")
+            raise ReleaseError(f"{out} exists and is not a release; move it away")
         with atomic(out / MARKER):
             pass
     return {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} - {MARKER}

@@ -1,7 +1,7 @@
 """A release -> a dataset repository on the Hugging Face Hub.
 
 Everything but the card and the descriptions is sent first, those last and in a commit of their own: where the
-`dataset.json` of a release is, all of it is. `upload_folder` sends in several commits and goes on where it was
+`dataset.json` of a release is, all of it is. `upload_folder` sends in several commits and resumes where it was
 stopped. A release that is there already sends nothing. Afterwards it is read back by commit, and only then tagged.
 """
 
@@ -57,7 +57,7 @@ class PublishError(UserError, RuntimeError):
 
 
 class TargetError(UserError, ValueError):
-    """A place that the Hub would refuse, or nobody to publish as."""
+    """A target that the Hub would refuse, or no account to publish from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,12 @@ class Published:
 
 
 def check(target: Target) -> None:
-    """Raise `TargetError` for names that the Hub would refuse, or where nobody is logged in."""
+    """Raise `TargetError` for names that the Hub would refuse, or if no token is set."""
     if not REPOSITORY.fullmatch(target.repository):
         raise TargetError(f"{target.repository!r} is not OWNER/NAME")
     for name in filter(None, (target.revision, target.tag)):
         if not REVISION.fullmatch(name):
-            raise TargetError(f"{name!r} is no name of a branch or tag that matches {REVISION.pattern}")
+            raise TargetError(f"{name!r} is not a branch or tag name that matches {REVISION.pattern}")
     if not get_token():
         raise TargetError("no token: log in with `hf auth login`, or set HF_TOKEN to a token that may write")
 
@@ -149,7 +149,7 @@ def _head(target: Target, api: HfApi) -> str:
 def publish(release: Prepared, target: Target, api: HfApi, read_back: ReadBack = "auto") -> Published:
     """Send a release, read it back, tag it.
 
-    Raises `PublishError`. Whatever stops it, the same call goes on; what was sent is not sent again.
+    Raises `PublishError`. If it is interrupted, the same call resumes; what was sent is not sent again.
     """
     with _explained():
         return _publish(release, target, api, read_back)
@@ -163,7 +163,7 @@ def _explained() -> Iterator[None]:
     except HfHubHTTPError as why:
         raise PublishError(f"the Hub refused: {_said(why)}") from why
     except (TRANSPORT_ERROR, ConnectionError, LocalEntryNotFoundError) as why:
-        raise PublishError(f"the Hub cannot be reached: {why}; the same command goes on where it was") from why
+        raise PublishError(f"the Hub cannot be reached: {why}; run the same command again to resume") from why
 
 
 def _publish(release: Prepared, target: Target, api: HfApi, read_back: ReadBack) -> Published:
@@ -256,7 +256,7 @@ def _upload(
             delete_patterns=list(remove) or None,
         )
     except RuntimeError as why:  # hf_xet's, and the client's for a large file that failed
-        raise PublishError(f"the upload stopped: {why}; the same command goes on where it was") from why
+        raise PublishError(f"the upload stopped: {why}; run the same command again to resume") from why
     return str(done.oid)
 
 
@@ -294,7 +294,7 @@ def _again(release: Prepared, target: Target, api: HfApi, before: Plan) -> Plan:
         if not commit.title.startswith(title):
             break
     raise PublishError(
-        f"{target.repository} was changed by someone else meanwhile; look at it, then run the same command again"
+        f"{target.repository} was changed by someone else in the meantime; look at it, then run the same command again"
     )
 
 
@@ -352,7 +352,7 @@ def _said(why: HfHubHTTPError) -> str:
     remedy = {
         401: "log in with `hf auth login`, or set HF_TOKEN to a token that may write",
         403: "the token may not write there",
-        412: "the repository was changed meanwhile; run the same command again",
+        412: "the repository was changed in the meantime; run the same command again",
         429: "too many requests; run the same command later",
-    }.get(status if isinstance(status, int) else 0, "the same command goes on where it was")
+    }.get(status if isinstance(status, int) else 0, "run the same command again to resume")
     return f"{status}: {why.server_message or str(why).splitlines()[0]} ({remedy})"

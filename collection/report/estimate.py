@@ -1,4 +1,4 @@
-"""What a build will take, before anything is asked of anybody: requests, bytes, disk, time.
+"""What a build will take, before any request is made: requests, bytes, disk, time.
 
 Site videos are only known by their spans, so this rests on the assumptions below; each is a constant with its reason.
 Local files are measured. A build's own figures (`mlst status`) replace the estimate as it goes on.
@@ -84,7 +84,7 @@ class _One:
 def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage, wave: int) -> Estimate:
     """What building `recipe` from `sources` will take, the videos of at most `wave` sources on the disk at a time.
 
-    Reads the headers of local files, and asks nobody anything.
+    Reads the headers of local files; makes no network requests.
     """
     rows = tuple(sources)
     web = [row for row in rows if is_web(row.url)]

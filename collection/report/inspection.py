@@ -33,7 +33,7 @@ def inspect(dataset: Path, key: str, sheet: Path) -> Row:
     if row is None:
         raise NoClipError(f"no clip {key!r} in {dataset}; keys are in the column `key` of {INDEX}")
     if not PATH.fullmatch(row.shard):
-        raise NoClipError(f"the index says that {key} lies in {row.shard!r}, which is no shard; run `mlst verify`")
+        raise NoClipError(f"the index says that {key} lies in {row.shard!r}, which is not a shard; run `mlst verify`")
     picture = contact_sheet(decode_frames(dataset / row.shard, row.offset, row.size))
     with atomic(sheet) as file:
         file.write(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())

@@ -34,13 +34,13 @@ PRESENT, ALTERED = "present", "altered"
 GONE, UNKNOWN = "gone", "unknown"
 STATES = {
     BYTES: "the same file",
-    PACKETS: "the same video packets in another wrapping",
-    PRESENT: "there, and nothing that was asked says otherwise",
-    ALTERED: "there, but not described as it was",
-    REENCODED: "other packets, the same footage",
-    CHANGED: "other footage, or another length",
-    GONE: "not to be had",
-    UNKNOWN: "could not be asked",
+    PACKETS: "the same video packets in another container",
+    PRESENT: "available, and no difference was reported",
+    ALTERED: "available, but its description has changed",
+    REENCODED: "different packets, the same footage",
+    CHANGED: "different footage or length",
+    GONE: "no longer available",
+    UNKNOWN: "could not be checked",
 }
 LOST = (CHANGED, GONE)
 """States in which a rebuild loses the clips."""
@@ -171,12 +171,12 @@ def footage(item: Wanted, video: Video, path: Path, limits: Limits) -> Drift:
     name = item.row.source.id
     telling = [clip for clip in item.clips if same_footage(clip.fingerprint, clip.fingerprint)]
     if not telling:
-        return Drift(name, CHANGED, "packets", "no clip of it is in the dataset that its footage could be compared by")
+        return Drift(name, CHANGED, "packets", "no clip of it in the dataset is distinctive enough to compare")
     seen = _shown(telling, video, path, limits)
     same = sum(bool(now) and same_footage(clip.fingerprint, now) for clip, now in seen)
     if same < len(telling):
-        return Drift(name, CHANGED, "footage", f"{len(telling) - same} of {len(telling)} clips show something else")
-    return Drift(name, REENCODED, "", f"all {same} clips that tell show the same")
+        return Drift(name, CHANGED, "footage", f"{len(telling) - same} of {len(telling)} clips show different footage")
+    return Drift(name, REENCODED, "", f"all {same} comparable clips show the same footage")
 
 
 def _shown(clips: Iterable[Shown], video: Video, path: Path, limits: Limits) -> Iterator[tuple[Shown, str]]:

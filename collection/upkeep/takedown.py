@@ -2,7 +2,7 @@
 them follows, and a list of salted hashes keeps later builds from taking them back.
 
 The new files are prepared in a folder inside the dataset and then moved to their places, `dataset.json` last. Killed
-before that description is prepared, nothing has changed; killed behind it, the next call ends what was begun.
+before that description is prepared, nothing has changed; killed after that, the next call finishes the job.
 """
 
 import contextlib
@@ -111,13 +111,13 @@ def _read(folder: Path) -> tuple[Dataset, list[LockRow]]:
     try:
         dataset, lock = read_json(folder / DATASET), list(read_lock(folder / LOCK))
     except (OSError, ValueError) as why:
-        raise TakedownError(f"{folder} is no dataset that can be read: {why}") from None
+        raise TakedownError(f"{folder} is not a readable dataset: {why}") from None
     for path in (*(shard.path for shard in dataset.shards), *(file.path for file in dataset.files)):
         inside = not Path(path).is_absolute() and (folder / path).resolve() == folder.resolve() / path
         if not inside or not (folder / path).is_file():
             raise TakedownError(
-                f"{path!r} is listed in {DATASET}, but is no plain file of {folder}; give a dataset with its clips, "
-                "as `mlst build` left it"
+                f"{path!r} is listed in {DATASET}, but is not a regular file in {folder}; give a dataset with its "
+                "clips, as `mlst build` left it"
             )
     if any(PATH.fullmatch(shard.path) is None for shard in dataset.shards):
         raise TakedownError(f"{folder} has shards with names of another format; run `mlst verify`")
@@ -137,7 +137,7 @@ def _named(lock: Sequence[LockRow], names: Collection[str], exclusions: Exclusio
         forms = _forms(name)
         hits = [source for source in sources if source.id in forms or source.url in forms]
         if not hits and not any(map(exclusions.holds, forms)):
-            raise TakedownError(f"{name!r} is no id or address of a source in {LOCK}")
+            raise TakedownError(f"{name!r} is not the id or address of a source in {LOCK}")
         found |= {source.id: source for source in hits}
     addresses = {source.url for source in found.values()}
     return tuple(source for source in sources if source.url in addresses)
@@ -152,7 +152,7 @@ def _forms(name: str) -> set[str]:
 
 
 def _plan(dataset: Dataset, rows: Sequence[Row], gone: Collection[str]) -> list[_Planned]:
-    """Every shard of the dataset. Where one of a level and split is left empty, the others are numbered anew."""
+    """Every shard of the dataset. Where one of a level and split is left empty, the others are renumbered."""
     inside: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         inside[row.shard].append(row)
@@ -180,7 +180,7 @@ def _prepare(
         shards.append(shard)
         rows += staying
     if not rows:
-        raise TakedownError("no clip would be left; delete the whole dataset instead")
+        raise TakedownError("no clips would be left; delete the whole dataset instead")
     texts = {
         RECIPE: _recipe((folder / RECIPE).read_bytes(), dataset.version),
         THRESHOLDS: (folder / THRESHOLDS).read_bytes(),
@@ -212,11 +212,11 @@ def _kept(path: Path, wanted: Mapping[str, Row]) -> Iterator[ClipFiles]:
         row = wanted.get(sample.key)
         missing.discard(sample.key)
         if row is not None and hashlib.sha256(sample.mp4).hexdigest() != row.sha256:
-            raise TakedownError(f"{path.name}: {sample.key} is not the video that the index lists; run `mlst verify`")
+            raise TakedownError(f"{path.name}: {sample.key} is not the video listed in the index; run `mlst verify`")
         if row is not None:
             yield sample
     if missing:
-        raise TakedownError(f"{path.name}: {min(missing)} is in the index, but not in the shard; run `mlst verify`")
+        raise TakedownError(f"{path.name}: {min(missing)} is in the index but not in the shard; run `mlst verify`")
 
 
 def _as_it_is(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:
@@ -253,7 +253,7 @@ def _finish(folder: Path) -> None:
 
 
 def purge(work: Path, exclusions: Exclusions) -> tuple[str, ...]:
-    """Remove from a workspace, which nobody may be using, what it holds of excluded sources, and what may show them:
+    """Remove from a workspace, which must not be in use, what it holds of excluded sources, and what may show them:
     videos, clips, packed shards, lines of ledgers, the report. Gives the ids that were found.
     """
     found: set[str] = set()

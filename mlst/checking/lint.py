@@ -108,12 +108,12 @@ def _limits(files: Sequence[File], limits: HubLimits) -> Iterator[Finding]:
 
 
 class _Unique(LOADER):  # type: ignore[misc, valid-type]
-    """Refuses a key that comes twice, of which PyYAML would take the last and the Hub none."""
+    """Refuses duplicate keys, of which PyYAML would take the last and the Hub none."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if twice := [key for key, count in Counter(map(str, keys)).items() if count > 1]:
-            raise yaml.YAMLError(f"key {twice[0]!r} comes twice")
+            raise yaml.YAMLError(f"duplicate key {twice[0]!r}")
         return cast(dict[Any, Any], super().construct_mapping(node, deep))
 
 
@@ -140,7 +140,7 @@ def _front(front: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     """What is wrong with the YAML besides the patterns."""
     licence, wanted = front.get("license"), front_matter(dataset)
     if not isinstance(licence, str) or not HUB_LICENCES.fullmatch(licence):
-        yield f"license {licence!r} is no identifier of the Hub; use one of its list, or 'other' with license_name"
+        yield f"license {licence!r} is not an identifier of the Hub; use one of its list, or 'other' with license_name"
     for name in ("size_categories", "task_categories"):
         if front.get(name) != wanted[name]:
             yield f"{name} is {front.get(name)!r}, not {wanted[name]!r}"
@@ -151,7 +151,7 @@ def _front(front: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     names = [str(config.get("config_name")) for config in configs]
     for name, count in Counter(names).items():
         if count > 1 or not CONFIG.fullmatch(name):
-            yield f"configuration {name!r} comes twice or is not {CONFIG.pattern}"
+            yield f"configuration {name!r} is a duplicate or does not match {CONFIG.pattern}"
     if [config.get("default") for config in configs].count(True) != 1:
         yield "there is not one default configuration"
 
@@ -210,7 +210,7 @@ def unplayable(mp4: bytes) -> str:
             context = video.streams.video[0].codec_context
             codec, pixels = (context.name, context.pix_fmt) if context else ("an unknown codec", "")
     except (av.error.FFmpegError, ValueError, IndexError) as why:
-        return f"is no video: {why}"
+        return f"is not a video: {why}"
     if codec != "h264" or pixels != "yuv420p":
         return f"{codec} {pixels}, not h264 yuv420p"
     kinds = list(_boxes(mp4))

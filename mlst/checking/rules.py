@@ -27,7 +27,7 @@ def row_rules(row: Row, lock: LockRow, dataset: Dataset, levels: Levels) -> Iter
     """What is wrong with one row, given its source's row of the lock."""
     info = row.info
     if not is_fingerprint(row.fingerprint):
-        yield "index", f"{row.fingerprint[:70]!r} is no fingerprint"
+        yield "index", f"{row.fingerprint[:70]!r} is not a fingerprint"
     yield from _key(row)
     yield from _boundary(row, lock, dataset)
     for name in ("url", "title", "channel", "licence", "provenance"):
@@ -126,7 +126,7 @@ def _told(rows: Iterable[Row], other: Callable[[Row], None]) -> Iterator[Row]:
 
 
 def _neighbours(rows: Iterable[Row]) -> Iterator[tuple[str, str, str]]:
-    """What is wrong with a row or with two, one behind the other."""
+    """What is wrong with a row, or with two neighbours."""
     before: tuple[Row, ...] = ()
     for row in rows:
         key, cell = row.info.key, (row.info.level, row.info.split)

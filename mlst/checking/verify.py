@@ -197,7 +197,7 @@ def _files(folder: Path, dataset: Dataset) -> Iterator[Finding]:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             yield from _hash(file.path, sha256, (folder / file.path).stat().st_size, file.sha256, file.size)
     if len(listed) != len(dataset.files) or [f.path for f in dataset.files] != sorted(listed):
-        yield Finding("dataset", DATASET, "", "files are listed twice or not by path")
+        yield Finding("dataset", DATASET, "", "files are duplicated or not sorted by path")
     if dataset_fingerprint(dataset.files, dataset.footage) != dataset.fingerprint:
         yield Finding("dataset", DATASET, "", f"fingerprint {dataset.fingerprint} is not that of the listed files")
 
@@ -262,7 +262,7 @@ def _lock(folder: Path, findings: list[Finding]) -> Iterator[Lock]:
             findings.append(Finding("lock", LOCK, "", str(why)))
             lock = Lock(io.BytesIO(), LOCK)
         if not lock.in_order:
-            findings.append(Finding("lock", LOCK, "", "sources come twice or not by id"))
+            findings.append(Finding("lock", LOCK, "", "sources are duplicated or not sorted by id"))
         yield lock
 
 
@@ -377,7 +377,7 @@ def _card(folder: Path, dataset: Dataset) -> Iterator[Finding]:
 
 def _first_odd(found: Any, wanted: Any) -> str:
     if not isinstance(found, list):
-        return f"{found!r} is no list"
+        return f"{found!r} is not a list"
     missing = [w.get("config_name") for w in wanted if w not in found]
     unknown = [f.get("config_name") if isinstance(f, dict) else f for f in found if f not in wanted]
     return f"missing or different {missing}, unexpected {unknown}" if missing or unknown else "their order"

@@ -21,7 +21,7 @@ PLACE = ("level", "number", "s", "t", "split", "shard", "offset")
 
 
 class DiffError(UserError, ValueError):
-    """A folder that is no dataset; the text says why."""
+    """A folder that is not a dataset; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How many clips of both have another value in a column of the index."""
+    """How many clips in both datasets differ in a column of the index."""
 
     column: str
     clips: int
@@ -135,11 +135,11 @@ def _index(folder: Path) -> Any:
     try:
         table = pq.read_table(folder / INDEX)
     except (OSError, pa.ArrowInvalid) as why:
-        raise DiffError(f"{folder}: no dataset that can be read: {why}") from None
+        raise DiffError(f"{folder}: not a readable dataset: {why}") from None
     if [str(field) for field in table.schema] != [str(field) for field in index_schema()]:
-        raise DiffError(f"{folder / INDEX} has other columns than this version writes; run `mlst verify`")
+        raise DiffError(f"{folder / INDEX} does not have the columns that this version writes; run `mlst verify`")
     if len(pc.unique(table["key"])) != len(table):
-        raise DiffError(f"{folder / INDEX} has a key twice; run `mlst verify`")
+        raise DiffError(f"{folder / INDEX} has duplicate keys; run `mlst verify`")
     return table.sort_by("key")
 
 

@@ -65,8 +65,8 @@ def parse_exclusions(data: bytes, name: str) -> Exclusions:
     said = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
     salt = SALT.fullmatch(said[0][1]) if said else None
     if salt is None:
-        raise ExclusionsError(f"{name}: the first line that is no comment must be 'salt = NAME'")
+        raise ExclusionsError(f"{name}: the first line that is not a comment must be 'salt = NAME'")
     for number, line in said[1:]:
         if not HASH.fullmatch(line):
-            raise ExclusionsError(f"{name}:{number}: {line[:70]!r} is no sha256 of 64 hexadecimal digits")
+            raise ExclusionsError(f"{name}:{number}: {line[:70]!r} is not a sha256 of 64 hexadecimal digits")
     return Exclusions(salt[1], frozenset(line for _, line in said[1:]))

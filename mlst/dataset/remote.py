@@ -24,7 +24,7 @@ def mirrored(url: str) -> Iterator[Path]:
     there by name only.
 
     Raises ImportError where fsspec lacks the package for the URL, OSError where the store cannot be read, ValueError
-    for names that are no relative paths.
+    for names that are not relative paths.
     """
     import fsspec  # noqa: PLC0415, most datasets are folders
 
@@ -34,7 +34,7 @@ def mirrored(url: str) -> Iterator[Path]:
         for found in system.find(base):
             name = PurePosixPath(str(found).removeprefix(base).lstrip("/"))
             if not name.parts or ".." in name.parts:
-                raise ValueError(f"{url}: {str(found)!r} is no name of a dataset's file")
+                raise ValueError(f"{url}: {str(found)!r} is not the name of a file of a dataset")
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
             names.add(str(name))

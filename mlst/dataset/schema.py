@@ -26,7 +26,8 @@ def fields_of(kind: type) -> Mapping[str, type]:
 def misfit(kind: Any, value: Any, where: str) -> str:
     """What is wrong with JSON `value` as a record of type `kind`: a sentence that begins with `where`, or "".
 
-    Stricter than `decode`: an int is no float, a bool no int, and null, NaN, missing and unknown fields are refused.
+    Stricter than `decode`: an int is not a float, a bool not an int; null, NaN, missing and unknown fields are
+    refused.
     """
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
@@ -34,7 +35,7 @@ def misfit(kind: Any, value: Any, where: str) -> str:
         fields = fields_of(kind)  # type: ignore[arg-type]
         value = later_fields(kind) | value  # type: ignore[arg-type]
         if value.keys() != fields.keys():
-            return f"{where} has other fields: {', '.join(sorted(value.keys() ^ fields.keys()))}"
+            return f"{where} has missing or unknown fields: {', '.join(sorted(value.keys() ^ fields.keys()))}"
         return next(filter(None, (misfit(hint, value[name], f"{where}.{name}") for name, hint in fields.items())), "")
     if get_origin(kind) is tuple:
         if not isinstance(value, list):

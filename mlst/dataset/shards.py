@@ -108,7 +108,7 @@ def _fill(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
 def write_shard(file: BinaryIO, samples: Iterable[ClipFiles]) -> Written:
     """Write the samples to `file` in their order, one at a time.
 
-    Raises ValueError for a key that is no `KEY` or comes twice, and for no samples at all:
+    Raises ValueError for a key that does not match `KEY` or is a duplicate, and for no samples at all:
     `datasets` cannot read an empty shard.
     """
     total = hashlib.sha256()
@@ -123,7 +123,7 @@ def write_shard(file: BinaryIO, samples: Iterable[ClipFiles]) -> Written:
 
     for sample in samples:
         if not KEY.fullmatch(sample.key) or sample.key in members:
-            raise ValueError(f"key {sample.key!r} comes twice in the shard or does not match {KEY.pattern}")
+            raise ValueError(f"key {sample.key!r} is a duplicate in the shard or does not match {KEY.pattern}")
         put(_header(f"{sample.key}.mp4", len(sample.mp4)))
         sha256 = hashlib.sha256(sample.mp4).hexdigest()
         members[sample.key] = Member(sample.key, position, len(sample.mp4), sha256)

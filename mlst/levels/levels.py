@@ -28,7 +28,7 @@ MARGIN_S, MARGIN_T = math.log(1.10), math.log(1.20)
 LEAST_VALUE = 1e-3
 """Smaller statistics count as this in margins: the logarithm of 0 is not finite."""
 LEAST_SHOTS = 300
-"""Fewer shots do not fix a quantile."""
+"""Fewer shots do not determine a quantile."""
 RESAMPLES, CONFIDENCE = 1000, 0.95
 """Of the bootstrap."""
 DIGITS = 6
@@ -101,7 +101,7 @@ class Levels:
 
 
 class CorpusError(UserError, ValueError):
-    """A corpus, or quantiles of it, that fix no thresholds."""
+    """A corpus, or quantiles of it, that thresholds cannot be derived from."""
 
 
 def step(value: float, cuts: Cuts) -> int:

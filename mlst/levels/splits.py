@@ -55,7 +55,7 @@ def quotas(total: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 @cache
 def _ends(shares: tuple[tuple[str, float], ...]) -> tuple[tuple[str, int], ...]:
-    """The least number of 64 bits behind each split's interval."""
+    """The smallest 64-bit number above each split's interval."""
     given = dict(shares)
     unknown = sorted(given.keys() - set(INTERVALS))
     if unknown or not given:

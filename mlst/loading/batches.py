@@ -46,12 +46,12 @@ def order_of(clips: ClipDataset, seed: int = 0, sampling: Sampling = "shuffle") 
 
     Raises
     ------
-    LoadError: unknown sampling or level, a weight below 0, no weight above 0, a seed that is no whole number.
+    LoadError: unknown sampling or level, a weight below 0, no weight above 0, a seed that is not an integer.
     """
     try:
         seed = operator.index(seed)  # of NumPy's integers too: the order depends on how the seed is written
     except TypeError:
-        raise LoadError(f"seed = {seed!r} should be a whole number") from None
+        raise LoadError(f"seed = {seed!r} should be an integer") from None
     names = list(clips.settings.levels)
     if isinstance(sampling, str):
         if sampling not in ("shuffle", "index", "balanced"):
@@ -87,7 +87,7 @@ class Batches(Sampler[list[int]]):
 
     Raises
     ------
-    LoadError: with a batch size, share or `last` that cannot be.
+    LoadError: for an impossible batch size, share or `last`.
     """
 
     def __init__(self, order: ClipOrder, batch_size: int, last: Last = "drop", share: Share | None = None) -> None:
@@ -142,10 +142,12 @@ class Batches(Sampler[list[int]]):
         own = self.state_dict()
         if unlike := [name for name in own if name not in ("epoch", "taken") and state.get(name) != own[name]]:
             told = ", ".join(f"{name} {state.get(name)!r} instead of {own[name]!r}" for name in unlike)
-            raise LoadError(f"the saved position is of another order: {told}")
+            raise LoadError(f"the saved position belongs to another order: {told}")
         epoch, taken = state.get("epoch"), state.get("taken")
         if type(epoch) is not int or type(taken) is not int or epoch < 0 or not 0 <= taken <= len(self.order):
-            raise LoadError(f"the saved position is none: epoch {epoch!r}, {taken!r} of {len(self.order)} clips taken")
+            raise LoadError(
+                f"the saved position is invalid: epoch {epoch!r}, {taken!r} of {len(self.order)} clips taken"
+            )
         self._move(epoch, taken)
 
     def _move(self, epoch: int, taken: int) -> None:
@@ -177,7 +179,7 @@ class Batch:
 class Loader:
     """An epoch of batches per iteration, from the saved position on; made by `loader`.
 
-    What was handed out counts as used: after a break, or from a saved state, the next iteration goes on with the
+    What was handed out counts as used: after a break, or from a saved state, the next iteration continues with the
     batch that follows, and after the end of an epoch with the next one. Iterate over it once at a time.
     """
 
@@ -217,7 +219,7 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a saved position. Raises LoadError if it is of other clips or another order."""
         if state.get("identity") != self.clips.identity:
-            raise LoadError("the saved position is of another dataset, version, split or choice of levels")
+            raise LoadError("the saved position belongs to another dataset, version, split or set of levels")
         self.batches.load_state_dict(state)
 
 

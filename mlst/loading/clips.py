@@ -268,7 +268,7 @@ def _index(store: Store, dataset: Dataset) -> Any:
     except pa.ArrowException as why:
         raise LoadError(f"{store.name}: {INDEX} is not Parquet: {why}") from None
     if odd:
-        raise LoadError(f"{store.name}: {INDEX} lacks columns or has them as another type: {', '.join(odd)}")
+        raise LoadError(f"{store.name}: {INDEX} has missing columns, or columns of the wrong type: {', '.join(odd)}")
     return table
 
 
@@ -297,4 +297,4 @@ def _check_rows(table: Any, settings: Settings, name: str) -> None:
     offset, size = table["offset"].to_numpy(), table["size"].to_numpy()
     if (odd := np.flatnonzero((offset < 0) | (size < 1) | (size > LARGEST))).size:
         first = int(odd[0])
-        raise LoadError(f"{name}: clip {table['key'][first]} is said to have {size[first]} bytes from {offset[first]}")
+        raise LoadError(f"{name}: clip {table['key'][first]} claims {size[first]} bytes at offset {offset[first]}")

@@ -69,7 +69,7 @@ def store_of(place: str | Path, revision: str, cache: bool) -> Store:
         return on_hub(name, revision, cache)
     else:
         raise LoadError(
-            f"{text!r} is no folder, no http(s) address and no Hub id OWNER/NAME; "
+            f"{text!r} is not a folder, an http(s) address or a Hub id OWNER/NAME; "
             f"name the folder that holds {DATASET}, the address above it, or a Hub dataset"
         )
     if revision:
@@ -182,7 +182,7 @@ def _download(repo: str, path: str, revision: str) -> Path:
     except REFUSALS as why:
         place = f"{repo}@{revision}" if revision else repo
         kind = Missing if isinstance(why, RemoteEntryNotFoundError) else ReadError
-        raise kind(f"{place} is no folder here, and from the Hub {path} cannot be had: {why}") from None
+        raise kind(f"{place} is not a folder here, and {path} is not available from the Hub: {why}") from None
 
 
 _downloaded = lru_cache(4096)(_download)
@@ -207,7 +207,7 @@ def _part_of_file(path: Path, offset: int, size: int) -> bytes:
 
 
 class _Again(Exception):
-    """An attempt that another may better; `after` is what the server asks for, seconds, or 0."""
+    """A failure that another attempt may avoid; `after` is what the server asks for, seconds, or 0."""
 
     def __init__(self, detail: str, after: float) -> None:
         super().__init__(detail)

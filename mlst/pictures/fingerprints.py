@@ -97,7 +97,7 @@ class Fingerprints:
         return len(self._ends) - 1
 
     def add(self, fingerprint: str) -> None:
-        """Add a clip's. Raises ValueError for what is no fingerprint."""
+        """Add a clip's. Raises ValueError for what is not a fingerprint."""
         hashes = _decoded(fingerprint)
         hashes = hashes[_hashed(hashes)]
         self._file.write(hashes.tobytes())
@@ -151,7 +151,7 @@ class Fingerprints:
         return np.concatenate([np.empty(0, bool), *same])
 
     def _hashes(self, numbers: NDArray[np.int64]) -> Hashes:
-        """(N, F, len(WINDOWS), WORDS), zero behind the last frame of a clip that has fewer than the longest."""
+        """(N, F, len(WINDOWS), WORDS), zero after the last frame of a clip that has fewer than the longest."""
         spans = [(self._ends[n], self._ends[n + 1]) for n in numbers.tolist()]
         hashes = np.zeros((len(spans), max(end - start for start, end in spans), len(WINDOWS), WORDS), np.uint64)
         for row, (start, end) in zip(hashes, spans, strict=True):

@@ -209,7 +209,7 @@ def colours(frame: VideoFrame) -> Colours:
     if code in UNREADABLE:
         raise UnreadableColourError(
             f"its colour matrix is {UNREADABLE[code]} (matrix_coefficients {code}), which common readers cannot "
-            f"convert to RGB; choices are {', '.join(MATRICES.values())}: encode it anew in one of these"
+            f"convert to RGB; choices are {', '.join(MATRICES.values())}: re-encode it in one of these"
         )
     large = frame.height >= 720 or frame.width >= 1280
     return Colours(

@@ -239,7 +239,7 @@ def test_bench():
         (("publish", "moving-mnist-small", "name", "--dry-run"), "'name' is not OWNER/NAME"),
         (("train", "astm", "--out", "/dev/null/run", "data.root={mnist}"), "/dev/null/run: Not a directory; give"),
         (("bench", "stam", "--preset", "authors", "model.patch=8"), "model: with norm = 'layer' this model is made"),
-        (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is no folder, no http(s) address and no Hub id"),
+        (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is not a folder, an http(s) address or a Hub id"),
         (("evaluate", "copy_last", "--data", "mlst", "--metrics", "psnr"), "unknown metric psnr; choices are mae_sum"),
         (
             ("evaluate", "copy_last", "--data", "kth", "--set", "train.lr=1"),

@@ -99,9 +99,9 @@ def test_a_workspace_that_is_not_there_is_no_workspace_cleared(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("takedown", "dataset", "[red]nobody"), "'[red]nobody' is no id"),
-        (("takedown", ".", "a"), "is no dataset that can be read"),
-        (("diff", ".", "dataset"), "no dataset"),
+        (("takedown", "dataset", "[red]nobody"), "'[red]nobody' is not the id"),
+        (("takedown", ".", "a"), "is not a readable dataset"),
+        (("diff", ".", "dataset"), "not a readable dataset"),
         (("drift", "."), "give the folder of a dataset"),
         (("drift", "dataset"), "sources are files, such as"),
         (("rebuild", "dataset", "--out", "new"), "give the folder that they are relative to"),

@@ -475,7 +475,7 @@ def test_the_same_again_gives_the_same_and_the_other_mode_tidies_up(tmp_path: Pa
 
 def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ReleaseError, match="is no release"):
+    with pytest.raises(ReleaseError, match="is not a release"):
         prepare(tiny.built(), tmp_path, "ids", [], 0)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -148,20 +148,20 @@ def test_any_link_to_a_video_names_it_and_does_so_again(tmp_path: Path) -> None:
     assert takedown(tmp_path / "data", ["https://youtu.be/-2X4mB4hyLA?t=3"]).sources == (one,)
     for name in ("https://youtu.be/-2X4mB4hyLA", "-2X4mB4hyLA", "youtube.com/shorts/-2X4mB4hyLA", one):
         assert takedown(tmp_path / "data", [name]).sources == ()
-    with pytest.raises(TakedownError, match="no id or address"):
+    with pytest.raises(TakedownError, match="not the id or address"):
         takedown(tmp_path / "data", ["https://www.youtube.com/@someone"])
 
 
 def test_unknown_names_are_refused_and_nothing_changes(folder: Path) -> None:
     before = content(folder)
-    with pytest.raises(TakedownError, match="'nobody' is no id"):
+    with pytest.raises(TakedownError, match="'nobody' is not the id"):
         takedown(folder, [next(read_lock(folder / LOCK)).source.id, "nobody"])
     assert content(folder) == before
 
 
 def test_the_last_source_cannot_go(folder: Path) -> None:
     before = content(folder)
-    with pytest.raises(TakedownError, match="no clip would be left"):
+    with pytest.raises(TakedownError, match="no clips would be left"):
         takedown(folder, [row.source.id for row in read_lock(folder / LOCK)])
     takedown(folder, [next(read_lock(folder / LOCK)).source.id])
     assert before.keys() < content(folder).keys()
@@ -172,7 +172,7 @@ def test_paths_outside_the_dataset_are_refused(folder: Path, path: str) -> None:
     text = (folder / DATASET).read_text()
     first = read_json(folder / DATASET).shards[0].path
     (folder / DATASET).write_text(text.replace(first, path))
-    with pytest.raises(TakedownError, match="no plain file"):
+    with pytest.raises(TakedownError, match="not a regular file"):
         takedown(folder, [next(read_lock(folder / LOCK)).source.id])
 
 
@@ -199,7 +199,7 @@ def test_a_clip_that_its_shard_lost_is_not_forgotten(tmp_path: Path) -> None:
     with (tmp_path / "data" / shard).open("wb") as file:
         write_shard(file, left)
     before = content(tmp_path / "data")
-    with pytest.raises(TakedownError, match=rf"{lost}_.* is in the index, but not in the shard; run `mlst verify`"):
+    with pytest.raises(TakedownError, match=rf"{lost}_.* is in the index but not in the shard; run `mlst verify`"):
         takedown(tmp_path / "data", [gone])
     assert {path: data for path, data in content(tmp_path / "data").items() if STAGE not in path} == before
 

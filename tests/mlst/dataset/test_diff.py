@@ -81,8 +81,8 @@ def test_sources_and_settings(copy: Path) -> None:
 
 
 def test_folders_that_are_no_dataset(copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(DiffError, match="no dataset"):
+    with pytest.raises(DiffError, match="not a readable dataset"):
         diff(copy, tmp_path / "absent")
     (copy / INDEX).write_bytes(b"PAR1")
-    with pytest.raises(DiffError, match="no dataset"):
+    with pytest.raises(DiffError, match="not a readable dataset"):
         diff(tiny.built(), copy)

@@ -95,7 +95,7 @@ def test_bad_keys_are_not_written(key: str) -> None:
 
 
 def test_duplicates_and_nothing_are_not_written() -> None:
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="duplicate"):
         written([SAMPLES[0], SAMPLES[0]])
     with pytest.raises(ValueError, match="at least one"):
         written([])
