@@ -58,6 +58,11 @@ class Recurrent(Predictor):
 
     settings: RecurrentSettings
 
+    @property
+    def steady_from(self) -> float:
+        """The end of scheduled sampling."""
+        return self.settings.sampling_steps if type(self).loss is Recurrent.loss else super().steady_from
+
     def start(self, x: Tensor) -> State:
         """The state before the first frame x, (B, p*p*C, h, w)."""
         raise NotImplementedError

@@ -63,6 +63,9 @@ class TrainSettings(BaseModel):
     """Recompute activations in the backward pass instead of keeping them."""
     compile: bool = False
     """Let `torch.compile` compile the cells."""
+    graphs: bool = False
+    """Replay each step as a CUDA graph once the loss no longer depends on the step (`Predictor.steady_from`, the end
+    of scheduled sampling): several times as fast for small recurrent models. Without effect on a CPU."""
     validate_every: Annotated[int, Field(ge=1)] = 2_000
     """Steps between scores of the validation split, after which the best weights so far are kept."""
     validate_on: Annotated[int, Field(ge=0)] = 1_000
@@ -74,8 +77,12 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that load data; 0 loads in the training process."""
+    workers: Annotated[int, Field(ge=-1)] = -1
+    """Processes that load data; 0 loads in the training process; -1 is 4 for CUDA, or as many as there are free CPU
+    cores for each process, and 0 on a CPU."""
+    autotune: bool = True
+    """On CUDA, let cuDNN time its algorithms once for each shape. It takes seconds; with depthwise convolutions in
+    bfloat16 (`simvp`) over a minute was seen, which a short run does not earn back."""
     log_every: Annotated[int, Field(ge=1)] = 50
     save_every: Annotated[int, Field(ge=1)] = 1_000
 

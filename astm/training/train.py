@@ -26,6 +26,7 @@ from astm.predictor import Predictor
 from astm.pretrained.store import load_weights
 from astm.training import checkpoint
 from astm.training.checkpoint import BEST, LAST, START, Progress
+from astm.training.graphs import Replayed
 from astm.training.settings import Experiment, TrainSettings, to_toml
 from mlst.draws import stream
 from mlst.exits import Exit, UserError
@@ -159,16 +160,28 @@ class _Run:
 
     def __init__(self, experiment: Experiment, out: Path, team: Team) -> None:
         self.experiment, self.settings, self.out, self.team = experiment, experiment.train, out, team
+        if team.device.type == "cuda":
+            torch.backends.cudnn.benchmark = experiment.run.autotune
         torch.manual_seed(self.settings.seed)
         self.predictor = experiment.predictor().to(team.device)
         if next(self.predictor.parameters(), None) is None:
             raise TrainError(f"{experiment.model} has no parameters, nothing to train; evaluate it directly")
+        if self.settings.graphs and (self.predictor.steady_from == math.inf or team.share.world > 1):
+            raise TrainError(
+                f"train.graphs is for one process and models whose loss settles; {experiment.model} draws numbers of "
+                f"its own at each step, or there are {team.share.world} processes; set train.graphs=false"
+            )
         self.optimiser = make_optimiser(self.predictor, self.settings, team.device)
         self.progress = self._resume()
         self.clips = open_clips(experiment.data, experiment.data_settings, "train")
         self.held = [open_clips(experiment.data, experiment.data_settings, "validation")] if self.validates else []
         if team.leads:
             write(out / EXPERIMENT, to_toml(experiment.tree()))
+
+    @property
+    def workers(self) -> int:
+        """Processes that load data."""
+        return loaders(self.experiment.run.workers, self.team.device, self.team.share.world)
 
     @property
     def validates(self) -> bool:
@@ -198,13 +211,17 @@ class _Run:
         if s.compile:
             self.predictor.compile_cells()
         net = _wrapped(self.predictor, team)
+        replays = s.graphs and team.device.type == "cuda"
         first = self.progress.step
-        batches = training_batches(self.clips, s.seed, s.batch_size, first, every.workers, team.device, team.share)
+        batches = training_batches(self.clips, s.seed, s.batch_size, first, self.workers, team.device, team.share)
         clock, losses = _Clock(first, s), list[float]()
         for listener in listeners:
             listener.began(first, s.steps, self.clips.protocol)
         for done in range(first + 1, s.steps + 1):
-            loss, gradient = self.update(net, next(batches), done - 1)
+            batch = next(batches)
+            if replays and done - 1 >= self.predictor.steady_from:
+                net, replays = self.recorded(batch), False
+            loss, gradient = self.update(net, batch, done - 1)
             losses.append(loss)
             self.progress = Progress(
                 done, *position(self.clips, s.batch_size, done), self.progress.best, self.progress.best_step
@@ -225,6 +242,13 @@ class _Run:
             if halted:
                 break
         return loss
+
+    def recorded(self, batch: Pairs) -> nn.Module:
+        """The loss as CUDA graphs, recorded on a batch."""
+        try:
+            return Replayed(self.predictor, batch.past, batch.future, self.settings.precision)
+        except RuntimeError as why:
+            raise TrainError(f"this step cannot be recorded as a CUDA graph ({why}); set train.graphs=false") from why
 
     def update(self, net: nn.Module, batch: Pairs, step: int) -> tuple[float, float]:
         """One step on a batch; the loss, and the norm of its gradient."""
@@ -253,7 +277,12 @@ class _Run:
     def validate(self) -> Validated:
         """Score the validation clips, and keep the weights if they are the best so far."""
         batches = ordered_batches(
-            self.held[0], self.settings.validate_on, self.settings.batch_size, 0, self.team.device, self.team.share
+            self.held[0],
+            self.settings.validate_on,
+            self.settings.batch_size,
+            self.workers,
+            self.team.device,
+            self.team.share,
         )
         total, count = self.team.total(*score(self.predictor, batches, self.settings.precision))
         mean, step = total / count, self.progress.step
@@ -366,6 +395,14 @@ def _wrapped(predictor: Predictor, team: Team) -> nn.Module:
     if team.share.world == 1:
         return loss
     return nn.parallel.DistributedDataParallel(loss, device_ids=[team.device] if team.device.type == "cuda" else None)
+
+
+def loaders(workers: int, device: torch.device, world: int) -> int:
+    """Processes that load data for each of `world` processes that train: as many as told, or for -1 as many as fit."""
+    if workers >= 0:
+        return workers
+    free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, max(free // world - 1, 0)) if device.type == "cuda" else 0
 
 
 def choose_device(name: str) -> torch.device:

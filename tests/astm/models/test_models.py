@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import re
 import subprocess
 import sys
@@ -146,6 +147,18 @@ def test_the_loss_is_a_function_of_seed_and_step(name):
     if isinstance(predictor, Recurrent):
         others = [predictor.loss(past, future, 25_001, 7), predictor.loss(past, future, 25_000, 8)]
         assert all(not torch.equal(once, other) for other in others)
+
+
+@every_model
+def test_from_its_steady_step_on_the_loss_depends_on_the_clips_alone(name):
+    predictor, past, future = tiny(name), clip(2), clip(5) ** 2
+    if (first := predictor.steady_from) == math.inf:
+        return
+    once = predictor.loss(past, future, step=int(first), seed=7)
+    torch.manual_seed(4)
+    assert torch.equal(once, predictor.loss(past, future, step=int(first) + 1000, seed=8))
+    if first:  # and not before
+        assert not torch.equal(once, predictor.loss(past, future, step=int(first) // 2, seed=7))
 
 
 @recurrent

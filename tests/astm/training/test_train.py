@@ -20,8 +20,19 @@ from astm.metrics import mse_sum
 from astm.predictor import Predictor, model
 from astm.pretrained.store import CheckpointError
 from astm.training.checkpoint import BEST, LAST, load_predictor, read
-from astm.training.settings import to_toml
-from astm.training.train import PRETRAINED, TrainError, first_beta, learning_rate, make_optimiser, train
+from astm.training.settings import merge, parse, preset, to_toml
+from astm.training.train import (
+    PRETRAINED,
+    Team,
+    TrainError,
+    _Run,
+    first_beta,
+    learning_rate,
+    loaders,
+    make_optimiser,
+    train,
+)
+from mlst.loading import Share
 from tests.astm.data.media import experiment, mnist
 
 
@@ -105,6 +116,35 @@ def test_a_run_killed_before_its_first_checkpoint(root, tmp_path):
     assert train(e, tmp_path, "cpu", [heard]).finished
     assert heard.first == 0
     assert (tmp_path / BEST).read_bytes() == best
+
+
+def test_a_gpu_is_fed_by_as_many_workers_as_there_are_cores_for(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [loaders(-1, cuda, world) for world in (1, 2, 4, 8)] == [4, 3, 1, 0]
+    assert loaders(-1, cpu, 1) == 0
+    assert loaders(2, cpu, 1) == loaders(2, cuda, 8) == 2
+
+
+def test_graphs_change_nothing_on_a_cpu(root, tmp_path):
+    for graphs in (False, True):
+        train(experiment(root, {"train": {"graphs": graphs}}), tmp_path / str(graphs), "cpu")
+    assert same(tmp_path / "False" / LAST, tmp_path / "True" / LAST)
+
+
+def test_graphs_are_refused_where_a_step_draws_numbers_of_its_own(root, tmp_path):
+    e = parse(
+        merge(preset("moving_mnist", "tiny", "savp_vae"), {"data": {"root": str(root)}, "train": {"graphs": True}})
+    )
+    with pytest.raises(TrainError, match=r"savp_vae draws numbers .* set train\.graphs=false"):
+        train(e, tmp_path, "cpu")
+
+
+def test_a_step_that_cannot_be_recorded_says_what_to_set(root, tmp_path):
+    run = _Run(experiment(root, {"train": {"graphs": True}}), tmp_path, Team(Share(0, 1), torch.device("cpu")))
+    batch = next(ordered_batches(run.clips, 4, 4, 0, torch.device("cpu")))
+    with pytest.raises(TrainError, match=r"CUDA graph .* set train\.graphs=false"):
+        run.recorded(batch)  # a CPU has none
 
 
 def test_workers_change_nothing(root, tmp_path):
