@@ -76,6 +76,9 @@ def _raised(state: RetryCallState) -> BaseException | None:
 OF_ITEMS = ("blocked.forbidden", "blocked.formats", "blocked.client", "blocked.sabr", "blocked.token")
 """Refusals that may have to do with the item asked for as well as with us."""
 
+LONGEST_LOOK = 60
+"""Seconds to wait for the try of another item, which may show that the site refuses only some."""
+
 MOST_REFUSED = 1000
 """Items of a site whose refusals are remembered."""
 
@@ -209,17 +212,28 @@ class Politeness:
             state.holds[host] = max(state.holds.get(host, 0.0), now + min(seconds, self.budget.longest_cooldown))
 
     def enter(self, site: str, item: str, run: str) -> None:
-        """Ask whether work on an item of `site` may begin.
+        """Ask whether work on an item of `site` may begin; waits for another item's try that may clear the site.
 
         Raises `Retry("blocked.breaker")` while the site's breaker is open, and once for the item refused last:
         the next try goes to another one.
         """
+        for _ in range(LONGEST_LOOK):
+            wait = self.admit(site, item, run)
+            if not wait:
+                return
+            self._sleep(wait)
+        raise Retry("blocked.breaker", f"{site} refused others, and the try with another item takes long")
+
+    def admit(self, site: str, item: str, run: str) -> float:
+        """As `enter`, but does not wait: gives the seconds until it should be asked again, 0 to begin."""
         with self._locked() as state:
             breaker, now = state.breakers.setdefault(site, Breaker()), self._clock()
             if breaker.cooldown == 0:
-                return
+                return 0.0
             cooling = 0 < breaker.until - now <= self.budget.longest_cooldown
             busy = breaker.trial and 0 <= now - breaker.trial < breaker.cooldown
+            if busy and not breaker.certain and breaker.run == run:
+                return 1.0
             if busy or (cooling and (breaker.certain or run == breaker.run)):
                 why = "pausing before the next try"
             elif item == breaker.last:
@@ -228,6 +242,7 @@ class Politeness:
                 breaker.trial, breaker.run, why = now, run, ""
         if why:
             raise Retry("blocked.breaker", f"{site} refused {breaker.blocked} times in a row; {why}")
+        return 0.0
 
     def report(self, site: str, item: str, kind: str) -> bool:
         """Tell how work on an item of `site` ended: "" when done, else the outcome's kind.

@@ -72,7 +72,7 @@ def _answer(line: bytes, token: str, folder: Path) -> bytes:
     return json.dumps({"wait": wait or 0.0}).encode()
 
 
-ASKED: Mapping[str, str] = {name: name for name in ("reserve", "hold", "enter", "report")}
+ASKED: Mapping[str, str] = {name: name for name in ("reserve", "hold", "admit", "report")}
 """What may be asked of a keeper."""
 
 
@@ -93,9 +93,9 @@ class Distant(Politeness):
         """See `Politeness.hold`."""
         self._ask("hold", host, seconds)
 
-    def enter(self, site: str, item: str, run: str) -> None:
-        """See `Politeness.enter`."""
-        self._ask("enter", site, item, run)
+    def admit(self, site: str, item: str, run: str) -> float:
+        """See `Politeness.admit`."""
+        return self._ask("admit", site, item, run)
 
     def report(self, site: str, item: str, kind: str) -> bool:
         """See `Politeness.report`."""

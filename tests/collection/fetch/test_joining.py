@@ -19,10 +19,11 @@ from collection.fetch.fragments import Key, Place, of_manifest, of_playlist
 from collection.workspace.folder import Workspace
 from mlst.records import OPEN_END
 from tests.collection.fetch.test_stage import fetched, pictures, server, source, stage, watch, work
+from tests.collection.fetch.test_youtube import YouTube, fetch, youtube
 from tests.media_server import MediaServer, Page
 from tests.synthetic import Spec, write
 
-__all__ = ["server", "work"]
+__all__ = ["server", "work", "youtube"]
 
 SECONDS, RATE = 12, 25
 SAMPLES = '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="k"'
@@ -216,6 +217,41 @@ def test_dash(tmp_path: Path, work: Workspace, server: MediaServer, film: Path, 
     }
     page = watch(server, formats=[form])
     check(attempt(stage(tmp_path), source(page, *span), work), work, film, span)
+
+
+MASTER = """#EXTM3U
+#EXT-X-STREAM-INF:BANDWIDTH=200000,CODECS="avc1.4d4015",RESOLUTION=128x96,FRAME-RATE=25
+{media}
+"""
+
+
+def test_a_video_of_youtube_that_comes_as_hls_alone(
+    tmp_path: Path, work: Workspace, server: MediaServer, youtube: YouTube, film: Path
+) -> None:
+    for path in hls(film, tmp_path / "hls", "ts").iterdir():
+        server.pages[f"/videoplayback/itag/230/{path.name}"] = Page(path.read_bytes())
+    media = server.url("/videoplayback/itag/230/index.m3u8")
+    server.pages["/manifest/index.m3u8"] = Page(MASTER.format(media=media).encode(), "application/x-mpegURL")
+    youtube.play()
+    youtube.player["streamingData"]["hlsManifestUrl"] = server.url("/manifest/index.m3u8")
+    outcome = fetch(work, short_side=96)
+    check(outcome, work, film, WHOLE)
+    said = outcome.outputs[0].upstream
+    assert (said.extractor, said.format_id, said.protocol) == ("youtube", "230", "m3u8_native")
+
+
+def test_a_manifest_as_yt_dlp_reads_it(tmp_path: Path, work: Workspace, server: MediaServer, film: Path) -> None:
+    options = {"seg_duration": "2", "use_template": "1", "use_timeline": "1"}
+    for path in muxed(film, tmp_path / "dash" / "manifest.mpd", "dash", **options).iterdir():
+        server.pages[f"/dash/{path.name}"] = Page(path.read_bytes())
+    span = (Fraction(5), Fraction(7))
+    check(
+        attempt(stage(tmp_path), source(watch(server, mpd=server.url("/dash/manifest.mpd")), *span), work),
+        work,
+        film,
+        span,
+    )
+    assert len({hit.path for hit in server.hits}) <= 7, "page, manifest, header, first fragment and those of the span"
 
 
 def test_what_a_playlist_says() -> None:

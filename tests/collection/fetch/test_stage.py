@@ -53,6 +53,8 @@ class LoopbackIE(InfoExtractor):
             self.report_warning(warning)
         for hint in page.pop("hints", ()):
             self.write_debug(hint)
+        if "mpd" in page:
+            page["formats"] = self._extract_mpd_formats(page.pop("mpd"), "v")
         if "error" in page:
             raise ExtractorError(page["error"], expected=True, video_id=self._match_id(url))
         return {"id": self._match_id(url), "title": "A\n title", **page}

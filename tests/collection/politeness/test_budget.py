@@ -278,6 +278,22 @@ def test_every_run_gets_on_however_many_items_are_refused_first(tmp_path: Path) 
     assert runs == 6
 
 
+def test_others_wait_for_the_try_that_may_clear_the_site(tmp_path: Path) -> None:
+    clock = Clock()
+    one = polite(tmp_path, clock, breaker_after=2, cooldown=100)
+    run(one, "1", {"a": NO, "b": NO})
+    one.enter("s", "c", "1")
+    other = polite(tmp_path, clock, breaker_after=2, cooldown=100)
+    assert other.admit("s", "d", "1") == 1
+    one.report("s", "c", "")
+    other.enter("s", "d", "1")
+    run(one, "2", {"h": NO, "e": NO})
+    one.enter("s", "f", "2")
+    with pytest.raises(Retry, match=r"blocked\.breaker"):
+        other.enter("s", "g", "2")
+    assert clock.now == 1e9 + 60
+
+
 def test_the_next_try_goes_to_another_item(tmp_path: Path) -> None:
     clock = Clock()
     one = polite(tmp_path, clock, breaker_after=2, cooldown=100)
