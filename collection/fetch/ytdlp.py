@@ -35,6 +35,7 @@ from collection.fetch.reach import JudgedRH
 from collection.fetch.reasons import Reason, classify, redact, retry_after, typed
 from collection.politeness.budget import Budget, Patience, Politeness
 from mlst.records import Upstream
+from mlst.text import one_line
 
 TOOL = f"yt-dlp {yt_dlp.version.__version__}"
 
@@ -482,7 +483,7 @@ def _modified(url: str) -> str:
 
 
 def _text(info: Mapping[str, Any], name: str) -> str:
-    return " ".join(str(info.get(name) or "").split())
+    return one_line(str(info.get(name) or ""))
 
 
 def told(error: BaseException) -> float:

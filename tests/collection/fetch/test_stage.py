@@ -57,7 +57,7 @@ class LoopbackIE(InfoExtractor):
             page["formats"] = self._extract_mpd_formats(page.pop("mpd"), "v")
         if "error" in page:
             raise ExtractorError(page["error"], expected=True, video_id=self._match_id(url))
-        return {"id": self._match_id(url), "title": "A\n title", **page}
+        return {"id": self._match_id(url), "title": "A\n title\ud800\x1b\u202e", **page}
 
 
 @pytest.fixture
