@@ -63,6 +63,17 @@ def test_oracle(name, pair):
         assert float(measured[at]) == pytest.approx(oracle(pred, target), rel=1e-6)
 
 
+@pytest.mark.parametrize("size", [(11, 11), (64, 64), (80, 150)], ids=str)
+@pytest.mark.parametrize("name", [name for name in sorted(ORACLES) if name.startswith("ssim")])
+def test_ssim_is_exact_at_every_width(name, size):
+    """One product, and several with a rest: 80 and 150 are not multiples of what one product gives."""
+    target = torch.rand(1, 1, 1, *size, generator=torch.Generator().manual_seed(5))
+    pred = target + 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(6))
+    convert, oracle = ORACLES[name]
+    ((_, *arrays),) = frames(pred, target, convert)
+    assert float(metric[name](pred, target)) == pytest.approx(oracle(*arrays), abs=1e-12)
+
+
 def test_wang_map_equals_torchmetrics(pair):
     """torchmetrics also averages borders made of reflected pixels; inside of them the maps are the same."""
     pred, target = pair[0].clamp(0, 1).double().flatten(0, 1), pair[1].double().flatten(0, 1)
