@@ -162,7 +162,7 @@ def _filter(pictures: Tensor, window: Tensor) -> Tensor:
 
 
 def _filter_rows(pictures: Tensor, window: Tensor) -> Tensor:
-    """(..., W) to (..., W - side + 1): products of tiles with a band matrix, in a third of the CPU time of `conv2d`."""
+    """(..., W) to (..., W - side + 1): products of tiles with a band matrix, 3 times as fast on a CPU as `conv2d`."""
     width, side = pictures.shape[-1] - len(window) + 1, len(window)
     tile = min(TILE, width)
     band = torch.zeros(tile + side - 1, tile, dtype=window.dtype, device=window.device)

@@ -2,15 +2,16 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from astm.cli.console import console, say
+from astm.cli.console import say
 from astm.cli.options import AsJson, Device
+from mlst.exits import Exit
 
 
 def evaluate(
@@ -33,19 +34,21 @@ def evaluate(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Score models on the same clips: JSON, a Markdown table, filmstrips, error maps, curves, a map by level."""
+    """Score models on the same clips: JSON, a Markdown table, filmstrips, error maps, curves, a map by level.
+
+    Each result is written when its model is done. If some models fail, the others are kept and the exit code is 3.
+    """
+    from astm.cli.evaluating import evaluate_all, why_failed
     from astm.cli.experiment import data_of
     from astm.cli.reading import fits
     from astm.data import open_clips
     from astm.evaluation import figures
+    from astm.evaluation.evaluate import Scored, markdown
     from astm.evaluation.evaluate import evaluate as scored
-    from astm.evaluation.evaluate import markdown
     from astm.metrics import metric
-    from astm.results import Evaluation, write_results
     from astm.training.checkpoint import load_predictor
     from astm.training.settings import SettingsError
     from astm.training.train import choose_device
-    from mlst.files import write
 
     name, settings = data_of(sources, data, chosen, more or [])
     names = [name.strip() for name in metrics.split(",")] if metrics else list(metric)
@@ -53,11 +56,11 @@ def evaluate(
         raise SettingsError(f"unknown metric {', '.join(unknown)}; choices are {', '.join(metric)}")
     clips, where = open_clips(name, settings, split), choose_device(device)
     say(clips.protocol)
-    results, examples = list[Evaluation](), []
-    for source, label in zip(sources, labels(sources), strict=True):
+
+    def score(source: str, label: str, progress: Callable[[int], None]) -> Scored:
         predictor = load_predictor(source)
-        with console.status(f"{label} ..."), fits(source):
-            result, kept = scored(
+        with fits(source):
+            return scored(
                 predictor,
                 clips,
                 dataset=name,
@@ -69,14 +72,21 @@ def evaluate(
                 workers=workers,
                 keep=keep,
                 samples=samples,
+                progress=progress,
             )
-        results.append(result)
-        examples.append(kept)
-    write_results(out / "results.json", results)
-    write(out / "results.md", markdown(results))
-    figures.draw(out, results, examples)
+
+    each = min(count or len(clips), len(clips))
+    found, failures = evaluate_all(dict(zip(labels(sources), sources, strict=True)), score, each, out)
+    if not found:
+        raise failures[0].why
+    results = [one.result for one in found]
+    figures.draw(out, results, [one.examples for one in found])
     sys.stdout.write((out / "results.json").read_text() if as_json else markdown(results))
-    say(f"results.json, results.md and pictures are in {out}")
+    say(f"results.json, results.md, clips.parquet and pictures are in {out}")
+    for failure in failures:
+        say(f"no result of {failure.label}: {why_failed(failure.why)}", "red")
+    if failures:
+        raise typer.Exit(Exit.PARTLY)
 
 
 def table(

@@ -109,6 +109,13 @@ class Clips(Dataset[ClipFrames]):
         """Several samples at once; a subclass that is faster that way overrides it."""
         return [self[index] for index in indices]
 
+    def video(self, key: str) -> str:
+        """The video that a clip was cut from, by the clip's key: scores of its clips are not independent.
+
+        A dataset whose clips are independent of each other gives the key.
+        """
+        return key
+
     @property
     def fingerprint(self) -> str:
         """sha256, hex, over everything that decides which pictures `self[0]`, `self[1]` ... are."""

@@ -76,6 +76,10 @@ class Folder(Clips):
         frames = resize(frames_at(window.file, window.times), self.settings.size)
         return ClipFrames(planes(frames, self.settings.channels), window.key, window.level)
 
+    def video(self, key: str) -> str:
+        """A key is `<path>@<first frame>`."""
+        return key.rpartition("@")[0]
+
     @cached_property
     def fingerprint(self) -> str:
         s, files = self.settings, []

@@ -124,6 +124,10 @@ class Kth(Clips):
             raise DataError(f"{video.path} ends before the annotated frame {window.first + window.length - 1}")
         return ClipFrames(np.array(clip)[:, None], f"{window.video}-{window.first:04d}", video.action)
 
+    def video(self, key: str) -> str:
+        """A key is `<video>-<first frame>`."""
+        return key.rpartition("-")[0]
+
     @cached_property
     def fingerprint(self) -> str:
         return digest([self.settings.past, self.settings.size, manifest(self.windows)])

@@ -57,6 +57,10 @@ class Mlst(Clips):
             clip = self.clips[index]
         return ClipFrames(clip.frames.numpy(), clip.key, clip.level)
 
+    def video(self, key: str) -> str:
+        """The source: a key is `<source>_<start>`."""
+        return key.rpartition("_")[0]
+
     @property
     def fingerprint(self) -> str:
         return self.clips.fingerprint

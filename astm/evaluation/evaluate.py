@@ -1,6 +1,6 @@
 """Score models on a split: streaming, every clip counts the same, metrics by definition, by frame and by level."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from astm.data import Clips
 from astm.data.clips import ordered_batches
+from astm.evaluation.clip_scores import ClipScores
 from astm.evaluation.cost import Stopwatch, cost
 from astm.metrics import LOWER_IS_BETTER, Metric, check_pair, metric
 from astm.predictor import Predictor, name_of
@@ -31,19 +32,34 @@ class Example:
     predicted: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What an evaluation gives."""
+
+    result: Evaluation
+    examples: tuple[Example, ...]
+    clips: ClipScores
+
+
 class Tally:
     """Scores as they come in: pictures are not kept."""
 
     def __init__(self, metrics: Sequence[str]) -> None:
         self.metrics = metrics
+        self.keys: list[str] = []
         self.levels: list[str] = []
         self.scores: dict[str, list[NDArray[np.float64]]] = {name: [] for name in metrics}
 
-    def add(self, scores: Mapping[str, NDArray[np.float64]], levels: Iterable[str]) -> None:
-        """Scores (B, T) of a batch by metric, and the levels of its clips."""
+    def add(self, scores: Mapping[str, NDArray[np.float64]], keys: Iterable[str], levels: Iterable[str]) -> None:
+        """Scores (B, T) of a batch by metric, and the keys and levels of its clips."""
         for name in self.metrics:
             self.scores[name].append(scores[name])
+        self.keys += keys
         self.levels += levels
+
+    def by_clip(self) -> dict[str, NDArray[np.float64]]:
+        """Means over the frames of each clip, (N,), by metric."""
+        return {name: np.concatenate(parts).mean(axis=1) for name, parts in self.scores.items()}
 
     def groups(self) -> tuple[Group, ...]:
         """All clips, then every level if there are several."""
@@ -76,6 +92,7 @@ def bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
 def evaluate(
     predictor: Predictor,
     clips: Clips,
+    *,
     dataset: str,
     label: str,
     device: torch.device,
@@ -85,7 +102,8 @@ def evaluate(
     workers: int = 0,
     keep: int = 3,
     samples: int = 0,
-) -> tuple[Evaluation, tuple[Example, ...]]:
+    progress: Callable[[int], None] = lambda clips: None,
+) -> Scored:
     """Score a model.
 
     Parameters
@@ -96,6 +114,7 @@ def evaluate(
     keep: examples to hand back: the first clip of each level, then the first ones, up to this many (or as many as
         there are levels).
     samples: also score so many draws of each clip (`Predictor.samples`), seeded with its position; 0 for none.
+    progress: called after each batch with the number of clips scored so far.
 
     Raises
     ------
@@ -117,8 +136,9 @@ def evaluate(
             seeds = range(len(tally.levels), len(tally.levels) + len(batch.keys))
             drawn = predictor.samples(batch.past, s.horizon, samples, seeds)
             scores |= score_samples(drawn, batch.future, chosen, samples)
-        tally.add(scores, batch.levels)
+        tally.add(scores, batch.keys, batch.levels)
         shelf.add(batch.keys, batch.levels, batch.past, batch.future, predicted)
+        progress(len(tally.keys))
     with torch.enable_grad():
         spent = cost(predictor, watch, *first)
     result = Evaluation(
@@ -139,7 +159,9 @@ def evaluate(
         groups=tally.groups(),
         cost=spent,
     )
-    return result, shelf.examples()
+    videos = tuple(map(clips.video, tally.keys))
+    by_clip = ClipScores(label, clips.fingerprint, tuple(tally.keys), videos, tuple(tally.levels), tally.by_clip())
+    return Scored(result, shelf.examples(), by_clip)
 
 
 def score_samples(

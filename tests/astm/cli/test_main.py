@@ -18,6 +18,9 @@ from astm.cli.listeners import LogFile
 from astm.cli.main import app
 from astm.cli.scoring import labels
 from astm.data.video import frames_of
+from astm.evaluation.clip_scores import read_clip_scores
+from astm.predictor import Predictor, model
+from astm.results import read_results
 from astm.training.train import Validated
 from mlst import __version__
 from tests.astm.data.media import encode, film, mlst_dataset, mnist
@@ -257,6 +260,46 @@ def test_mistakes_are_messages(arguments, message, root, tmp_path, monkeypatch):
     assert ran.exit_code == 2
     assert message in ran.stderr.replace("\n", " ")
     assert list(tmp_path.iterdir()) == []
+
+
+class Buggy(Predictor):
+    """Can be described, but not used."""
+
+    def forward(self, past, horizon):
+        if not past.is_meta:
+            raise ZeroDivisionError("by design")
+        return past[:, -1:].repeat(1, horizon, 1, 1, 1)
+
+
+def test_a_broken_model_loses_no_result_of_others(tmp_path, monkeypatch):
+    """An unfit model, a damaged file and a bug, each before a model that works."""
+    mlst_dataset(tmp_path / "data", splits=("test",))
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    monkeypatch.setitem(model._entries, "buggy", Buggy)
+    buggy = tmp_path / "buggy"
+    Buggy().save_pretrained(buggy)
+    ran = run(
+        *(
+            "evaluate",
+            tmp_path / "broken.safetensors",
+            buggy,
+            "copy_last",
+            "--data",
+            "mlst",
+            "--out",
+            tmp_path / "out",
+        ),
+        *("--set", f"data.root={tmp_path / 'data'}", "--set", "data.size=24", "--metrics", "mse_sum"),
+        *("--set", "data.past=2", "--set", "data.horizon=3", "--device", "cpu"),
+    )
+    assert ran.exit_code == 3, ran.output
+    assert [result.label for result in read_results(tmp_path / "out" / "results.json")] == ["copy_last"]
+    (scores,) = read_clip_scores(tmp_path / "out" / "clips.parquet")
+    assert (scores.label, len(scores.keys), list(scores.values)) == ("copy_last", 6, ["mse_sum"])
+    assert "Traceback" in ran.stderr, "a bug keeps its traceback"
+    *_, first, second = ran.stderr.splitlines()
+    assert first.startswith("no result of broken.safetensors: ")
+    assert second == "no result of buggy: ZeroDivisionError: by design"
 
 
 def test_frames_that_do_not_fit_are_named(trained, tmp_path):

@@ -37,13 +37,13 @@ def levelled(tmp_path_factory):
 
 def scored(clips, label="copy", name="copy_last", dataset="moving_mnist", **options):
     values = {"batch_size": 3, **options}
-    return evaluate(create(name), clips, dataset, label, CPU, NAMES, **values)
+    return evaluate(create(name), clips, dataset=dataset, label=label, device=CPU, metrics=NAMES, **values)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
 def test_streaming_equals_all_at_once(clips, batch_size):
     """7 clips: the last batch of 3 has one clip, which counts as much as any other."""
-    result, _ = scored(clips, batch_size=batch_size)
+    result = scored(clips, batch_size=batch_size).result
     (batch,) = ordered_batches(clips, 0, 100, 0, CPU)
     predicted = create("copy_last")(batch.past, 2)
     for name in NAMES:
@@ -57,7 +57,7 @@ def test_streaming_equals_all_at_once(clips, batch_size):
 
 
 def test_levels_add_up(levelled):
-    result, _ = scored(levelled, dataset="mlst")
+    result = scored(levelled, dataset="mlst").result
     assert [(g.level, g.clips) for g in result.groups] == [("all", 6), ("s0t0", 3), ("s2t1", 3)]
     for name in NAMES:
         parts = [result.score(name, level).mean for level in ("s0t0", "s2t1")]
@@ -77,8 +77,8 @@ def test_bootstrap():
 
 def test_tally_keeps_no_pictures():
     tally = Tally(["x"])
-    tally.add({"x": np.array([[1.0, 2.0]])}, ["a"])
-    tally.add({"x": np.array([[3.0, 4.0], [5.0, 6.0]])}, ["b", "b"])
+    tally.add({"x": np.array([[1.0, 2.0]])}, ["k"], ["a"])
+    tally.add({"x": np.array([[3.0, 4.0], [5.0, 6.0]])}, ["l", "m"], ["b", "b"])
     assert [(g.level, g.clips, g.scores[0].mean) for g in tally.groups()] == [
         ("all", 3, 3.5),
         ("a", 1, 1.5),
@@ -108,8 +108,18 @@ def guesses(monkeypatch):
 @pytest.mark.parametrize("batch_size", [2, 7])
 def test_samples_are_scored_apart(clips, guesses, batch_size):
     """Best by clip and by metric, mean of scores, the first sample: as from all at once, whatever the batches."""
-    result, _ = evaluate(guesses, clips, "moving_mnist", "x", CPU, NAMES, batch_size=batch_size, keep=0, samples=4)
-    plain, _ = evaluate(guesses, clips, "moving_mnist", "x", CPU, NAMES, keep=0)
+    result = evaluate(
+        guesses,
+        clips,
+        dataset="moving_mnist",
+        label="x",
+        device=CPU,
+        metrics=NAMES,
+        batch_size=batch_size,
+        keep=0,
+        samples=4,
+    ).result
+    plain = evaluate(guesses, clips, dataset="moving_mnist", label="x", device=CPU, metrics=NAMES, keep=0).result
     (batch,) = ordered_batches(clips, 0, 100, 0, CPU)
     drawn = list(guesses.samples(batch.past, 2, 4, range(7)))
     for name in NAMES:
@@ -131,10 +141,10 @@ def test_samples_are_scored_apart(clips, guesses, batch_size):
 def test_samples_in_markdown_and_json(clips, guesses, tmp_path):
     options = {"keep": 1, "samples": 3}
     made = [
-        evaluate(one, clips, "moving_mnist", label, CPU, NAMES, **options)
+        evaluate(one, clips, dataset="moving_mnist", label=label, device=CPU, metrics=NAMES, **options)
         for label, one in (("guesses", guesses), ("copy", create("copy_last")))
     ]
-    results = [result for result, _ in made]
+    results = [one.result for one in made]
     write_results(tmp_path / "r.json", results)
     assert read_results(tmp_path / "r.json") == results
     copied = results[1]
@@ -147,7 +157,7 @@ def test_samples_in_markdown_and_json(clips, guesses, tmp_path):
     assert "| model | metric | best of 3 | mean of 3 | one sample |" in lines
     mean = f"{copied.score('mse_sum').mean:.4g}"
     assert f"| copy | mse_sum | {mean} | {mean} | {mean} |" in lines
-    paths = figures.draw(tmp_path, results, [examples for _, examples in made])
+    paths = figures.draw(tmp_path, results, [one.examples for one in made])
     assert [path.name for path in paths if "curve" in path.name] == [f"curve-{name}.png" for name in NAMES]
 
 
@@ -163,13 +173,13 @@ def test_names_of_sampled_scores_come_apart_again(name):
 def test_cost(clips):
     torch.set_num_threads(1)
     e = experiment(clips.settings.root)
-    result, _ = evaluate(e.predictor(), clips, "moving_mnist", "x", CPU, NAMES)
+    result = evaluate(e.predictor(), clips, dataset="moving_mnist", label="x", device=CPU, metrics=NAMES).result
     spent = result.cost
     assert spent.parameters == sum(p.numel() for p in e.predictor().parameters())
     assert spent.macs > 0
     assert spent.activation_bytes > 0
     assert spent.clips_per_second > 0
-    assert scored(clips)[0].cost.activation_bytes == 0
+    assert scored(clips).result.cost.activation_bytes == 0
 
 
 def test_memory_is_that_of_predicting_alone(monkeypatch):
@@ -199,18 +209,25 @@ class Diverged(Guesses):
 
 def test_predictions_that_are_not_finite_are_refused(clips):
     with pytest.raises(ValueError, match="the prediction has values that are not finite; the model diverged"):
-        evaluate(Diverged(), clips, "moving_mnist", "x", CPU, NAMES, batch_size=3)
+        evaluate(Diverged(), clips, dataset="moving_mnist", label="x", device=CPU, metrics=NAMES, batch_size=3)
 
 
 def test_unfit_models_are_refused(clips):
     with pytest.raises(KeyError, match="unknown metric 'psnr'; choices are mae_sum"):
-        evaluate(create("copy_last"), clips, "moving_mnist", "x", CPU, ["psnr"])
+        evaluate(create("copy_last"), clips, dataset="moving_mnist", label="x", device=CPU, metrics=["psnr"])
     with pytest.raises(ValueError, match="takes 3 channel"):
-        evaluate(create("convlstm", channels=3, hidden=[2]), clips, "moving_mnist", "x", CPU, NAMES)
+        evaluate(
+            create("convlstm", channels=3, hidden=[2]),
+            clips,
+            dataset="moving_mnist",
+            label="x",
+            device=CPU,
+            metrics=NAMES,
+        )
 
 
 def test_json_comes_back(levelled, tmp_path):
-    result, _ = scored(levelled)
+    result = scored(levelled).result
     write_results(tmp_path / "r.json", [result])
     assert read_results(tmp_path / "r.json") == [result]
     values = json.loads((tmp_path / "r.json").read_text())[0]
@@ -227,7 +244,7 @@ def test_foreign_results(tmp_path, text):
 
 
 def test_markdown(levelled):
-    result, _ = scored(levelled, label="a|b")
+    result = scored(levelled, label="a|b").result
     lines = markdown([result]).splitlines()
     assert lines[2].startswith("| model | mse_sum ↓ | psnr_frame ↑ | ssim_sk_u8 ↑ | parameters")
     assert lines[4].startswith("| a\\|b | ")
@@ -236,19 +253,19 @@ def test_markdown(levelled):
 
 
 def test_examples_show_every_level(levelled, clips):
-    _, examples = scored(levelled, keep=1)
+    examples = scored(levelled, keep=1).examples
     assert [e.level for e in examples] == ["s0t0", "s2t1"]
-    _, examples = scored(clips, keep=3)
+    examples = scored(clips, keep=3).examples
     assert [e.key for e in examples] == ["test-00000000", "test-00000001", "test-00000002"]
     assert np.array_equal(examples[1].past, clips[1].frames[:3])
     assert np.array_equal(examples[1].future, clips[1].frames[3:])
     assert np.array_equal(examples[1].predicted, np.repeat(clips[1].frames[2:3], 2, axis=0))
-    assert scored(clips, keep=0)[1] == ()
+    assert scored(clips, keep=0).examples == ()
 
 
 def test_pictures(levelled, tmp_path):
     made = [scored(levelled, label=label, keep=1) for label in ("one", "two")]
-    paths = figures.draw(tmp_path, [result for result, _ in made], [examples for _, examples in made])
+    paths = figures.draw(tmp_path, [one.result for one in made], [one.examples for one in made])
     assert [path.name for path in paths] == [
         *("filmstrip-0.png", "errors-0.png", "filmstrip-1.png", "errors-1.png"),
         *(f"curve-{name}.png" for name in NAMES),
@@ -331,7 +348,9 @@ def test_every_model_beats_the_last_frame_in_what_comes_with_the_package():
 def test_measured_numbers_stand_beside_the_published_ones(clips):
     from dataclasses import replace
 
-    result, _ = evaluate(create("copy_last"), clips, "moving_mnist", "x", CPU, [*NAMES, "ssim_sk_dr2"])
+    result = evaluate(
+        create("copy_last"), clips, dataset="moving_mnist", label="x", device=CPU, metrics=[*NAMES, "ssim_sk_dr2"]
+    ).result
     mine = replace(result, model="astm", horizon=10)
     line = next(line for line in tables.table(1, [mine]).lines if line.method == "ASTM")
     assert [cell.measured for cell in line.cells] == [
@@ -355,7 +374,9 @@ def test_a_published_best_sample_stands_beside_a_measured_one(clips, guesses):
     names = ["ssim_wang", "psnr_frame"]
 
     def row(samples):
-        result, _ = evaluate(guesses, clips, "kth", "x", CPU, names, keep=0, samples=samples)
+        result = evaluate(
+            guesses, clips, dataset="kth", label="x", device=CPU, metrics=names, keep=0, samples=samples
+        ).result
         made = tables.table(2, [replace(result, model="savp_vae", horizon=20)])
         return next(line for line in made.lines if line.method == "SAVP-VAE"), result, tables.markdown(made)
 

@@ -56,7 +56,10 @@ def results(tmp_path_factory):
     mlst_dataset(folder / "data", splits=("test",))
     clips = Mlst(MlstSettings(root=str(folder / "data"), past=2, horizon=3, size=24), "test")
     models = {"first": small(0), "second": small(1), "copy_last": create("copy_last")}
-    found = [evaluate(m, clips, "mlst", label, CPU, NAMES)[0] for label, m in models.items()]
+    found = [
+        evaluate(m, clips, dataset="mlst", label=label, device=CPU, metrics=NAMES).result
+        for label, m in models.items()
+    ]
     write_results(folder / "results.json", found)
     write_results(folder / "one.json", [found[0], found[2]])
     return folder

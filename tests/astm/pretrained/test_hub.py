@@ -209,7 +209,8 @@ def test_publish_a_run_with_its_results(hub, tmp_path):
     e = experiment(root, {"train": {"steps": 2}})
     train(e, out, "cpu")
     trained, clips = from_pretrained(out / PRETRAINED), MovingMnist(e.data_settings, "test")
-    scored, _ = evaluate(trained, clips, "moving_mnist", "run", torch.device("cpu"), ["mse_sum"])
+    options = {"dataset": "moving_mnist", "label": "run", "device": torch.device("cpu"), "metrics": ["mse_sum"]}
+    scored = evaluate(trained, clips, **options).result
     write_results(results, [scored])
 
     def publish(*more):
