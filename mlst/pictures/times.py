@@ -112,13 +112,14 @@ class Times:
 
     def _believed(self, claim: Claim) -> int | None:
         """libav's `guess_correct_pts`, with the order in place of decoding times. These begin earlier than stored
-        times where frames are reordered: what lies between is learned while stored times rise."""
+        times where frames are reordered: what lies between is learned while stored times rise, or from the first."""
         for which, said in enumerate((claim.stored, claim.ordered)):
             latest = self._latest[which]
             if said is not None:
                 self._faults[which] += latest is not None and said <= latest
                 self._latest[which] = said
-        if claim.stored is not None and claim.ordered is not None and not self._in_order and not self._faults[0]:
+        learns = not self._faults[0] and (self._last is None or not self._in_order)
+        if claim.stored is not None and claim.ordered is not None and self._stores and learns:
             self._delay = claim.stored - claim.ordered
         stored, ordered = self._faults
         if claim.stored is not None and (claim.ordered is None or (stored <= ordered and not self._in_order)):

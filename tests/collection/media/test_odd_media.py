@@ -80,7 +80,9 @@ MISTIMED: dict[str, tuple[Make, int]] = {
 @pytest.mark.parametrize("name", MISTIMED)
 def test_every_frame_comes_in_order_and_on_time(tmp_path: Path, name: str) -> None:
     make, count = MISTIMED[name]
-    frames, stream = decoded(make(tmp_path))
+    file = make(tmp_path)
+    frames, stream = decoded(file)
+    assert stream.first_pts == probe(file, Limits()).first_pts
     assert counters(frames) == list(range(count))
     assert seconds(frames, stream) == evenly(count)
     assert (stream.frames, stream.rate, stream.dropped, stream.decode_errors) == (count, 25, 0, 0)
