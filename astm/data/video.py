@@ -54,7 +54,7 @@ FIELDS = ("h264", "hevc", "mpeg2video", "vc1")
 """Codecs that may put each field of an interlaced frame into a packet of its own."""
 PROGRESSIVE = 1
 """libav's `AV_FIELD_PROGRESSIVE`."""
-AHEAD = 32
+AHEAD = 16
 """Frames that show whether stored times can be believed."""
 
 

@@ -70,7 +70,7 @@ from mlst.pictures.presentation import (
 from mlst.pictures.times import Claim, Order, Times, in_order_only, too_many
 from mlst.records import Probe, Stream
 
-AHEAD = 32
+AHEAD = 16
 """Frames that are decoded before the first is passed on, to learn the rate and whether times can be believed."""
 AHEAD_BYTES = 128 << 20
 """They may take so much memory; four are."""
