@@ -7,6 +7,13 @@ BOXES = 100_000
 """Top-level boxes that are looked at: a fragmented MP4 has two for every fragment."""
 
 
+TOP = (
+    *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"ssix", b"emsg", b"prft", b"pdin", b"meta"),
+    *(b"uuid", b"free", b"skip", b"wide", b"udta", b"pnot", b"PICT"),
+)
+"""Types of top-level boxes; what begins otherwise behind the last of them is no part of the file."""
+
+
 def extent(file: BinaryIO, container: str) -> int:
     """Bytes that the file speaks of; 0 where it does not say. `container` names its demuxer."""
     measure = {"mov": _boxes, "matroska": _segment, "avi": _riff}.get(container)
@@ -19,8 +26,8 @@ def _boxes(file: BinaryIO) -> int:
     for _ in range(BOXES):
         file.seek(end)
         head = file.read(16)
-        if len(head) < 8:
-            return end + 8 if head else end
+        if head[4:8] not in TOP:
+            return end
         size: int = struct.unpack(">I", head[:4])[0]
         if size == 1:
             size = int.from_bytes(head[8:16], "big")
@@ -31,8 +38,10 @@ def _boxes(file: BinaryIO) -> int:
 
 
 def _riff(file: BinaryIO) -> int:
-    file.seek(4)
-    return 8 + int.from_bytes(file.read(4), "little")
+    file.seek(0)
+    head = file.read(8)
+    size = int.from_bytes(head[4:], "little")
+    return 8 + size if head[:4] == b"RIFF" and size != 0xFFFFFFFF else 0
 
 
 def _segment(file: BinaryIO) -> int:

@@ -280,7 +280,16 @@ class _Web:
 def _plain(source: Source) -> Rendition:
     """The file that a media URL of the manifest names."""
     upstream = replace(NOBODY, extractor="http", protocol=urlsplit(source.url).scheme, tool=TOOL)
-    return Rendition(source.url, (), 0, 0, False, (), 0.0, upstream)
+    return Rendition(
+        url=source.url,
+        headers=(),
+        chunk=0,
+        size=0,
+        playlist=False,
+        fragments=(),
+        duration=0.0,
+        upstream=upstream,
+    )
 
 
 def _told(transfer: Transfer) -> Upstream:
