@@ -172,7 +172,7 @@ class Predictor(nn.Module):
     ) -> None:
         """Write `model.safetensors`, the card `README.md` and `config.json`; each appears whole or not at all.
 
-        A `README.md` that is no card of ours is left as it is.
+        A `README.md` that is not one of our cards is left as it is.
 
         Parameters
         ----------

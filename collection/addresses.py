@@ -31,7 +31,7 @@ _URL_TEXT = re.compile(r"[\x21-\x7e]+")
 
 
 def watch_url(video: str) -> str:
-    """The canonical URL of the YouTube video with this id. Raises ValueError for what is no id."""
+    """The canonical URL of the YouTube video with this id. Raises ValueError for what is not an id."""
     if not YOUTUBE_ID.fullmatch(video):
         raise ValueError(f"{video!r} is no YouTube id: 11 letters, digits, - or _")
     return _WATCH + video
@@ -130,7 +130,7 @@ def locate(text: str, fetch: FetchSettings, folder: Path) -> str:
 def group_of(url: str) -> str:
     """The group of a row that names none: the same for all rows with the same (canonical) url.
 
-    `./` is no difference; it stands before files that would else be YouTube ids.
+    `./` makes no difference; it marks files that would otherwise be YouTube ids.
     """
     if url.startswith(_WATCH):
         return url[len(_WATCH) :]

@@ -76,7 +76,7 @@ class Source:
     end: Rational
     """Seconds; `OPEN_END` for the rest of the video."""
     licence: str
-    """SPDX-like, e.g. `CC-BY-4.0`; `unknown` where nobody said."""
+    """SPDX-like, e.g. `CC-BY-4.0`; `unknown` where no licence is stated."""
     title: str
     channel: str
     group: str
@@ -202,7 +202,7 @@ class Transition:
     """A change of shot; its frames belong to neither shot.
 
     A cut is empty: `start == end` is the first frame of the new shot. A dissolve or fade covers `[start, end)`.
-    A break is no work of an editor: the picture changes its size or a hole gapes in time (empty), or frames are
+    A break is not an edit: the picture changes its size or a hole gapes in time (empty), or frames are
     damaged.
     """
 
@@ -304,7 +304,7 @@ class Clip:
     first_frame: Count
     """Ordinal of the clip's first frame in the decoded file."""
     end_frame: Count
-    """First ordinal behind the clip: `first_frame + frames * stride`, or less at the end of the shot."""
+    """First ordinal after the clip: `first_frame + frames * stride`, or less at the end of the shot."""
     frames: Count
     stride: Count
     start_pts: Integer
@@ -326,7 +326,7 @@ class Scan:
 
     source: str
     file: str
-    """The encoded clips one behind the other, relative to the workspace."""
+    """The encoded clips, one after another, relative to the workspace."""
     stream: Stream
     transitions: tuple[Transition, ...]
     shots: tuple[Shot, ...]

@@ -41,7 +41,7 @@ class Bars:
 
     def began(self, step: int, steps: int, about: str) -> None:
         """Show the bar."""
-        say(about if step == 0 else f"{about}; goes on after step {step}")
+        say(about if step == 0 else f"{about}; resumes after step {step}")
         self._task = self._bar.add_task("", total=steps, completed=step, say="")
 
     def logged(self, report: Logged) -> None:
@@ -60,7 +60,7 @@ class Bars:
 
 
 class LogFile:
-    """One JSON object per report. A run that goes on drops what was said after the step it goes on from, and a line
+    """One JSON object per report. A resumed run drops what was reported after the step it resumes from, and a line
     that a killed run left torn."""
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class LogFile:
 
 
 class Boards:
-    """TensorBoard files. A run that goes on has it forget what was said after the step it goes on from."""
+    """TensorBoard files. A resumed run drops what was reported after the step it resumes from."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -45,7 +45,7 @@ def train(
         result = {"finished": ended.finished, "step": progress.step, "seconds": round(ended.seconds, 1), **best}
         sys.stdout.write(json.dumps({**result, "out": str(out)}) + "\n")
     if not ended.finished:
-        say(f"stopped after step {progress.step}, saved in {out}; the same command goes on from there")
+        say(f"stopped after step {progress.step}, saved in {out}; the same command resumes from there")
         raise typer.Exit(INTERRUPTED)
     said = "all {} steps were done before" if math.isnan(ended.loss) else "finished {} steps in {:.0f} s"
     say(f"{said.format(progress.step, ended.seconds)}; best model in {out / loop.PRETRAINED}")

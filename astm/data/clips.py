@@ -24,7 +24,7 @@ from mlst.records import SPLITS
 from mlst.registry import Registry
 
 GRACE = 30
-"""Seconds that a worker goes on after SIGTERM; `torchrun` and SLURM kill everything after as many."""
+"""Seconds that a worker continues after SIGTERM; `torchrun` and SLURM kill everything after as many."""
 
 ALL = "all"
 """The level of clips that have none."""

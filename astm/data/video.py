@@ -76,7 +76,7 @@ def frames_of(path: Path, suffix: str, pixels: str) -> Iterator[NDArray[np.uint8
 
 
 def presentation_times(path: Path) -> list[int]:
-    """Ticks at which every frame is shown, ascending. What an edit list cuts off is no frame.
+    """Ticks at which every frame is shown, ascending. What an edit list cuts off is not a frame.
 
     From the packets, without decoding, where these say it; else from the frames.
     """
@@ -100,7 +100,7 @@ def frames_at(path: Path, times: Sequence[int]) -> NDArray[np.uint8]:
     if len(found) != len(times):
         raise DataError(f"{path}: {len(times) - len(found)} of {len(times)} frames from pts {times[0]} do not decode")
     if sizes := {f"{frame.shape[1]} x {frame.shape[0]}" for frame in found if frame.shape != found[0].shape}:
-        raise DataError(f"{path} changes its size within a clip, to {', '.join(sorted(sizes))}; encode it anew")
+        raise DataError(f"{path} changes its size within a clip, to {', '.join(sorted(sizes))}; encode it again")
     return np.stack(found)
 
 

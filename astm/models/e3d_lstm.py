@@ -141,7 +141,7 @@ class E3DLSTM(Recurrent):
         return self.decoder(X).squeeze(2), (frames[1:], tuple(H_t), tuple(Cs_t), M)
 
     def compile_cells(self, backend: str = "inductor") -> None:
-        """Nothing: RECALL sees one memory more at every time step, and each would be compiled anew."""
+        """Nothing: RECALL sees one memory more at every time step, and each would be compiled again."""
 
     def criterion(self, predicted: Tensor, frames: Tensor) -> Tensor:
         """Half the mean squared plus the mean absolute error."""

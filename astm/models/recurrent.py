@@ -116,7 +116,7 @@ class Recurrent(Predictor):
         state = self.start(frames[:, 0])
         if self.compiled:
             # The same tensor in several places, and zeros without a gradient before results with one, would each have
-            # the cells compiled anew.
+            # the cells compiled again.
             tensors, shape = flatten(state)
             state = unflatten([tensor.detach().requires_grad_(torch.is_grad_enabled()) for tensor in tensors], shape)
         predicted: list[Tensor] = []

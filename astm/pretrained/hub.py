@@ -40,7 +40,7 @@ def check_name(repository: str) -> None:
 
 
 def check(repository: str) -> None:
-    """Raise `HubError` for a name that the Hub would refuse, or where nobody is logged in."""
+    """Raise `HubError` for a name that the Hub would refuse, or where no token is set."""
     check_name(repository)
     if not get_token():
         raise HubError("no token: log in with `hf auth login`, or set HF_TOKEN to a token that may write")

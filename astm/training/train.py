@@ -76,7 +76,7 @@ class Listener(Protocol):
     """Hears how training goes; only in the process of rank 0."""
 
     def began(self, step: int, steps: int, about: str) -> None:
-        """Training starts, or goes on, after `step` of `steps` batches."""
+        """Training starts, or resumes, after `step` of `steps` batches."""
 
     def logged(self, report: Logged) -> None:
         """Some more steps are done."""
@@ -90,7 +90,7 @@ class Trained:
     """How training ended."""
 
     finished: bool
-    """False after SIGTERM or SIGINT; the same command goes on from there."""
+    """False after SIGTERM or SIGINT; the same command resumes from there."""
     progress: Progress
     loss: float
     """Of the last step of this process; NaN if there was none to do."""

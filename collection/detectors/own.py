@@ -155,7 +155,7 @@ class Dissolves:
         return done
 
     def finish(self) -> list[Span]:
-        """The best one, unless the picture before it comes back behind it or motion explains it."""
+        """The best one, unless the picture before it comes back after it or motion explains it."""
         best, self._best = self._best, None
         if best is None:
             return []

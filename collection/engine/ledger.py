@@ -105,7 +105,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes(Generic[Out_co]):
-    """One outcome per item, in the order of the items; each is read when it is looked at, every time anew."""
+    """One outcome per item, in the order of the items; each is read again whenever it is looked at."""
 
     output: type[Out_co]
     paths: Sequence[Path]
@@ -146,7 +146,7 @@ class Outcomes(Generic[Out_co]):
 
 @dataclass(frozen=True, slots=True)
 class Outputs(Generic[Out_co]):
-    """Outputs of the items that are done, in the order of the items; read from the ledger, every time anew."""
+    """Outputs of the items that are done, in the order of the items; read from the ledger on every pass."""
 
     outcomes: Outcomes[Out_co]
 

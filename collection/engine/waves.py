@@ -22,7 +22,7 @@ NOTHING, SCAN, FETCH = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The videos that were scanned, each with its scan, by source id; read from the ledgers, every time again."""
+    """The videos that were scanned, each with its scan, by source id; read from the ledgers on every pass."""
 
     fetched: Result[Video]
     scanned: Result[Scan]

@@ -36,7 +36,7 @@ class ConfigurationError(UserError, ValueError):
 
 
 def private_text(path: str, what: str) -> str:
-    """A file of the user that nobody else may read. Raises `ConfigurationError`; `what` names its option."""
+    """A file of the user that only they may read. Raises `ConfigurationError`; `what` names its option."""
     try:
         mode = Path(path).stat().st_mode
         text = Path(path).read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def _parsed(text: str, plugins: tuple[str, ...]) -> tuple[str, dict[str, list[st
     provider = bool(plugins) and PROVIDERS.fullmatch(extractor) is not None
     if not colon or (extractor not in ALLOWED and not provider):
         raise ConfigurationError(
-            f"extractor-args: {extractor[:40]!r} is no extractor whose arguments are allowed; choices are "
+            f"extractor-args: {extractor[:40]!r} is not an extractor whose arguments are allowed; choices are "
             f"{', '.join(ALLOWED)}, and youtubepot-... with --yt-dlp-plugin; write youtube:player_client=web,tv"
         )
     given = {}
@@ -93,7 +93,7 @@ def secrets_in(given: Arguments) -> tuple[str, ...]:
 
 
 def named(plugins: tuple[str, ...]) -> str:
-    """Names and versions of plug-ins for the ledger. Raises `ConfigurationError` for what is no plug-in of yt-dlp."""
+    """Names and versions of plug-ins for the ledger. Raises `ConfigurationError` for anything else."""
     return "".join(f", {found.name} {found.version}" for found in map(_plugin, plugins))
 
 

@@ -46,7 +46,7 @@ class Fragment:
     key: Key | None
     header_key: Key | None
     anew: bool
-    """Whether clock or encoding start anew here."""
+    """Whether clock or encoding restart here."""
     missing: bool
     """Whether the playlist itself says that the fragment is not there."""
 
@@ -55,7 +55,7 @@ def of_playlist(text: str, url: str) -> tuple[Fragment, ...]:
     """The fragments of an HLS media playlist that lies at `url`.
 
     Raises `Rejected`: `gone.live` while it still grows, `gone.drm` for encryption whose key is not given,
-    `unsupported` for a playlist of playlists, `too_long`; `Retry("unknown.page")` for what is no playlist.
+    `unsupported` for a playlist of playlists, `too_long`; `Retry("unknown.page")` for what is not a playlist.
     """
     lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
     if not lines or lines[0] != "#EXTM3U":
@@ -93,7 +93,7 @@ def of_manifest(parts: Sequence[Mapping[str, Any]], base: str) -> tuple[Fragment
 
 
 class _Reader:
-    """What the tags of a playlist mean for the fragments behind them."""
+    """What the tags of a playlist mean for the fragments that follow."""
 
     def __init__(self, url: str) -> None:
         self.found: list[Fragment] = []
@@ -154,7 +154,7 @@ class _Reader:
             raise Rejected("gone.drm", f"fragments are encrypted ({said.get('METHOD', 'no method')[:40]})")
         vector = said.get("IV", "")
         if vector and not re.fullmatch(r"0[xX][0-9A-Fa-f]{1,32}", vector):
-            raise Retry("unknown.page", "the playlist has an initialization vector that is no number of 128 bits")
+            raise Retry("unknown.page", "the playlist has an initialization vector that is not a 128-bit number")
         url = _web(urljoin(self._base, said["URI"]), self._base)
         return url, int(vector, 16).to_bytes(16, "big") if vector else b""
 
@@ -169,7 +169,7 @@ def _attributes(text: str) -> dict[str, str]:
 
 
 def _ranged(url: str, text: str, follows: int) -> Place:
-    """`length[@offset]`; without an offset, behind the fragment before."""
+    """`length[@offset]`; without an offset, right after the previous fragment."""
     if not text:
         return Place(url, 0, 0)
     found = re.fullmatch(r"(\d{1,18})(?:@(\d{1,18}))?", text)
@@ -183,5 +183,5 @@ def _web(url: str, base: str) -> str:
     """A fragment's URL, which must be one of http(s): a playlist may name files and programs too."""
     if urlsplit(url).scheme not in ("http", "https"):
         where = urlsplit(base).hostname
-        raise Rejected("unsupported", f"the playlist of {where} names something that is no http(s) URL")
+        raise Rejected("unsupported", f"the playlist of {where} names something that is not an http(s) URL")
     return url

@@ -1,5 +1,5 @@
 """A video in fragments, or the span of one, as one file: each fragment fetched by a request of our own, decrypted, and
-written behind the one before. Nothing is decoded but, for a span, the times of packets.
+written after the one before. Nothing is decoded but, for a span, the times of packets.
 """
 
 from collections.abc import Callable

@@ -33,7 +33,7 @@ def _check(url: str, path: Path, folder: Path) -> None:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise Rejected("not_allowed", f"{url!r} is linked to a place outside the manifest's folder")
     if not path.is_file():
-        raise Rejected("unsupported", f"{url!r} is no plain file")
+        raise Rejected("unsupported", f"{url!r} is not a regular file")
 
 
 def _unusable(url: str, why: OSError) -> Rejected | Retry:

@@ -54,7 +54,7 @@ def places(host: str, port: int) -> list[Any]:
 def _refusal(host: str, address: str) -> Rejected:
     where = host if host == address else f"{host} is at {address}, which"
     return Rejected(
-        "not_allowed", f"{where} is no public address; allowed if the recipe sets private = true in [fetch]"
+        "not_allowed", f"{where} is not a public address; allowed if the recipe sets private = true in [fetch]"
     )
 
 

@@ -248,7 +248,7 @@ class _Web:
         return Found(target, "", Fraction(0), False, replace(rendition.upstream, size=target.stat().st_size))
 
     def _sniffed(self, transfer: Transfer) -> str:
-        """The demuxer by the first bytes. Raises `Rejected` or `Retry` for what is no video file."""
+        """The demuxer by the first bytes. Raises `Rejected` or `Retry` for what is not a video file."""
         try:
             return _sniffed(transfer.head, self.folder)
         except Rejected as why:
@@ -353,7 +353,7 @@ def _link(path: Path, copy: Path) -> None:
 
 
 def _sniffed(head: bytes, folder: Path) -> str:
-    """The demuxer by the first bytes. Raises `Rejected` for what is no video file."""
+    """The demuxer by the first bytes. Raises `Rejected` for what is not a video file."""
     path = folder / "head"
     path.write_bytes(head)
     try:

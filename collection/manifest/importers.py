@@ -54,7 +54,7 @@ importer: Registry[Callable[[Path, Report], Iterator[Entry]]] = Registry("list f
 def import_list(path: Path, kind: str, licence: str = "unknown") -> Imported:
     """The rows that the list at `path` in the format `kind` names.
 
-    A row's id is the video's id, for a video that occurs several times with the start behind it (`_30`, `_6p5`), and
+    A row's id is the video's id, for a video that occurs several times followed by the start (`_30`, `_6p5`), and
     where that is not enough with the end too. `licence` is of the videos, about which such lists say nothing; each
     row's provenance names the list by its sha256 and quotes its label. Raises `ManifestError` with the lines that do
     not have the format, KeyError for an unknown format.
@@ -83,7 +83,7 @@ def origin_of(kind: str, path: Path) -> str:
 
 
 def row_of(span: Entry, licence: str, origin: str) -> Source:
-    """The row for an entry, with its label behind the list's name as provenance."""
+    """The row for an entry, with the list's name and its label as provenance."""
     note = clean(f"{origin}: {span.note}" if span.note else origin, "provenance")
     return Source(source_id(span.url), span.url, span.start, span.end, licence, "", "", group_of(span.url), note)
 
@@ -171,7 +171,7 @@ def clipshots(path: Path, report: Report) -> Iterator[Entry]:
     list does not say which: these entries are left out and counted.
     Tang et al., ClipShots, ACCV 2018; https://github.com/Tangshitao/ClipShots.
     """
-    allowed = "a name of letters, digits, -, _ and ~ with .mp4 behind it"
+    allowed = "a name of letters, digits, -, _ and ~ that ends in .mp4"
     for place, name in _clipshots_names(path, report):
         if not re.fullmatch(r"[A-Za-z0-9_~-]+\.mp4", name):
             report.add(place, "", name, allowed)

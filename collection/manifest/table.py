@@ -133,7 +133,7 @@ def read_manifest(path: Path, fetch: FetchSettings) -> tuple[Source, ...]:
 
 def check_manifest(path: Path, fetch: FetchSettings) -> tuple[Source, ...]:
     """As `read_manifest`, and looks at the files that rows name, which a build does when it comes to them. A file that
-    is not there yet is no mistake."""
+    that does not exist yet is not a mistake."""
 
     def look(source: Source) -> None:
         if not is_web(source.url):
@@ -329,7 +329,7 @@ def _carried(kind: Any) -> Any:
 
 
 def _is_text(kind: Any) -> bool:
-    """A column of nothing (type null) is text that nobody wrote; string_view is how Polars stores text."""
+    """An empty column (type null) is missing text; string_view is how Polars stores text."""
     looks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
     return any(look(kind) for look in looks)
 

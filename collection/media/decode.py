@@ -371,7 +371,7 @@ class Decoder:
         return Times(round(1 / (self.probe.rate * tick)), round(1 / tick), in_order, stores)
 
     def _rate(self, times: list[int]) -> Fraction:
-        """Frames per second: the packets' unless the first frames show that packets are no frames."""
+        """Frames per second: the packets' unless the first frames show that packets are not frames."""
         within = sum(times[0] <= tick <= times[-1] for tick in self._ahead)
         self._ahead.clear()
         return self._seen_rate(np.array(times)) if len(times) < within * SPARE else self.probe.rate
@@ -412,7 +412,7 @@ class Decoder:
         yield from deinterlace.finish()
 
     def _timed(self, raw: Iterator[Raw]) -> Iterator[Timed]:
-        """Frames with a time. A damaged time is remembered until a key frame lies behind it."""
+        """Frames with a time. A damaged time is remembered until the next key frame."""
         bad: int | None = None
         for item in raw:
             frame = item.frame

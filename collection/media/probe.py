@@ -305,7 +305,7 @@ class _Walked:
 
     def positions(self) -> tuple[Ticks, int]:
         """When each is shown, in ticks, and for how long the last. Where some do not say it, decoding times do, which
-        lie evenly between those that are there. Where the clock jumps back, it goes on behind the jump."""
+        lie evenly between those that are there. Where the clock jumps back, time continues after the jump."""
         ticks, order = np.array(self._ticks), _evened(np.array(self._order))
         if (missing := ticks == MISSING).any():
             first = int(np.argmin(missing))

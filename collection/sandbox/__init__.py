@@ -1,1 +1,1 @@
-"""A child process that can harm nobody."""
+"""A child process that cannot do harm."""

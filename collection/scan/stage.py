@@ -111,7 +111,7 @@ def seconds(pts: int, video: Video) -> Fraction:
 
 
 def _until(decoder: Decoder, video: Video, more: int) -> Iterator[Decoded]:
-    """Frames up to the end of the wanted span and `more` behind it, which the detector needs to decide the last."""
+    """Frames up to the end of the wanted span and `more` after it, which the detector needs for the last."""
     for frame in decoder:
         yield frame
         if seconds(frame.picture.pts, video) >= video.end:

@@ -79,7 +79,7 @@ class Workspace:
             yield file, relative
 
     def shared(self, name: str) -> Path:
-        """The folder `name` that all workers on this machine share, for what is no part of the build: caches."""
+        """The folder `name` that all workers on this machine share, for what is not part of the build: caches."""
         return self.root / name
 
     def budget(self) -> str:

@@ -322,7 +322,7 @@ def user_folder() -> Path:
     folder.mkdir(exist_ok=True, mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StoreError(f"{folder} is no folder of yours; set TMPDIR to one where nobody else can write")
+        raise StoreError(f"{folder} is not a folder of yours; set TMPDIR to one where only you can write")
     return folder
 
 

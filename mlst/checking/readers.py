@@ -71,7 +71,7 @@ def _by_mlst(path: Path) -> Iterator[tuple[str, Members]]:
         for sample, _ in open_shard(path):
             yield sample.key, {"mp4": _hash(sample.mp4), "json": _hash_of_json(sample.json)}
     except (ShardError, OSError):
-        return  # `verify` says what is wrong; what comes behind it, the readers should not read either
+        return  # `verify` says what is wrong; the readers should not read what follows it either
 
 
 def _by_datasets(folder: Path, split: str, shards: Sequence[str]) -> Iterator[tuple[str, Members]]:
@@ -98,7 +98,7 @@ def _hash(content: bytes) -> str:
 
 
 def _hash_of_json(value: Any) -> str:
-    """Of JSON as bytes or as read; what is no JSON is taken as bytes."""
+    """Of JSON as bytes or as read; what is not JSON is taken as bytes."""
     if isinstance(value, bytes):
         try:
             value = json.loads(value)

@@ -35,7 +35,7 @@ CHROMA_LINES = 60
 BAR_CODES = 8
 """A row or column is a bar while its brightest sample stays within this many 8-bit codes of black."""
 ACTIVE_SHARE = 0.3
-"""Less than this share of a side is no active picture: the scene is dark. A 9:16 picture in 16:9 leaves 0.316."""
+"""Less than this share of a side is not an active picture: the scene is dark. A 9:16 picture in 16:9 leaves 0.316."""
 COMB_CODES = 8
 """Difference between neighbouring lines, in 8-bit codes, from which it may be combing."""
 COMB_CONTRAST = 2

@@ -3,7 +3,7 @@
 One set of rules for everything here that reads video, whether it makes a dataset or a prediction. Nothing is decoded
 and no plane is converted but in `rgb`.
 
-Stream. Pictures attached to music are no video. Of the others: one that moves, one flagged as default and not for the
+Stream. Pictures attached to music are not video. Of the others: one that moves, one flagged as default and not for the
 hearing or visually impaired, the largest picture, the highest bit rate, the first; in that order. It differs from
 libav's (`av_find_best_stream`), which puts a thumbnail before a film whose bit rate is lower.
 
@@ -97,7 +97,7 @@ def main_video(media: InputContainer) -> VideoStream | None:
 
 
 def video_streams(media: InputContainer) -> list[VideoStream]:
-    """Those that are no pictures attached to something else."""
+    """Those that are not pictures attached to something else."""
     return [stream for stream in media.streams.video if not stream.disposition & STILLS]
 
 

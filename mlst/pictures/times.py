@@ -3,7 +3,7 @@
 A frame takes the time of the packet that it came from. Where that is missing or wrong, it takes the time that its
 place in the order gives, as libav's best effort does (`guess_correct_pts`): what comes less often out of order is
 believed. Where there is neither, it follows the frame before it at the usual distance, for a second at most. Where a
-clock jumps back, time goes on behind the last frame.
+clock jumps back, time continues after the last frame.
 """
 
 from collections import deque

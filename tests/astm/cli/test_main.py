@@ -96,7 +96,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
             break
     rest = process.stderr.read()
     assert process.wait(timeout=60) == INTERRUPTED
-    assert "the same command goes on from there" in rest
+    assert "the same command resumes from there" in rest
     assert "Traceback" not in rest
     step = int(re.search(r"stopped after step (\d+)", rest)[1])
     changed = run(

@@ -114,7 +114,7 @@ def test_pictures_that_change_size_are_refused(tmp_path):
     times = presentation_times(tmp_path / "x.webm")
     assert len(times) == 6
     assert frames_at(tmp_path / "x.webm", times[:3]).shape == (3, 32, 48, 3)
-    with pytest.raises(DataError, match=r"x.webm changes its size within a clip, to 48 x 64; encode it anew"):
+    with pytest.raises(DataError, match=r"x.webm changes its size within a clip, to 48 x 64; encode it again"):
         frames_at(tmp_path / "x.webm", times)
 
 
