@@ -203,7 +203,7 @@ def _files(folder: Path, dataset: Dataset) -> Iterator[Finding]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Paths of all files below `folder`. Links are not followed, and are marked, so as not to pass for listed files."""
+    """Paths of all files below `folder`. Links are not followed, and are marked so as not to pass for listed files."""
     for top, folders, names in os.walk(folder):
         at_top = Path(top) == folder
         folders[:] = [name for name in folders if not (at_top and name in IGNORED)]
