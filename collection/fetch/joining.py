@@ -54,8 +54,12 @@ class Joiner:
     _headers: dict[Place, bytes] = field(default_factory=dict)
 
     def whole(self, target: Path) -> None:
-        """Join all fragments. Raises `Rejected` and `Retry`."""
-        self._check(0, len(self.fragments))
+        """Join all fragments. Raises `Rejected` and `Retry`.
+
+        Transport streams may start anew within (ISO/IEC 13818-1, 2.4.3.5): whoever reads the file finds a break there.
+        """
+        if any(fragment.header for fragment in self.fragments):
+            self._check(0, len(self.fragments))
         self._join(0, len(self.fragments), target)
 
     def span(self, start: Fraction, end: Fraction, target: Path) -> Fraction:
@@ -100,7 +104,7 @@ class Joiner:
                 raise Rejected(
                     "discontinuity",
                     f"fragment {n + 1} of {len(self.fragments)}, at about {at:.1f} s, begins a clock or an encoding "
-                    "of its own: what lies before it can be had as a span, the whole cannot be joined exactly",
+                    "of its own: times behind it are not known exactly; spans before it can be had",
                 )
 
     def _join(self, low: int, high: int, target: Path) -> None:

@@ -21,7 +21,7 @@ from mlst.records import OPEN_END
 from tests.collection.fetch.test_stage import fetched, pictures, server, source, stage, watch, work
 from tests.collection.fetch.test_youtube import YouTube, fetch, youtube
 from tests.media_server import MediaServer, Page
-from tests.synthetic import Spec, write
+from tests.synthetic import Spec, counted, read_counter, write
 
 __all__ = ["server", "work", "youtube"]
 
@@ -169,15 +169,39 @@ def test_playlists_that_are_refused(
     assert (outcome.status, outcome.kind) == (status, kind)
 
 
-def test_a_discontinuity(tmp_path: Path, work: Workspace, server: MediaServer, film: Path) -> None:
-    page = serve(
-        server,
-        hls(film, tmp_path / "hls", "ts"),
-        lambda text: re.sub(r"(#EXTINF:[^\n]*\nindex4.ts)", "#EXT-X-DISCONTINUITY\n\\1", text),
+def counters(path: Path) -> list[int]:
+    with av.open(str(path)) as media:
+        return [read_counter(frame.to_ndarray()[: frame.height]) for frame in media.decode(video=0)]
+
+
+def test_a_discontinuity(tmp_path: Path, work: Workspace, server: MediaServer) -> None:
+    later = lambda frame, height, width: counted(frame + 1000, height, width)  # noqa: E731
+    server.pages["/hls/a.ts"] = Page(write(tmp_path / "a.ts", Spec(frames=100)).read_bytes())
+    server.pages["/hls/b.ts"] = Page(write(tmp_path / "b.ts", Spec(frames=50, first=9000), later).read_bytes())
+    (tmp_path / "hls").mkdir()
+    (tmp_path / "hls" / "index.m3u8").write_text(
+        "#EXTM3U\n#EXTINF:4,\na.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:2,\nb.ts\n#EXT-X-ENDLIST\n"
     )
+    page = serve(server, tmp_path / "hls")
+    video = fetched(attempt(stage(tmp_path), source(page), work))
+    assert counters(work.path(video.file)) == [*range(100), *range(1000, 1050)]
+    video = fetched(attempt(stage(tmp_path), source(page, 1, 3, name="s2"), work))
+    assert counters(work.path(video.file)) == [*range(100)]
+    outcome = attempt(stage(tmp_path), source(page, 3, 5, name="s3"), work)
+    assert (outcome.status, outcome.kind) == (REJECTED, "discontinuity")
+    assert "fragment 2 of 2, at about 4.0 s" in outcome.detail
+
+
+def test_headers_that_change_cannot_be_joined(
+    tmp_path: Path, work: Workspace, server: MediaServer, film: Path
+) -> None:
+    folder = hls(film, tmp_path / "hls", "fmp4")
+    (header,) = folder.glob("init*")
+    (folder / "other.mp4").write_bytes(header.read_bytes())
+    again = '#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI="other.mp4"\n\\1'
+    page = serve(server, folder, lambda text: re.sub(r"(#EXTINF:[^\n]*\nindex4)", again, text))
     outcome = attempt(stage(tmp_path), source(page), work)
     assert (outcome.status, outcome.kind) == (REJECTED, "discontinuity")
-    assert "at about 8.0 s" in outcome.detail
     span = (Fraction(3), Fraction(7))
     check(attempt(stage(tmp_path), source(page, *span, name="s2"), work), work, film, span)
 
