@@ -592,9 +592,9 @@ def test_real_results_are_understood(tmp_path: Path) -> None:
     made: dict[str, Any] = json.loads(results(tmp_path / "r.json").read_text())[0]
     for group in made["groups"]:
         group["scores"] = [{**score, "per_frame": []} for score in group["scores"]]
-    kinds = Evaluation.__annotations__
-    rest = {name: {str: "", int: 1}.get(kind) for name, kind in kinds.items() if name not in made}
-    cost = dict.fromkeys(kinds["cost"].__annotations__, 0)
+    kinds, some = Evaluation.__annotations__, {str: "", int: 1, float: 1.0}
+    rest = {name: some.get(kind) for name, kind in kinds.items() if name not in made}
+    cost = {name: some[kind] for name, kind in kinds["cost"].__annotations__.items()}
     evaluation = decode(Evaluation, {**rest, **made, "format": FORMAT, "cost": cost})
     write_results(tmp_path / "r.json", [evaluation])
     (measured,) = read_measured(tmp_path / "r.json")
