@@ -22,7 +22,8 @@ from mlst.records import OPEN_END
 TIMING = Needs(seconds=600.0, memory=4 << 30, network=False)
 """What reading the times of fragments may use."""
 
-PLAYLIST_BYTES = 16 << 20
+PLAYLIST_BYTES, FRAGMENT_BYTES = 16 << 20, 256 << 20
+"""The most that a playlist and a fragment may have: both are held in memory."""
 
 Read = Callable[[Place], bytes]
 """Gives the bytes of a place, by one polite request with its retries."""

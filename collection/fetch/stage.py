@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from collection.addresses import is_web, watch_url, youtube_id
 from collection.engine.stage import Needs, Rejected, Retry
 from collection.fetch.fragments import Place, of_playlist
-from collection.fetch.joining import Joiner
+from collection.fetch.joining import FRAGMENT_BYTES, PLAYLIST_BYTES, Joiner
 from collection.fetch.local import local_file
 from collection.fetch.spans import RangeFile, Whole, copy_span
 from collection.fetch.transfer import Transfer, Wire
@@ -234,11 +234,12 @@ class _Web:
         """A video in fragments: all of it, or those of the span."""
 
         def read(place: Place) -> bytes:
-            return self._transfer(replace(rendition, url=place.url), client, direct=True).body(place.start, place.stop)
+            one = self._transfer(replace(rendition, url=place.url), client, direct=True)
+            return one.body(place.start, place.stop, FRAGMENT_BYTES)
 
         fragments = rendition.fragments
         if rendition.playlist:
-            text = self._transfer(rendition, client, direct=False).body(0, 0)
+            text = self._transfer(rendition, client, direct=False).body(0, 0, PLAYLIST_BYTES)
             fragments = of_playlist(text.decode("utf-8", "replace"), rendition.url)
         joiner, target = Joiner(fragments, read, self.folder, self.recipe.limits.bytes), self.folder / "joined"
         if source.start > 0 or source.end < OPEN_END:

@@ -4,7 +4,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from collection.engine.stage import FAILED, Rejected, Retry
@@ -100,9 +100,10 @@ class Transfer:
         self._retrying(lambda: self._part(offset, offset + length, out))
         return bytes(out)
 
-    def body(self, start: int, stop: int) -> bytes:
-        """The bytes `[start, stop)` by one request, or all of them where `stop` is 0: for small files. Needs no
-        `begin`. Raises `Rejected` or `Retry`."""
+    def body(self, start: int, stop: int, limit: int) -> bytes:
+        """The bytes `[start, stop)` by one request, or all of them where `stop` is 0: for files of at most `limit`
+        bytes. Needs no `begin`. Raises `Rejected` or `Retry`."""
+        self.wire = replace(self.wire, limit=min(limit, self.wire.limit))
         out = bytearray()
         self._retrying(lambda: self._body(start, stop, out))
         return bytes(out)
@@ -257,7 +258,7 @@ class Transfer:
 
     def _check_size(self, size: int) -> None:
         if size > self.wire.limit:
-            raise Rejected("too_large", f"{size} bytes, the recipe allows {self.wire.limit}")
+            raise Rejected("too_large", f"{size} bytes, allowed is {self.wire.limit}")
 
 
 def _total(answer: Any, start: int) -> int:

@@ -206,6 +206,17 @@ def test_headers_that_change_cannot_be_joined(
     check(attempt(stage(tmp_path), source(page, *span, name="s2"), work), work, film, span)
 
 
+def test_a_playlist_and_fragments_have_a_limit(
+    tmp_path: Path, work: Workspace, server: MediaServer, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = serve(server, hls(film, tmp_path / "hls", "ts"))
+    for n, name in enumerate(("FRAGMENT_BYTES", "PLAYLIST_BYTES")):
+        monkeypatch.setattr(f"collection.fetch.stage.{name}", 100)
+        outcome = attempt(stage(tmp_path), source(page, name=f"s{n}"), work)
+        assert (outcome.status, outcome.kind) == (REJECTED, "too_large")
+    assert server.count("/hls/index0.ts") == 1
+
+
 def test_whole_files_come_before_fragments(tmp_path: Path, work: Workspace, server: MediaServer, film: Path) -> None:
     serve(server, hls(film, tmp_path / "hls", "ts"))
     server.pages["/media/w.mp4"] = Page(film.read_bytes())
