@@ -40,6 +40,7 @@ EXTRAS: Mapping[str, str] = {
     "s3fs": "s3",
     "safetensors": "train",
     "scenedetect": "build",
+    "scipy": "train",
     "tensorboard": "train",
     "tomli_w": "build",
     "tomlkit": "build",

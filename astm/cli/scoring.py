@@ -1,4 +1,4 @@
-"""`astm evaluate` and `astm table`."""
+"""`astm evaluate`, `astm table` and `astm compare`."""
 
 import json
 import sys
@@ -104,6 +104,24 @@ def table(
     given = [result for path in results or [] for result in read_results(path)]
     made = tables.table(number, given) if results else tables.shipped(number)
     sys.stdout.write(json.dumps(asdict(made), indent=1) + "\n" if as_json else tables.markdown(made))
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Label of a model in the results.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Label of the model to compare it with.")],
+    results: Annotated[
+        list[Path] | None, typer.Option("--results", help="Folder of `astm evaluate --out`; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Differences of two models on the same clips, for every metric and level, with 95 % intervals."""
+    from astm.evaluation import clip_scores, comparison
+
+    folders = results or [Path("results")]
+    found = [scores for folder in folders for scores in clip_scores.read_clip_scores(folder / clip_scores.FILE)]
+    first, second = (clip_scores.labelled(found, label) for label in (a, b))
+    differences = comparison.compare(first, second)
+    sys.stdout.write(comparison.to_json(differences) if as_json else comparison.markdown(a, b, differences))
 
 
 def labels(sources: Sequence[str]) -> list[str]:

@@ -54,6 +54,15 @@ def read_clip_scores(path: Path) -> list[ClipScores]:
     return [_scores(table.filter(pa.compute.equal(table["label"], label))) for label in table["label"].unique()]
 
 
+def labelled(models: Sequence[ClipScores], label: str) -> ClipScores:
+    """The scores of the only model of this label. Raises `EvaluationError`."""
+    found = [scores for scores in models if scores.label == label]
+    if len(found) != 1:
+        known = ", ".join(scores.label for scores in models)
+        raise EvaluationError(f"{len(found)} models are labelled {label!r}; the results have {known}")
+    return found[0]
+
+
 def _texts(scores: ClipScores) -> dict[str, Sequence[str]]:
     count = len(scores.keys)
     same = {"label": [scores.label] * count, "fingerprint": [scores.fingerprint] * count}
