@@ -49,7 +49,7 @@ class FetchStage:
     """Fetches one source. `access` says how the network is used and is part of no fingerprint."""
 
     name: ClassVar[str] = "fetch"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     output: ClassVar[type[Video]] = Video
     needs: ClassVar[Needs] = Needs(seconds=3600.0, memory=0, network=True)
     """No limit on address space: the JavaScript runtimes that yt-dlp starts reserve many GB without using them."""

@@ -316,7 +316,7 @@ class Decoder:
 
     @property
     def last_end(self) -> int:
-        """Pts at which the last frame ends; one that lasts longer than a hole in time counts as an usual one."""
+        """Pts at which the last frame ends; one that lasts longer than a hole in time counts as a usual one."""
         usual_step = round(1 / (self.rate * self.probe.time_base))
         longest = longest_step(self.rate, self.probe.time_base)
         return self.pts[-1] + (self._last_duration if 0 < self._last_duration <= longest else usual_step)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from collection.engine.stage import Rejected
 from collection.recipe import Limits
 from mlst.pictures.presentation import main_video, video_streams
-from mlst.pictures.times import REORDER
+from mlst.pictures.times import FARTHEST, REORDER
 from mlst.records import Probe
 
 Ticks = NDArray[np.int64]
@@ -250,7 +250,7 @@ def probe(path: Path, limits: Limits) -> Probe:
         rate = frame_rate(ticks, time_base, Fraction(stream.average_rate or 1))
         longest = longest_step(rate, time_base)
         end = min(last, longest) if len(ticks) > 1 else last
-        length = int(ticks.max() - ticks.min()) * time_base + (end * time_base or 1 / rate)
+        length = (int(ticks.max()) - int(ticks.min())) * time_base + (end * time_base or 1 / rate)
         hidden = np.maximum(np.diff(np.sort(ticks)) - longest, 0).sum()
         _within(limits, length - int(hidden) * time_base, rate)
         return Probe(
@@ -297,7 +297,8 @@ class _Walked:
 
     def add(self, tick: int | None, dts: int | None, length: int) -> None:
         """The next packet: when it is shown and decoded, and for how long."""
-        tick = MISSING if tick is None else tick
+        tick = MISSING if tick is None or abs(tick) > FARTHEST else tick
+        dts = None if dts is None or abs(dts) > FARTHEST else dts
         self.timed |= tick != MISSING
         self._ticks.append(tick)
         self._order.append(tick if dts is None else dts)
@@ -337,7 +338,7 @@ def _usual_step(order: Ticks) -> int:
 
 def longest_step(rate: Fraction, time_base: Fraction) -> int:
     """Ticks from one frame to the next from which there is a hole between them."""
-    return int(max(HOLE, 4 / rate) / time_base)
+    return min(int(max(HOLE, 4 / rate) / time_base), FARTHEST)
 
 
 def _within(limits: Limits, seconds: Fraction, rate: Fraction) -> None:

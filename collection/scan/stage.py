@@ -98,11 +98,12 @@ def _scanned(video: Video, settings: ScanSettings, work: Workspace) -> tuple[Sca
             cutter.decide(index - detector.delay)
         cutter.report(detector.finish())
         cutter.decide(len(decoder.pts) - 1)
+        stream = decoder.stream(stride)
     transitions = merged(cutter.transitions)
     shots = tuple(_shots(transitions, decoder))
     made = [m for m in cutter.made if not any(_touches(m, t, settings.margin) for t in transitions)]
     clips = tuple(_clip(m, video, stride, shots, decoder) for m in made)
-    return Scan(video.source, name, decoder.stream(stride), transitions, shots, clips), decoder.rate_in_hindsight
+    return Scan(video.source, name, stream, transitions, shots, clips), decoder.rate_in_hindsight
 
 
 def seconds(pts: int, video: Video) -> Fraction:

@@ -14,6 +14,9 @@ from itertools import pairwise
 REORDER = 16
 """Frames that may be shown before one they are built on: H.264 and HEVC keep 16 pictures at most."""
 
+FARTHEST = 1 << 60
+"""Ticks beyond this are no time: what is reckoned with them would leave 64 bits."""
+
 TOLERATED = 2
 """Frames without a usable time that a video may have, or percent of its frames if that is more."""
 
@@ -98,9 +101,10 @@ class Times:
 
     def __call__(self, claim: Claim) -> Time | None:
         """When the frame is shown."""
+        claim = Claim(_sane(claim.stored), _sane(claim.ordered), claim.key)
         own = self._believed(claim)
         time = self._guess() if own is None else self._placed(own, claim.key)
-        if time is None:
+        if time is None or abs(time.ticks) > FARTHEST:
             self.dropped += 1
             return None
         followed = own is not None and time.ticks == own + self._offset
@@ -146,3 +150,7 @@ class Times:
             return Time(last + self._step, True)
         guessed = last != self._known
         return Time(last + 1, False) if guessed else None
+
+
+def _sane(time: int | None) -> int | None:
+    return None if time is None or abs(time) > FARTHEST else time

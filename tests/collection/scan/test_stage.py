@@ -30,7 +30,7 @@ from collection.workspace.folder import Workspace
 from mlst.records import OPEN_END, Clip, Scan, Shot, Transition, Upstream, Video
 from mlst.records import decode as read_record
 from mlst.records import encode as write_record
-from tests.odd_media import TABLE, counted_from, field_pictures, joined, sparse, without_box
+from tests.odd_media import TABLE, counted_from, field_pictures, joined, sparse, thinned, without_box
 from tests.synthetic import (
     WHOLE,
     Array,
@@ -561,3 +561,10 @@ def test_frames_without_a_usable_time_are_counted_for_status_and_report(tmp_path
         both = ledger.outcomes([ledger.row(sound.key), ledger.row(odd.key)])
         assert times(both) == [Line("frames", "repaired", "time", repaired)]
         assert times(ledger.outcomes([ledger.row(sound.key)])) == []
+
+
+def test_a_scan_that_is_refused_at_its_end_leaves_no_file(tmp_path: Path) -> None:
+    file = thinned(write(tmp_path / "a.ts", Spec(frames=120)), tmp_path / "b.ts", 100)
+    outcome = attempt(ScanStage(settings()), video(file), Workspace(tmp_path, "scan"))
+    assert (outcome.status, outcome.kind) == ("rejected", "no_timestamps")
+    assert not [path for path in (tmp_path / "scan").rglob("*") if path.is_file()]

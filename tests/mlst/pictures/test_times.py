@@ -82,5 +82,10 @@ def test_frames_take_the_times_of_packets_that_give_frames(packets: list[int], d
     assert found + order.taken(len(wanted) - len(found)) == wanted
 
 
+def test_times_beyond_64_bits_are_none() -> None:
+    found, clock = times(stored(0, 1 << 62, 10, -(1 << 62), 20))
+    assert (found, clock.repaired, clock.dropped) == ([0, 10, 11, 21, 22], 4, 0)
+
+
 def test_few_frames_may_lack_a_time() -> None:
     assert [too_many(*counts) for counts in ((2, 3), (3, 3), (20, 980), (21, 979))] == [False, True, False, True]
