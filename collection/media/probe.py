@@ -201,6 +201,8 @@ def packets(media: InputContainer, stream: VideoStream) -> Iterator["Packet[Vide
             raise
         except FFmpegError:
             return
+        except IndexError:  # PyAV, behind the last packet, of a stream that was found while reading
+            break
         if packet is None:
             break
         last = packet

@@ -1,19 +1,23 @@
 """Containers by their bytes, hostile files, exact times and rates."""
 
 import wave
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.container import InputContainer
 from av.stream import Disposition
+from av.video.stream import VideoStream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collection.engine.stage import Rejected
-from collection.media.probe import RATES, frame_rate, open_media, probe, sniff
+from collection.media.probe import RATES, frame_rate, open_media, packets, probe, sniff
 from collection.recipe import Limits
 from tests.synthetic import Spec, damaged, packed, texture, truncated, write
 
@@ -214,3 +218,18 @@ def test_rate_agrees_with_opencv(tmp_path: Path) -> None:
     file = write(tmp_path / "a.mp4", Spec(rate=Fraction(24000, 1001)))
     capture = cv2.VideoCapture(str(file))
     assert float(probe(file, Limits()).rate) == pytest.approx(capture.get(cv2.CAP_PROP_FPS))
+
+
+def test_streams_that_are_found_while_reading_end_nothing(tmp_path: Path) -> None:
+    """What PyAV does of them depends on what was in memory, so a stand-in raises as it was seen to."""
+
+    class Late:
+        def __init__(self, media: InputContainer) -> None:
+            self.media = media
+
+        def demux(self, stream: VideoStream) -> Iterator[Any]:
+            yield from self.media.demux(stream)
+            raise IndexError("list index out of range")
+
+    with open_media(write(tmp_path / "a.ts", Spec(frames=6)), "mpegts", Limits()) as (media, stream):
+        assert [packet.size > 0 for packet in packets(Late(media), stream)] == [True] * 6 + [False]  # type: ignore[arg-type]
