@@ -57,7 +57,7 @@ def test_a_feed_becomes_rows_without_asking_for_its_videos(
     address = feed(server)
     found = expand(address, client, FEED, "CC-BY-4.0", 100)
     assert [(source.url, source.title) for source in found] == [
-        (server.url("/rain.mp4"), "Rain & wind  now"),
+        (server.url("/rain.mp4"), "Rain & wind now"),
         ("https://www.youtube.com/watch?v=-2X4mB4hyLA", "A talk"),
         ("https://www.youtube.com/watch?v=_26mLl22Zms", "A shared video"),
     ]
@@ -79,7 +79,7 @@ def test_a_feed_becomes_rows_without_asking_for_its_videos(
 
 def test_the_limit_counts_entries(server: MediaServer, client: Client) -> None:
     assert [source.title for source in expand(feed(server), client, FEED, "unknown", 2)] == [
-        "Rain & wind  now",
+        "Rain & wind now",
         "A talk",
     ]
 
@@ -128,7 +128,7 @@ def test_entries_of_youtubes_own_lists_become_rows() -> None:
     info = {"_type": "playlist", "channel": "A channel", "entries": iter([entry, None, nested, entry])}
     (row,) = rows(listed(info), "https://www.youtube.com/@a/videos", YOUTUBE, "unknown")
     assert (row.id, row.url) == ("--i-y1v8Hy8", "https://www.youtube.com/watch?v=--i-y1v8Hy8")
-    assert (row.title, row.channel) == ("Waves  and wind", "Someone")
+    assert (row.title, row.channel) == ("Waves and wind", "Someone")
     assert row.provenance == "listed by https://www.youtube.com/@a/videos"
 
 
