@@ -145,7 +145,7 @@ def _gaussian(side: int, sigma: float) -> Tensor:
 
 
 def _ssim(x: Tensor, y: Tensor, window: Tensor, span: float, sample: bool) -> Tensor:
-    """Mean of the SSIM map where the window lies wholly inside the picture; `sample` divides covariances by n - 1."""
+    """Mean of the SSIM map where the window is wholly inside the picture; `sample` divides covariances by n - 1."""
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     n = math.prod((len(window), len(window)))
     correction = n / (n - 1) if sample else 1.0

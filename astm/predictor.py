@@ -41,7 +41,7 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def misfit(self, height: int, width: int) -> str:
-        """Why pictures of this size, which the patch tiles, cannot be taken, and what would do; "" if they can."""
+        """Why pictures of this size, which the patch tiles, cannot be taken, and the remedy; "" if they can."""
         return ""
 
 
@@ -109,7 +109,7 @@ class Predictor(nn.Module):
 
         Raises
         ------
-        ValueError: a shape that the model cannot take; the message names the value and what would do.
+        ValueError: a shape that the model cannot take; the message names the value and the remedy.
         """
         raise NotImplementedError
 

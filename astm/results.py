@@ -17,7 +17,7 @@ ALL = "all"
 
 
 class EvaluationError(UserError, ValueError):
-    """Evaluations that cannot be made or read; the message says what would do."""
+    """Evaluations that cannot be made or read; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from astm.data import DataError
 
 @contextmanager
 def fits(source: str) -> Iterator[None]:
-    """Name the model whose frames do not fit; models check shapes and say what would do."""
+    """Name the model whose frames do not fit; models check shapes and name the remedy."""
     try:
         yield
     except ValueError as why:

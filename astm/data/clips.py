@@ -31,7 +31,7 @@ ALL = "all"
 
 
 class DataError(UserError, ValueError):
-    """Data that is missing or unfit; the message names it and what would do."""
+    """Data that is missing or unfit; the message names it and the remedy."""
 
 
 class DataSettings(BaseModel):
@@ -238,9 +238,9 @@ def _quiet(worker: int) -> None:
 
 
 def fitting(folder: Path, wanted: Sequence[str]) -> str:
-    """For messages: what lies in `folder` where something of `wanted` was looked for."""
+    """For messages: what `folder` contains instead of the files in `wanted`."""
     if not folder.is_dir():
-        return f"{folder} is not a folder; {' or '.join(wanted)} was looked for there"
+        return f"{folder} is not a folder; {' or '.join(wanted)} was expected there"
     found = sorted(path.name for path in folder.iterdir())[:8]
     return f"{folder} has no {' or '.join(wanted)}; it has {', '.join(found) or 'nothing'}"
 

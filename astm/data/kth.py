@@ -48,7 +48,7 @@ class KthSettings(DataSettings):
     channels: Literal[1] = 1
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the training persons' videos, chosen by a hash of their names, that is kept for choosing the best
-    checkpoint. With 0 all are trained on, and there is no validation split."""
+    checkpoint. With 0, all are used for training and there is no validation split."""
     cache: str = ""
     """Folder for decoded frames, 16 KB each; by default `$XDG_CACHE_HOME/astm/kth`, or `~/.cache/astm/kth`."""
 

@@ -168,7 +168,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     magic, count, height, width = np.frombuffer(data[:16].ljust(16, b"\0"), ">i4")
     if (magic, height, width) != (2051, DIGIT, DIGIT) or len(data) != 16 + count * DIGIT * DIGIT or count == 0:
         raise DataError(
-            f"{path} is no IDX file of {DIGIT} x {DIGIT} images: magic {magic}, {count} of {height} x {width}, "
+            f"{path} is not an IDX file of {DIGIT} x {DIGIT} images: magic {magic}, {count} of {height} x {width}, "
             f"{len(data)} bytes"
         )
     return np.frombuffer(data, np.uint8, offset=16).reshape(count, DIGIT, DIGIT)
@@ -192,7 +192,7 @@ def read_sequences(path: Path, settings: DataSettings, advice: str) -> NDArray[n
     if frames.shape[1] < settings.length or not len(frames):
         raise DataError(
             f"{path} holds {len(frames)} sequences of {frames.shape[1]} frames; "
-            f"{settings.past} + {settings.horizon} frames are asked for, lower past or horizon"
+            f"{settings.past} + {settings.horizon} frames are needed; lower past or horizon"
         )
     return frames[:, : settings.length]
 

@@ -111,7 +111,7 @@ def evaluate(
     dataset: name of the dataset that `clips` come from. label: what to call the model.
     metrics: names from the registry `metric`.
     count: only the first clips; 0 for all.
-    keep: examples to hand back: the first clip of each level, then the first ones, up to this many (or as many as
+    keep: examples to return: the first clip of each level, then the first ones, up to this many (or as many as
         there are levels).
     samples: also score so many draws of each clip (`Predictor.samples`), seeded with its position; 0 for none.
     progress: called after each batch with the number of clips scored so far.

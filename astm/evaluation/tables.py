@@ -201,8 +201,8 @@ SHIPPED = (
     "trainings, give the results.json files of `astm evaluate`."
 )
 WHY_NOT = {
-    "kth": "KTH was not run: its videos have to be fetched by hand, for non-commercial use, and were not at hand but "
-    "for a few of persons 1 and 15; the test split is persons 17 to 25.",
+    "kth": "KTH was not run: its videos must be downloaded by hand, for non-commercial use, and all were missing but "
+    "a few of persons 1 and 15; the test split is persons 17 to 25.",
 }
 
 NOTES = {

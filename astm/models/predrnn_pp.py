@@ -28,7 +28,7 @@ class PredRNNppSettings(RecurrentSettings):
     """Layers of 128, 64, 64, 64, 5 x 5."""
 
     hidden: Annotated[tuple[Count, ...], Field(min_length=2)] = (128, 64, 64, 64)
-    """Channels of each layer; the gradient highway lies between the first two."""
+    """Channels of each layer; the gradient highway is between the first two."""
     kernel: OddSide = 5
     norm: Literal["none", "group"] = "group"
     forget_bias: float = 1.0

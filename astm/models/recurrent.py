@@ -72,7 +72,7 @@ class Recurrent(Predictor):
         raise NotImplementedError
 
     def check(self, frames: Tensor) -> None:
-        """Refuse frames that the model cannot take, with a ValueError that says what would do."""
+        """Refuse frames that the model cannot take, with a ValueError that names the remedy."""
         check_frames(frames, self.settings.channels, self.settings.patch)
 
     def forward(self, past: Tensor, horizon: int) -> Tensor:

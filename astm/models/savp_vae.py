@@ -305,7 +305,7 @@ class SAVPVAE(Predictor):
         self.posterior = Posterior(s.channels, s.nef, s.nz)
 
     def check(self, frames: Tensor) -> None:
-        """Refuse frames that the model cannot take, with a ValueError that says what would do."""
+        """Refuse frames that the model cannot take, with a ValueError that names the remedy."""
         check_frames(frames, self.settings.channels, self.settings.patch, "set another size of the topology")
 
     def forward(self, past: Tensor, horizon: int) -> Tensor:

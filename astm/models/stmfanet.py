@@ -283,7 +283,7 @@ class STMFANet(Predictor):
             self.discriminator = Discriminator(s.channels, s.discriminator)
 
     def check(self, frames: Tensor) -> None:
-        """Refuse frames that the model cannot take, with a ValueError that says what would do."""
+        """Refuse frames that the model cannot take, with a ValueError that names the remedy."""
         check_frames(frames, self.settings.channels, self.settings.patch, "set fewer scales")
 
     def forward(self, past: Tensor, horizon: int) -> Tensor:

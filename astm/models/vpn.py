@@ -230,7 +230,7 @@ class VPN(Predictor):
         return self.surprise(self.logits(Z, x), x).reshape(future.shape[:2])
 
     def check(self, frames: Tensor) -> None:
-        """Refuse frames that the model cannot take, with a ValueError that says what would do."""
+        """Refuse frames that the model cannot take, with a ValueError that names the remedy."""
         check_frames(frames, self.settings.channels, self.settings.patch)
 
     def roll(self, past: Tensor, horizon: int, choose: Callable[[Tensor], Tensor]) -> Tensor:

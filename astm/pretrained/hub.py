@@ -20,11 +20,11 @@ REMEDY = {
 
 
 class HubError(UserError, RuntimeError):
-    """A name or a login that the Hub cannot take; the message says what would do."""
+    """A name or a login that the Hub cannot take; the message names the remedy."""
 
 
 class RefusedError(HubError):
-    """The Hub refused or cannot be reached; the message says what would do."""
+    """The Hub refused or cannot be reached; the message names the remedy."""
 
     exit_code = Exit.PARTLY
 
@@ -60,7 +60,7 @@ def push(folder: Path, repository: str, private: bool, revision: str) -> str:
 
 
 def address(repository: str, commit: str) -> str:
-    """Of a commit, for people."""
+    """URL of a commit's page on the Hub."""
     return f"{HfApi().endpoint}/{repository}/tree/{commit}"
 
 
@@ -85,12 +85,10 @@ def _explained(repository: str) -> Iterator[None]:
     except HfHubHTTPError as why:
         status = why.response.status_code if why.response is not None else 0
         said = why.server_message or str(why).splitlines()[0]
-        raise RefusedError(
-            f"the Hub refused {repository}: {said} ({REMEDY.get(status, 'do the same again')})"
-        ) from why
+        raise RefusedError(f"the Hub refused {repository}: {said} ({REMEDY.get(status, 'try again')})") from why
     except (TRANSPORT_ERROR, ConnectionError) as why:
-        raise RefusedError(f"the Hub cannot be reached: {why}; do the same again") from why
+        raise RefusedError(f"the Hub cannot be reached: {why}; run the same command again") from why
     except RuntimeError as why:  # hf_xet's, and the client's for a large file that failed
         if isinstance(why, HubError):
             raise
-        raise RefusedError(f"the upload stopped: {why}; do the same again") from why
+        raise RefusedError(f"the upload stopped: {why}; run the same command again") from why

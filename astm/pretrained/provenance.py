@@ -48,9 +48,9 @@ class Origin:
     data: str
     """Name of the dataset."""
     protocol: str
-    """Of the training split, in words; "" where only a checkpoint was at hand."""
+    """Of the training split, in words; "" where only a checkpoint is known."""
     fingerprint: str
-    """Of the training split's pictures; "" where only a checkpoint was at hand."""
+    """Of the training split's pictures; "" where only a checkpoint is known."""
     past: int
     horizon: int
     size: int

@@ -114,7 +114,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> 
 
 
 def locate(source: str | Path, revision: str) -> Path:
-    """The folder itself, a bundled one, or where the Hub's files lie after fetching just the two that matter."""
+    """The folder itself, a bundled one, or where the Hub's files are after fetching just the two that matter."""
     folder = Path(source)
     if folder.is_dir():
         return folder

@@ -81,7 +81,7 @@ def read(path: Path) -> Checkpoint:
                     f"{path} was not written by `astm train`; foreign weights are read from a folder with {CONFIG}, "
                     f"see docs/models.md"
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a mapping
         experiment, progress = parse(about["experiment"]), Progress(**about["progress"])
     except (SafetensorError, OSError, json.JSONDecodeError) as why:
         raise CheckpointError(
@@ -141,16 +141,14 @@ def load_predictor(source: str) -> Predictor:
     if source in model and not path.exists():
         predictor = model[source]()
         if next(predictor.parameters(), None) is not None:
-            raise CheckpointError(f"{source!r} has to be trained first: give its run or checkpoint")
+            raise CheckpointError(f"{source!r} must be trained first; give its run or checkpoint")
         return predictor
     try:
         return Predictor.from_pretrained(source)
     except CheckpointError as why:
         with torch.device("meta"):  # 0.2 s for all models, where drawing their weights takes 10
             weightless = [name for name in model if next(model[name]().parameters(), None) is None]
-        raise CheckpointError(
-            f"{why}; nor is it the name of a model without weights: {', '.join(weightless)}"
-        ) from None
+        raise CheckpointError(f"{why}; neither is it a model without weights: {', '.join(weightless)}") from None
 
 
 def origin(experiment: Experiment, progress: Progress, protocol: str = "", fingerprint: str = "") -> Origin:

@@ -16,7 +16,7 @@ from astm.predictor import Predictor
 class Replayed(nn.Module):
     """A predictor's loss, called like it, whose step and seed no longer matter.
 
-    Gradients lie in the same memory at each step: use them before the next one.
+    Gradients occupy the same memory at each step: use them before the next one.
     """
 
     def __init__(self, predictor: Predictor, past: Tensor, future: Tensor, precision: str) -> None:

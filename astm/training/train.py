@@ -38,7 +38,7 @@ EXPERIMENT, PRETRAINED = "experiment.toml", "pretrained"
 
 
 class TrainError(UserError, RuntimeError):
-    """Training that cannot begin or go on; the message says what would do."""
+    """Training that cannot start or continue; the message names the remedy."""
 
 
 class DivergedError(TrainError):

@@ -233,7 +233,7 @@ def test_bench():
         (("train", "astm", "train.stpes=1"), "train.stpes = 1: unknown setting; choices are steps"),
         (
             ("train", "astm", "data.root=/nowhere"),
-            "/nowhere is not a folder; train-images-idx3-ubyte.gz was looked for",
+            "/nowhere is not a folder; train-images-idx3-ubyte.gz was expected",
         ),
         (("train", "copy_last", "--preset", ""), "copy_last has no parameters"),
         (("evaluate", "copy_last"), "copy_last does not say what it was trained on; name the dataset with --data"),

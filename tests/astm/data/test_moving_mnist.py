@@ -122,8 +122,8 @@ def test_what_is_missing_is_said(root, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train-images-idx3-ubyte", b"no idx file at all", "no IDX file"),
-        ("train-images-idx3-ubyte", b"", "no IDX file"),
+        ("train-images-idx3-ubyte", b"no idx file at all", "not an IDX file"),
+        ("train-images-idx3-ubyte", b"", "not an IDX file"),
         ("train-images-idx3-ubyte.gz", b"\x1f\x8bbroken", "cannot be read"),
         ("x.npy", b"\x93NUMPY\x01\x00broken", "not a file of sequences"),
         ("x.npz", b"PK broken", "not a file of sequences"),

@@ -374,7 +374,7 @@ def test_what_can_be_loaded_is_said(tmp_path):
         load_predictor(str(tmp_path / "nothing"))
     with pytest.raises(CheckpointError, match=r"holds no best.safetensors"):
         load_predictor(str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"'convlstm' has to be trained first"):
+    with pytest.raises(CheckpointError, match=r"'convlstm' must be trained first"):
         load_predictor("convlstm")
     assert load_predictor("copy_last")(torch.rand(1, 2, 1, 8, 8), 3).shape == (1, 3, 1, 8, 8)
 
