@@ -45,7 +45,8 @@ def evaluate_all(
                 found.append(score(source, label, bars.update))
             except Exception as why:
                 failures.append(Failure(label, why))
-                say(why_failed(why) if isinstance(why, UserError) else traceback.format_exc(), "red")
+                if len(sources) > 1:  # of a single one the caller raises it
+                    say(why_failed(why) if isinstance(why, UserError) else traceback.format_exc(), "red")
             else:
                 write_all(out, found)
             bars.end(label)
