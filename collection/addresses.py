@@ -120,7 +120,7 @@ def locate(text: str, fetch: FetchSettings, folder: Path) -> str:
     """
     if video := youtube_id(text):
         if "youtube" not in fetch.extractors:
-            raise ValueError('no YouTube videos, unless fetch.extractors in the recipe names "youtube"')
+            raise ValueError('a YouTube video only if fetch.extractors in the recipe names "youtube"')
         return watch_url(video)
     if is_web(text):
         return _media_url(text, fetch)
@@ -171,7 +171,7 @@ def _media_url(text: str, fetch: FetchSettings) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError("a URL without user name and password: manifests are published")
     if not fetch.http and not set(fetch.extractors) - {"youtube"}:
-        raise ValueError("no http(s) URLs of other sites, unless the recipe sets fetch.http = true")
+        raise ValueError("an http(s) URL of another site only if the recipe sets fetch.http = true")
     return text
 
 

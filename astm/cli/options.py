@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-Settings = Annotated[list[str] | None, typer.Argument(metavar="[TABLE.NAME=VALUE]...", help="Settings to change.")]
+Settings = Annotated[list[str] | None, typer.Argument(metavar="TABLE.NAME=VALUE", help="Settings to change.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.NAME=VALUE", help="The same, as an option.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write results to standard output as JSON.")]

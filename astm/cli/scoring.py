@@ -15,7 +15,7 @@ from mlst.exits import Exit
 
 
 def evaluate(
-    sources: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Runs, checkpoints, models.")],
+    sources: Annotated[list[str], typer.Argument(metavar="MODEL", help="Runs, checkpoints, models.")],
     out: Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.")] = Path("results"),
     data: Annotated[str, typer.Option("--data", help="Dataset; by default that of the first run.")] = "",
     chosen: Annotated[str, typer.Option("--preset", help="Take the dataset's settings from this preset.")] = "",
@@ -90,8 +90,10 @@ def evaluate(
 
 
 def table(
-    number: Annotated[int, typer.Argument(help="1, 2 or 3.")],
-    results: Annotated[list[Path] | None, typer.Argument(help="results.json files of `astm evaluate`.")] = None,
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="1, 2 or 3.")],
+    results: Annotated[
+        list[Path] | None, typer.Argument(metavar="RESULTS", help="results.json files of `astm evaluate`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The paper's table: published and measured numbers side by side, and the definition of each.

@@ -15,7 +15,7 @@ def predict(
     source: Annotated[
         str, typer.Argument(metavar="MODEL", help="A run, checkpoint, saved or bundled model, or copy_last.")
     ],
-    video: Annotated[Path, typer.Argument(help="Any video file.")],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Any video file.")],
     out: Annotated[Path, typer.Option(help="The video to write (.mp4).")] = Path("predicted.mp4"),
     horizon: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 10,
     past: Annotated[int, typer.Option(min=1, help="Input frames.")] = 10,

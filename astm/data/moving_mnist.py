@@ -153,8 +153,8 @@ def find_idx(root: Path, name: str) -> Path:
             if (folder / candidate).is_file():
                 return folder / candidate
     raise DataError(
-        f"{fitting(root, [f'{name}.gz'])}. Put MNIST's files there (https://yann.lecun.com/exdb/mnist or a mirror), "
-        f"or set data.root to where they are"
+        f"{fitting(root, [f'{name}.gz'])}. Put MNIST's files there, "
+        "e.g. from https://ossci-datasets.s3.amazonaws.com/mnist/, or set data.root to where they are"
     )
 
 

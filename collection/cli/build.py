@@ -59,7 +59,9 @@ def build(
                 raise
         changed = running.description(dataset) != before
         seen = running.after(built, order, dataset, here, lambda: reading.verified(out, workers) if verify else None)
-        outcomes.print_built(built, out, changed, seen, time.monotonic() - began, as_json)
+        outcomes.print_built(
+            built, out, f"{work.rstrip('/')}/{running.PAGE}", changed, seen, time.monotonic() - began, as_json
+        )
     raise typer.Exit(Exit.WRONG if seen and not seen.ok else Exit.PARTLY if running.failures(built) else Exit.DONE)
 
 

@@ -69,9 +69,11 @@ def report(
 
     One HTML file that plays and filters in a browser and makes no network requests.
     """
+    from collection.cli.console import results, safe
     from collection.report import html
 
     html.report_on(dataset, out, previews)
+    results.print(f"Report: {safe(str(out))}")
 
 
 def diff(

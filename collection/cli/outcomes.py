@@ -29,8 +29,10 @@ SOUND = (BYTES, PACKETS, PRESENT)
 """States of sources that are still what they were."""
 
 
-def print_built(built: Built, out: str, changed: bool, seen: Report | None, seconds: float, as_json: bool) -> None:
-    """What a build made, by level and split, and what failed."""
+def print_built(
+    built: Built, out: str, page: str, changed: bool, seen: Report | None, seconds: float, as_json: bool
+) -> None:
+    """What a build made, by level and split, where its report is, and what failed."""
     dataset, failed = built.dataset, failures(built)
     summary: dict[str, Any] = {
         "dataset": str(out),
@@ -58,6 +60,7 @@ def print_built(built: Built, out: str, changed: bool, seen: Report | None, seco
         left = ", ".join(f"{count} {reason}" for reason, count in built.selection.reasons().items())
         if left:
             results.print(f"Candidates left out: {left}")
+        results.print(f"Report: {safe(page)}")
     if seen:
         print_report(seen)
     if failed:

@@ -309,7 +309,8 @@ def test_verify_of_no_folder_is_an_input_error(tmp_path):
 
 
 def test_report_writes_a_page(built, tmp_path):
-    mlst("report", built[0], "--out", tmp_path / "page.html", "--previews", "1")
+    out, _ = mlst("report", built[0], "--out", tmp_path / "page.html", "--previews", "1")
+    assert str(tmp_path / "page.html") in out
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:video/mp4;base64,") == len({path.parent for path in built[0].glob("data/*/*.tar")})
     _, err = mlst("report", tmp_path, "--out", tmp_path / "none.html", status=2)

@@ -90,7 +90,7 @@ def test_extractors_that_the_recipe_does_not_allow_are_not_asked(server: MediaSe
     with Client(listers(allowed.extractors), Access(), tmp_path, polite(tmp_path), math.inf, private=True) as client:
         with pytest.raises(Rejected) as refused:
             expand(address, client, allowed, "unknown", 10)
-        with pytest.raises(ListError, match="no http"):
+        with pytest.raises(ListError, match="only if the recipe sets"):
             expand(address, client, YOUTUBE, "unknown", 10)
     assert refused.value.kind == "not_allowed"
     assert server.hits == []
