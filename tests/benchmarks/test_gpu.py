@@ -14,6 +14,8 @@ from benchmarks.gpu import ablation
 from benchmarks.gpu.training import Alone, decided, fastest
 from benchmarks.gpu.ways import prepare
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mnist(tmp_path_factory):

@@ -123,6 +123,7 @@ def test_what_is_pushed_is_loaded_bit_for_bit(hub, capsys):
     assert capsys.readouterr().out == "torch.Size([1, 10, 1, 64, 64])\n"
 
 
+@pytest.mark.slow
 def test_the_same_again_sends_nothing_and_a_change_is_one_commit(hub):
     predictor = tiny()
     first = predictor.push_to_hub(REPO)

@@ -65,6 +65,7 @@ def same(a, b):
     return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [4, 6])
 def test_interrupted_and_continued_equals_uninterrupted(root, tmp_path, workers, stop):

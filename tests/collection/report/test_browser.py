@@ -13,7 +13,7 @@ from tests import tiny
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on this machine")
+pytestmark = [pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on this machine"), pytest.mark.slow]
 
 TOLD = Story(
     (Line("fetch", "rejected", "gone.private", 1),), (Problem("fetch", "abc", "gone.private", "it is private"),)

@@ -193,6 +193,7 @@ def test_every_frame_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(Watched.frames) == len(shown(file)) == result.stream.frames == 80
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, most = [0], [0]
     plain = cutting.fitted
@@ -347,6 +348,7 @@ def test_no_clip_spans_a_hole_or_a_change_of_size(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0.3, 0.5, 0.7])
 def test_damaged_pictures_are_in_no_clip(tmp_path: Path, at: float) -> None:
     whole = write(tmp_path / "a.mkv", Spec(frames=120, options={"g": "24", "bf": "2", "preset": "fast", "crf": "8"}))
@@ -359,6 +361,7 @@ def test_damaged_pictures_are_in_no_clip(tmp_path: Path, at: float) -> None:
         assert counters(clip, blob) == list(range(first, first + 10))
 
 
+@pytest.mark.slow
 def test_frames_that_a_damaged_reference_spoils_are_in_no_clip(tmp_path: Path) -> None:
     def paint(frame: int, height: int, width: int) -> Array:
         return burn(
@@ -517,6 +520,7 @@ def test_fields_in_packets_of_their_own_make_frames_not_twice_as_many(tmp_path: 
     assert [counters(clip, blob) for clip in result.clips[:2]] == [list(range(2, 12)), list(range(14, 24))]
 
 
+@pytest.mark.slow
 def test_a_rate_that_the_first_frames_do_not_tell_is_found_and_the_scan_made_again(tmp_path: Path) -> None:
     """The first 50 of 120 frames have one packet each."""
     item = video(field_pictures(tmp_path / "a.mkv", 120, woven=50))

@@ -41,6 +41,8 @@ from tests.collection.fetch.test_stage import LoopbackIE
 from tests.collection.upkeep import upkeep
 from tests.media_server import MediaServer, Page, serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[MediaServer]:

@@ -24,6 +24,8 @@ from mlst.levels.splits import split_of
 from tests.collection.upkeep import upkeep
 from tests.synthetic import Array, Spec, texture, write
 
+pytestmark = pytest.mark.slow
+
 RECIPE = upkeep.RECIPE.replace("size = 32", "size = 16\nlength = 6\nstep = 6\nmargin = 0").replace(
     "[select]", "[select]\nquota = 6\nsplits = { train = 0.5, test = 0.5 }"
 )

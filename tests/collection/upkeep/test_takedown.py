@@ -21,6 +21,8 @@ from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import PATH, open_shard, write_shard
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -93,6 +93,7 @@ def peak(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_what_a_row_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes and places, where a decoded row with its source takes 9 kB."""
     monkeypatch.setattr(index, "UNPACKED", 50)

@@ -217,6 +217,7 @@ def taken(batches: Loader, count: int) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(clips: ClipDataset) -> None:
     runs = [taken(loader(clips, 5, seed=1, workers=workers), 9) for workers in (0, 1, 2)]
     assert runs[0] == runs[1] == runs[2]
@@ -226,6 +227,7 @@ def test_workers_change_nothing(clips: ClipDataset) -> None:
     assert np.array_equal(frames[2], clips[runs[0][0][2][2]].frames.numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "after"), [(0, 0), (2, 2)])
 @pytest.mark.parametrize("sampling", ["shuffle", "balanced"])
 def test_interrupted_is_uninterrupted(clips: ClipDataset, workers: int, after: int, sampling: Any) -> None:
