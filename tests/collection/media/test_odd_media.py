@@ -198,19 +198,19 @@ def test_a_change_of_colours_is_a_break_and_holds_from_there_on(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("codec", "option", "matrix"),
+    ("codec", "options"),
     [
-        ("libx264", "x264-params", "YCgCo"),
-        ("libx264", "x264-params", "bt2020c"),
-        ("libx264", "x264-params", "ICtCp"),
-        ("libx264", "x264-params", "chroma-derived-nc"),
-        ("libx265", "x265-params", "ycgco"),
+        *(
+            ("libx264", {"x264-params": f"colormatrix={matrix}"})
+            for matrix in ("YCgCo", "bt2020c", "ICtCp", "chroma-derived-nc")
+        ),
+        # One thread and no B-frames: with its thread pool a busy machine has made packets without a time.
+        ("libx265", {"x265-params": "colormatrix=ycgco:log-level=none:bframes=0:frame-threads=1:pools=none"}),
     ],
 )
 def test_colours_that_readers_cannot_convert_are_a_refusal(
-    tmp_path: Path, codec: str, option: str, matrix: str
+    tmp_path: Path, codec: str, options: dict[str, str]
 ) -> None:
-    options = {option: f"colormatrix={matrix}:log-level=none" if codec == "libx265" else f"colormatrix={matrix}"}
     file = write(tmp_path / "a.mp4", Spec(frames=2, codec=codec, options=options), flat(100))
     with pytest.raises(Rejected, match="common readers cannot convert") as refusal:
         decoded(file)
