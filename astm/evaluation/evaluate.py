@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from astm.data import Clips
-from astm.data.clips import ordered_batches
+from astm.data.clips import Pairs, ordered_batches
 from astm.evaluation.clip_scores import ClipScores
 from astm.evaluation.cost import Stopwatch, cost
 from astm.metrics import LOWER_IS_BETTER, Metric, check_pair, metric
 from astm.predictor import Predictor, name_of
-from astm.results import ALL, FORMAT, Evaluation, Group, Score, base_and_ending, sampled_names
+from astm.results import ALL, FORMAT, Cost, Evaluation, Group, Score, base_and_ending, sampled_names
 
 RESAMPLES, CONFIDENCE = 1000, 0.95
 POLICY = "predictions clipped to [0, 1] except for *_raw; frames averaged within a clip, clips averaged equally"
@@ -116,9 +116,8 @@ def evaluate(
     samples: also score so many draws of each clip (`Predictor.samples`), seeded with its position; 0 for none.
     progress: called after each batch with the number of clips scored so far.
 
-    Raises
-    ------
-    KeyError: an unknown metric. ValueError: clips that the model cannot take, or predictions that are not finite.
+    Raises KeyError for an unknown metric, ValueError for clips that the model cannot take and for predictions that
+    are not finite.
     """
     chosen = {name: metric[name] for name in metrics}
     predictor = predictor.to(device).eval()
@@ -133,15 +132,24 @@ def evaluate(
         check_pair(predicted, batch.future)
         scores = {n: f(predicted, batch.future).cpu().numpy() for n, f in chosen.items()}
         if samples:
-            seeds = range(len(tally.levels), len(tally.levels) + len(batch.keys))
-            drawn = predictor.samples(batch.past, s.horizon, samples, seeds)
-            scores |= score_samples(drawn, batch.future, chosen, samples)
+            scores |= _of_draws(predictor, batch, chosen, samples, len(tally.keys))
         tally.add(scores, batch.keys, batch.levels)
         shelf.add(batch.keys, batch.levels, batch.past, batch.future, predicted)
         progress(len(tally.keys))
     with torch.enable_grad():
         spent = cost(predictor, watch, *first)
-    result = Evaluation(
+    result = _evaluation(predictor, clips, dataset, label, samples, tally, spent)
+    videos = tuple(map(clips.video, tally.keys))
+    by_clip = ClipScores(label, clips.fingerprint, tuple(tally.keys), videos, tuple(tally.levels), tally.by_clip())
+    return Scored(result, shelf.examples(), by_clip)
+
+
+def _evaluation(
+    predictor: Predictor, clips: Clips, dataset: str, label: str, samples: int, tally: Tally, spent: Cost
+) -> Evaluation:
+    """The record of what was scored, and on what."""
+    s = clips.settings
+    return Evaluation(
         format=FORMAT,
         label=label,
         model=name_of(type(predictor)),
@@ -159,9 +167,15 @@ def evaluate(
         groups=tally.groups(),
         cost=spent,
     )
-    videos = tuple(map(clips.video, tally.keys))
-    by_clip = ClipScores(label, clips.fingerprint, tuple(tally.keys), videos, tuple(tally.levels), tally.by_clip())
-    return Scored(result, shelf.examples(), by_clip)
+
+
+def _of_draws(
+    predictor: Predictor, batch: Pairs, metrics: Mapping[str, Metric], samples: int, first: int
+) -> dict[str, NDArray[np.float64]]:
+    """The scores of `samples` draws of each clip of a batch, seeded with its position; `first` is the first clip's."""
+    seeds = range(first, first + len(batch.keys))
+    drawn = predictor.samples(batch.past, batch.future.shape[1], samples, seeds)
+    return score_samples(drawn, batch.future, metrics, samples)
 
 
 def score_samples(
