@@ -2,15 +2,14 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import av
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from collection.report.rows import ReportRow
-from collection.workspace.folder import Span, Workspace
+from collection.report.rows import ReportRow, clip_bytes
+from collection.workspace.folder import Workspace
 from mlst.levels.levels import Levels
 
 RGB = NDArray[np.uint8]
@@ -18,20 +17,16 @@ RGB = NDArray[np.uint8]
 NAMES = ("low", "medium", "high")
 
 
-def decode_frames(shard: Path, offset: int, size: int) -> list[RGB]:
-    """All frames of the clip whose video is `size` bytes from `offset` of a shard, each RGB (H, W, 3)."""
-    with shard.open("rb") as file:
-        file.seek(offset)
-        data = file.read(size)
-    clip, options = io.BytesIO(data), {"protocol_whitelist": "file"}
-    with av.open(clip, "r", format="mov", options=options, metadata_errors="replace") as container:
+def decode_frames(mp4: bytes) -> list[RGB]:
+    """All frames of a clip, each RGB (H, W, 3)."""
+    options = {"protocol_whitelist": "file"}
+    with av.open(io.BytesIO(mp4), "r", format="mov", options=options, metadata_errors="replace") as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
 def strip(dataset: Workspace, row: ReportRow, count: int = 5) -> RGB:
     """`count` frames of a clip side by side, evenly spread over its time."""
-    folder = dataset.spans([Span(row.shard, row.offset, row.size)])
-    frames = decode_frames(folder / row.shard, row.offset, row.size)
+    frames = decode_frames(clip_bytes(dataset, row))
     return np.concatenate([frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)], axis=1)
 
 

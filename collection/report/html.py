@@ -23,7 +23,7 @@ from collection.engine.run import Result
 from collection.engine.stage import REJECTED
 from collection.report.previews import chosen, preview
 from collection.report.rows import read_rows
-from collection.report.status import tally, times
+from collection.report.status import Line, tally, times
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, INDEX, LOCK, THRESHOLDS, Dataset, read_json
@@ -45,16 +45,6 @@ NUMBERS = ("start_seconds", "end_seconds", *(field.name for field in fields(Stat
 MANY = 20_000
 """Clips above which only `MAIN` columns are in the page: 10^5 clips take 11 MB."""
 MAIN = ("start_seconds", "end_seconds", "si", "ti10", "dct_energy", "gradient_mean", "flow_mean", "luma_mean", "scale")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """How many items of a stage ended in one way."""
-
-    stage: str
-    status: str
-    kind: str
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +86,8 @@ UNKNOWN = Story((), ())
 
 def story(results: Sequence[Result[object]], dropped: Mapping[str, int]) -> Story:
     """What the stages came to; `dropped` counts, by reason, the candidates that were not chosen."""
-    told = [line for result in results for line in tally(result.stage, result.outcomes.counts)]
-    told += [line for result in results if result.stage == ScanStage.name for line in times(result.outcomes)]
-    lines = [Line(line.stage, line.status, line.kind, line.count) for line in told]
+    lines = [line for result in results for line in tally(result.stage, result.outcomes.counts)]
+    lines += [line for result in results if result.stage == ScanStage.name for line in times(result.outcomes)]
     left_out = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
     lines += [Line("select", REJECTED, reason, count) for reason, count in left_out]
     return Story(tuple(lines), tuple(islice(problems(results), WORST)))
@@ -168,7 +157,8 @@ def page_data(dataset: Workspace, levels: Levels, told: Story, per_level: int) -
     flags = [field.name for field in fields(Flags)]
     table = pq.read_table(dataset.path(INDEX), columns=[*names, *(f"flag_{name}" for name in flags), "shot"])
     bits = sum(table[f"flag_{name}"].to_numpy().astype(np.int64) << bit for bit, name in enumerate(flags))
-    films = [film for film in _films(dataset.path(LOCK)) if film.id in {row.source for row in rows}]
+    used = {row.source for row in rows}
+    films = [film for film in _films(dataset.path(LOCK)) if film.id in used]
     shown = chosen(rows, per_level)
     place = {row.key: n for n, row in enumerate(rows)}
     shards = sorted({row.shard for row in rows})

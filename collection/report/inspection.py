@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from collection.report.figures import RGB, decode_frames
+from collection.report.rows import read_span
 from mlst.dataset.description import INDEX
 from mlst.dataset.index import Row, read_index
 from mlst.dataset.shards import PATH
@@ -34,7 +35,7 @@ def inspect(dataset: Path, key: str, sheet: Path) -> Row:
         raise NoClipError(f"no clip {key!r} in {dataset}; keys are in the column `key` of {INDEX}")
     if not PATH.fullmatch(row.shard):
         raise NoClipError(f"the index says that {key} lies in {row.shard!r}, which is not a shard; run `mlst verify`")
-    picture = contact_sheet(decode_frames(dataset / row.shard, row.offset, row.size))
+    picture = contact_sheet(decode_frames(read_span(dataset / row.shard, row.offset, row.size)))
     with atomic(sheet) as file:
         file.write(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
     return row

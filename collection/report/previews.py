@@ -8,8 +8,8 @@ from pathlib import Path
 import ffmpeg
 import imageio_ffmpeg
 
-from collection.report.rows import ReportRow
-from collection.workspace.folder import Span, Workspace
+from collection.report.rows import ReportRow, clip_bytes
+from collection.workspace.folder import Workspace
 from mlst.records import digest
 
 SIDE = 128
@@ -38,13 +38,9 @@ def _in_turns(rows: Sequence[ReportRow]) -> Iterator[ReportRow]:
 
 def preview(dataset: Workspace, row: ReportRow) -> bytes:
     """An MP4 of the clip, H.264, `SIDE` x `SIDE`, without audio. Raises `ffmpeg.Error` where it does not decode."""
-    folder = dataset.spans([Span(row.shard, row.offset, row.size)])
-    with (folder / row.shard).open("rb") as file:
-        file.seek(row.offset)
-        data = file.read(row.size)
     with tempfile.TemporaryDirectory(prefix="mlst-") as scratch:
         clip, made = Path(scratch, "clip.mp4"), Path(scratch, "preview.mp4")
-        clip.write_bytes(data)
+        clip.write_bytes(clip_bytes(dataset, row))
         picture = ffmpeg.input(str(clip), format="mov", protocol_whitelist="file", threads=1)["v"]
         picture = picture.filter("scale", SIDE, SIDE, flags="area")
         settings = {"vcodec": "libx264", "crf": CRF, "preset": "veryfast", "pix_fmt": "yuv420p", "threads": 1}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from collection.workspace.folder import Span, Workspace
+
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
@@ -22,6 +24,19 @@ class ReportRow:
     shard: str
     offset: int
     size: int
+
+
+def clip_bytes(dataset: Workspace, row: ReportRow) -> bytes:
+    """The encoded video of a clip, MP4."""
+    folder = dataset.spans([Span(row.shard, row.offset, row.size)])
+    return read_span(folder / row.shard, row.offset, row.size)
+
+
+def read_span(path: Path, offset: int, size: int) -> bytes:
+    """`size` bytes from `offset` of a file."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
 
 
 def read_rows(index: Path) -> list[ReportRow]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from collection.report.html import Line, Problem, Story, write_report
+from collection.report.html import Problem, Story, write_report
+from collection.report.status import Line
 from collection.workspace.folder import Workspace
 from tests import tiny
 
