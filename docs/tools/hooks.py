@@ -6,7 +6,7 @@ mkdocs calls the functions whose names begin with `on_`. A generated page has no
 import inspect
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from posixpath import normpath, relpath
 from typing import Any
 
@@ -16,18 +16,10 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from pages import INCLUDED, PACKAGES, ROOT, address
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("mlst", "collection", "astm")
-INCLUDED = {
-    "changelog.md": "CHANGELOG.md",
-    "contributing.md": "CONTRIBUTING.md",
-    "attribution.md": "manifests/demo/ATTRIBUTION.md",
-}
-"""Pages of the site that lie elsewhere in the repository."""
-PAGES = {path: page for page, path in INCLUDED.items()} | {"README.md": "index.md"}
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -169,14 +161,3 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"]({relpath(target, str(PurePosixPath(source).parent))}{link[2] or ''})" if target else link[0]
 
     return markdown if source.startswith("reference/") else LINK.sub(on_site, markdown)
-
-
-def address(path: str) -> str:
-    """The page that shows a file of the repository; "" when none does."""
-    if path in PAGES:
-        return PAGES[path]
-    if path.startswith("docs/"):
-        return path.removeprefix("docs/")
-    if path.endswith(".py") and path.startswith(PACKAGES):
-        return f"reference/{'.'.join(PurePosixPath(path).parent.parts)}.md"
-    return ""
