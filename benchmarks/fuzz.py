@@ -119,7 +119,7 @@ def fuzz(todo: Sequence[Case], workers: int, root: Path) -> Summary:
     with _watched(summary):
         fetch = Fetch(FetchSettings(local=True, extractors=(), limits=LIMITS), str(media), Access())
         videos = _stage(run, fetch, [case.source for case in todo], work, summary)
-        scan = Scanning(ScanSettings(limits=LIMITS))
+        scan = Scanning(ScanSettings(limits=LIMITS), "brightest")
         scans = _stage(run, scan, [o for v in videos for o in v.outputs], work, summary)
     for outcome in (*videos, *scans):
         if outcome.kind in FINDINGS:

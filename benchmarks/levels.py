@@ -20,6 +20,7 @@ from collection.media.decode import open_video
 from collection.media.probe import probe
 from collection.recipe import Limits
 from mlst.levels.levels import Level, classify, read_levels
+from mlst.pictures.bars import active_picture
 from mlst.pictures.frames import Reduced, canonical, reduce
 from mlst.statistics import measure
 
@@ -63,6 +64,7 @@ def rendition(source: Path, target: Path, change: Change, seconds: int) -> Path:
 def levels_of(path: Path, seconds: int) -> dict[int, Level]:
     """The level of each whole second, by its number."""
     facts, thresholds = probe(path, Limits()), read_levels("p910-240p-v1")
+    rule = active_picture[thresholds.active_picture]
     parts: dict[int, list[tuple[Fraction, Reduced]]] = {}
     with open_video(path, facts, Limits()) as decoder:
         for frame in decoder:
@@ -72,7 +74,7 @@ def levels_of(path: Path, seconds: int) -> dict[int, Level]:
         for second, part in parts.items():
             if second < min(seconds, int(facts.duration)):
                 times, reduced = zip(*part, strict=True)
-                found[second] = classify(measure(canonical(reduced, times, decoder.format)), thresholds)
+                found[second] = classify(measure(canonical(reduced, times, decoder.format, rule)), thresholds)
     return found
 
 

@@ -49,7 +49,7 @@ QUIET = {"black_ratio", "freeze_ratio", "duplicate_ratio", "flash_count", "comb_
 WAVE = 10_000
 
 FETCH = FetchStage(FetchSettings(), ".", Access())
-SCAN = ScanStage(ScanSettings())
+SCAN = ScanStage(ScanSettings(), "brightest")
 P910 = read_levels("p910-240p-v1")
 
 

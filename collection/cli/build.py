@@ -141,6 +141,7 @@ def calibrate(
         id=name or order.recipe.name,
         corpus=f"{order.recipe.name} {order.recipe.version}",
         corpus_sha256=digest([[clip.key, clip.sha256] for clip in clips]),
+        active_picture=order.levels.active_picture,
         quantiles=quantiles,
     )
     thresholds.write_levels(levels, out)

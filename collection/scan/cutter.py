@@ -16,6 +16,7 @@ from typing import BinaryIO
 from collection.media.decode import Decoded, Facts
 from collection.media.encode import Bytes, Coding, encode, fitted
 from collection.recipe import ScanSettings
+from mlst.pictures.bars import active_picture
 from mlst.pictures.fingerprints import fingerprint
 from mlst.pictures.frames import GRID_STEP, PictureFormat, Reduced, canonical, reduce
 from mlst.records import Box, Statistics, Transition
@@ -62,6 +63,8 @@ class Made:
 class Maker:
     """Measures and encodes the frames of a clip and appends it to the video's file."""
 
+    active_picture: str
+    """Rule of `mlst.pictures.bars`."""
     rate: Fraction
     """Frames per second of the clips."""
     crf: int
@@ -74,7 +77,7 @@ class Maker:
         if times[-1] - times[0] < GRID_STEP:
             return
         facts = frames[0].facts
-        pictures = canonical([f.reduced for f in frames], times, frames[0].format)
+        pictures = canonical([f.reduced for f in frames], times, frames[0].format, active_picture[self.active_picture])
         data = encode([f.planes for f in frames], Coding(self.rate, self.crf, facts.matrix, facts.transfer))
         offset = self.file.tell()
         self.file.write(data)

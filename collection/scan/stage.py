@@ -35,14 +35,16 @@ class ScanStage:
     """The stage `scan`: one `Video` in, one `Scan` out."""
 
     recipe: ScanSettings
+    active_picture: str
+    """Rule of `mlst.pictures.bars`: that of the recipe's definition of the levels."""
     name: ClassVar[str] = "scan"
     version: ClassVar[int] = 2
     output: ClassVar[type[Scan]] = Scan
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=6 << 30, network=False)
 
     def settings(self) -> Any:
-        """The recipe's table, JSON-ready."""
-        return self.recipe.model_dump(mode="json")
+        """The recipe's table and the rule, JSON-ready."""
+        return self.recipe.model_dump(mode="json") | {"active_picture": self.active_picture}
 
     @staticmethod
     def key(item: Video) -> str:
@@ -55,7 +57,7 @@ class ScanStage:
 
     def __call__(self, item: Video, work: Workspace) -> Iterable[Scan]:
         """The scan of one video. Raises `Rejected` (see `decode.open_video`)."""
-        yield scan(item, self.recipe, work)
+        yield scan(item, self, work)
 
 
 def _span_digest(video: Video) -> str:
@@ -67,24 +69,25 @@ def stride_for(rate: Fraction, highest: Fraction) -> int:
     return max(1, ceil(rate / (highest * TOLERANCE)))
 
 
-def scan(video: Video, settings: ScanSettings, work: Workspace) -> Scan:
+def scan(video: Video, stage: ScanStage, work: Workspace) -> Scan:
     """Shots and measured, encoded clips of the wanted span; no clips where no shot is long enough."""
     cv2.setNumThreads(1)
-    found, rate = _scanned(video, settings, work)
+    found, rate = _scanned(video, stage, work)
     if rate != found.stream.rate:
-        found, _ = _scanned(replace(video, probe=replace(video.probe, rate=rate)), settings, work)
+        found, _ = _scanned(replace(video, probe=replace(video.probe, rate=rate)), stage, work)
     return found
 
 
-def _scanned(video: Video, settings: ScanSettings, work: Workspace) -> tuple[Scan, Fraction]:
+def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fraction]:
     """The scan, and the rate that it should have been made at."""
+    settings = stage.recipe
     with (
         open_video(work.path(video.file), video.probe, settings.limits, video.origin + video.start) as decoder,
         work.create(f"clips/{video.source}-{_span_digest(video)}.bin") as (file, name),
     ):
         stride = stride_for(decoder.rate, settings.rate)
         detector = make_detector(settings.detector, settings.options, decoder.rate)
-        maker = Maker(decoder.rate / stride, settings.crf, video.probe.time_base, file)
+        maker = Maker(stage.active_picture, decoder.rate / stride, settings.crf, video.probe.time_base, file)
         cutter = Cutter(settings, stride, maker)
         for frame in _until(decoder, video, detector.delay + settings.margin):
             index = frame.picture.index

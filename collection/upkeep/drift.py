@@ -7,7 +7,7 @@ differ decode and compare the footage by the perceptual fingerprints of the data
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,9 +22,10 @@ from collection.recipe import Limits
 from collection.sandbox.outcome import apart
 from collection.scan.stage import seconds
 from collection.workspace.folder import Span, Workspace
-from mlst.dataset.description import INDEX, LOCK
+from mlst.dataset.description import INDEX, LOCK, THRESHOLDS
 from mlst.dataset.lock import LockRow, read_lock
-from mlst.levels.levels import LEVELS
+from mlst.levels.levels import LEVELS, read_levels
+from mlst.pictures.bars import active_picture
 from mlst.pictures.fingerprints import fingerprint, same_footage
 from mlst.pictures.frames import GRID_STEP, PictureFormat, Reduced, canonical, reduce
 from mlst.records import SPLITS, Probe, Source, Upstream, Video, digest
@@ -80,6 +81,8 @@ class Wanted:
 
     row: LockRow
     clips: tuple[Shown, ...]
+    active_picture: str
+    """Rule of `mlst.pictures.bars` under which the clips were fingerprinted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +175,17 @@ def footage(item: Wanted, video: Video, path: Path, limits: Limits) -> Drift:
     telling = [clip for clip in item.clips if same_footage(clip.fingerprint, clip.fingerprint)]
     if not telling:
         return Drift(name, CHANGED, "packets", "no clip of it in the dataset is distinctive enough to compare")
-    seen = _shown(telling, video, path, limits)
+    seen = _shown(replace(item, clips=tuple(telling)), video, path, limits)
     same = sum(bool(now) and same_footage(clip.fingerprint, now) for clip, now in seen)
     if same < len(telling):
         return Drift(name, CHANGED, "footage", f"{len(telling) - same} of {len(telling)} clips show different footage")
     return Drift(name, REENCODED, "", f"all {same} comparable clips show the same footage")
 
 
-def _shown(clips: Iterable[Shown], video: Video, path: Path, limits: Limits) -> Iterator[tuple[Shown, str]]:
+def _shown(item: Wanted, video: Video, path: Path, limits: Limits) -> Iterator[tuple[Shown, str]]:
     """Each clip, with the fingerprint of what the file shows at its place."""
     cv2.setNumThreads(1)
-    waiting = sorted(clips, key=lambda clip: clip.start)
+    waiting = sorted(item.clips, key=lambda clip: clip.start)
     early = 1 / (2 * video.probe.rate)
     taken: dict[Shown, list[tuple[Fraction, Reduced]]] = {}
     with open_video(path, video.probe, limits, video.origin + waiting[0].start) as decoder:
@@ -191,7 +194,7 @@ def _shown(clips: Iterable[Shown], video: Video, path: Path, limits: Limits) -> 
             while waiting and waiting[0].start <= time:
                 taken[waiting.pop(0)] = []
             for clip in [clip for clip in taken if clip.end <= time]:
-                yield clip, _fingerprint(taken.pop(clip), decoder.format)
+                yield clip, _fingerprint(taken.pop(clip), decoder.format, item.active_picture)
             if taken:
                 reduced = reduce(frame.picture, decoder.format)
                 for frames in taken.values():
@@ -199,14 +202,14 @@ def _shown(clips: Iterable[Shown], video: Video, path: Path, limits: Limits) -> 
             elif not waiting:
                 return
         for clip, frames in taken.items():
-            yield clip, _fingerprint(frames, decoder.format)
+            yield clip, _fingerprint(frames, decoder.format, item.active_picture)
 
 
-def _fingerprint(frames: list[tuple[Fraction, Reduced]], fmt: PictureFormat) -> str:
+def _fingerprint(frames: list[tuple[Fraction, Reduced]], fmt: PictureFormat, rule: str) -> str:
     times = [time for time, _ in frames]
     if not times or times[-1] - times[0] < GRID_STEP:
         return ""
-    return fingerprint(canonical([reduced for _, reduced in frames], times, fmt))
+    return fingerprint(canonical([reduced for _, reduced in frames], times, fmt, active_picture[rule]))
 
 
 def refused(name: str, why: Rejected) -> Drift:
@@ -235,13 +238,14 @@ class Asked:
     def __iter__(self) -> Iterator[Wanted]:
         columns = ["source", "start", "end", "fingerprint"]
         table = pq.read_table(self.dataset / INDEX, columns=columns).sort_by("source") if self.deep else None
-        at = 0
+        rule, at = read_levels(self.dataset / THRESHOLDS).active_picture, 0
         for row in read_lock(self.dataset / LOCK):
             clips = table.slice(at, row.chosen).to_pylist() if table is not None else []
             at += row.chosen
             if any(clip["source"] != row.source.id for clip in clips):
                 raise ValueError(f"{self.dataset}: lock and index disagree on {row.source.id}; run `mlst verify`")
-            yield Wanted(row, tuple(Shown(Fraction(c["start"]), Fraction(c["end"]), c["fingerprint"]) for c in clips))
+            shown = (Shown(Fraction(c["start"]), Fraction(c["end"]), c["fingerprint"]) for c in clips)
+            yield Wanted(row, tuple(shown), rule)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ RESAMPLES, CONFIDENCE = 1000, 0.95
 """Of the bootstrap."""
 DIGITS = 6
 """Significant digits of a cut in a thresholds file."""
+
+ActivePicture = Literal["brightest"]
+"""Names in `mlst.pictures.bars.active_picture`, which cannot be asked here: it needs OpenCV."""
 
 Cuts = tuple[float, float]
 """Lower and upper cut: below the first is 0, from the second on is 2."""
@@ -89,6 +92,8 @@ class Levels:
     id: str
     sha256: str
     """Of the file's bytes."""
+    active_picture: ActivePicture
+    """Rule of `mlst.pictures.bars` by which the bars were found in the pictures that are measured."""
     si: Cuts
     """Decide `s`."""
     ti10: Cuts
@@ -157,6 +162,7 @@ def read_levels(source: Path | str) -> Levels:
     return Levels(
         id=file.id,
         sha256=hashlib.sha256(content).hexdigest(),
+        active_picture=file.active_picture,
         provenance=Provenance(**{f.name: getattr(file.provenance, f.name) for f in fields(Provenance)}),
         **file.cuts.model_dump(),
     )
@@ -174,9 +180,11 @@ def calibrate(
     id: str,
     corpus: str,
     corpus_sha256: str,
+    active_picture: ActivePicture,
     quantiles: tuple[float, float] = (1 / 3, 2 / 3),
 ) -> Levels:
-    """Thresholds at quantiles of a corpus's clips; `shots` names the shot of each clip.
+    """Thresholds at quantiles of a corpus's clips; `shots` names the shot of each clip and `active_picture`
+    the rule that they were measured under.
 
     Intervals are from a bootstrap that draws whole shots, since clips of one shot are alike; its seed is fixed.
     Raises `CorpusError` below `LEAST_SHOTS` shots, for unordered quantiles, or where two cuts coincide.
@@ -206,7 +214,7 @@ def calibrate(
         si_interval=_intervals(columns["si"], labels, quantiles),
         ti10_interval=_intervals(columns["ti10"], labels, quantiles),
     )
-    levels = Levels(id=id, sha256="", provenance=provenance, **cuts)
+    levels = Levels(id=id, sha256="", active_picture=active_picture, provenance=provenance, **cuts)
     return replace(levels, sha256=hashlib.sha256(_render(levels).encode()).hexdigest())
 
 
@@ -238,7 +246,14 @@ def _render(levels: Levels) -> str:
     import tomli_w  # noqa: PLC0415, of the extra `build`: readers write none
 
     cuts = {name: getattr(levels, name) for name in _Cuts.model_fields}
-    return tomli_w.dumps({"id": levels.id, "cuts": cuts, "provenance": asdict(levels.provenance)})
+    return tomli_w.dumps(
+        {
+            "id": levels.id,
+            "active_picture": levels.active_picture,
+            "cuts": cuts,
+            "provenance": asdict(levels.provenance),
+        }
+    )
 
 
 class _Strict(BaseModel):
@@ -276,5 +291,6 @@ class _Provenance(_Strict):
 
 class _File(_Strict):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    active_picture: ActivePicture = "brightest"
     cuts: _Cuts
     provenance: _Provenance

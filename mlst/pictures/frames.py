@@ -32,10 +32,6 @@ GRID_STEP = Fraction(1, 10) - Fraction(1, 400)
 REDUCED_LINES = 480
 """Box decimation stops at this short side, so that bars may take half of it and `LINES` still remain."""
 CHROMA_LINES = 60
-BAR_CODES = 8
-"""A row or column is a bar while its brightest sample stays within this many 8-bit codes of black."""
-ACTIVE_SHARE = 0.3
-"""Less than this share of a side is not an active picture: the scene is dark. A 9:16 picture in 16:9 leaves 0.316."""
 COMB_CODES = 8
 """Difference between neighbouring lines, in 8-bit codes, from which it may be combing."""
 COMB_CONTRAST = 2
@@ -92,6 +88,16 @@ class Reduced:
     """Share of sampled pixels that show interlace combing."""
     clipped: float
     """Share of sampled luma codes outside the nominal range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Part of a `Reduced.y`: rows [top, bottom), columns [left, right)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +172,15 @@ def reduce(picture: Picture, fmt: PictureFormat) -> Reduced:
     return Reduced(y, _stacked(chroma), k, y.max(axis=1), y.max(axis=0), comb, clipped)
 
 
-def canonical(reduced: Sequence[Reduced], times: Sequence[Fraction], fmt: PictureFormat) -> Frames:
+def canonical(
+    reduced: Sequence[Reduced],
+    times: Sequence[Fraction],
+    fmt: PictureFormat,
+    active: Callable[[Sequence[Reduced], PictureFormat], Area],
+) -> Frames:
     """The canonical pictures of a clip's frames, all of one size, at exact `times` in seconds.
+
+    `active` finds the picture without bars: one of `mlst.pictures.bars`.
 
     Raises ValueError for no frames, times that do not rise or do not match, or frames of different sizes.
     """
@@ -179,9 +192,8 @@ def canonical(reduced: Sequence[Reduced], times: Sequence[Fraction], fmt: Pictur
         raise ValueError(f"times must rise from frame to frame, got {[str(t) for t in times]}")
     if len({r.y.shape for r in reduced}) > 1:
         raise ValueError(f"frames of one clip must be of one size, got {sorted({r.y.shape for r in reduced})}")
-    dark = fmt.nominal[0] + (BAR_CODES << (fmt.depth - 8))
-    top, bottom = active_span(np.max([r.rows for r in reduced], axis=0), dark)
-    left, right = active_span(np.max([r.columns for r in reduced], axis=0), dark)
+    area = active(reduced, fmt)
+    left, top, right, bottom = area.left, area.top, area.right, area.bottom
     height, width = reduced[0].y.shape
     box = Box(left / width, top / height, right / width, bottom / height)
     size = canonical_size((right - left) * fmt.sar, Fraction(bottom - top))
@@ -204,25 +216,6 @@ def grid(times: Sequence[Fraction]) -> tuple[int, ...]:
         if time - times[chosen[-1]] >= GRID_STEP:
             chosen.append(position)
     return tuple(chosen)
-
-
-def active_span(brightest: NDArray[Any], dark: int) -> tuple[int, int]:
-    """`[start, end)` of a side without bars, from the brightest sample of each of its lines.
-
-    Bars come in pairs: where the two differ by more than 1/16 of the side, the larger one is taken for dark picture
-    and both are cut to the smaller. One line in 200, at least one, goes with each bar: its edge is soft. A side of
-    which less than `ACTIVE_SHARE` would remain, a black one included, is kept whole.
-    """
-    size = len(brightest)
-    bright = np.flatnonzero(brightest > dark)
-    if not len(bright):
-        return 0, size
-    before, after = int(bright[0]), size - 1 - int(bright[-1])
-    if abs(before - after) * 16 > size:
-        before = after = min(before, after)
-    edge = max(1, round(size / 200))
-    start, end = before + edge * (before > 0), size - after - edge * (after > 0)
-    return (start, end) if end - start >= ACTIVE_SHARE * size else (0, size)
 
 
 def canonical_size(width: Fraction, height: Fraction) -> tuple[int, int]:

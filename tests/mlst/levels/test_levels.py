@@ -4,6 +4,7 @@ import hashlib
 import math
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mlst.levels.levels import (
     DEFAULT,
     LEAST_SHOTS,
     LEVELS,
+    ActivePicture,
     Level,
     calibrate,
     classify,
@@ -25,6 +27,7 @@ from mlst.levels.levels import (
     step,
     write_levels,
 )
+from mlst.pictures.bars import active_picture
 from mlst.records import Statistics
 
 ZERO = Statistics(**dict.fromkeys((f.name for f in fields(Statistics)), 0.0))
@@ -125,7 +128,9 @@ def test_flags_are_sorted_and_cover_what_recipes_name() -> None:
 
 
 def test_written_thresholds_are_read_again(tmp_path: Path) -> None:
-    levels = calibrate(*corpus(310), id="mine-1", corpus='Mine, "v1" (Süd)', corpus_sha256="a" * 64)
+    levels = calibrate(
+        *corpus(310), id="mine-1", corpus='Mine, "v1" (Süd)', corpus_sha256="a" * 64, active_picture="brightest"
+    )
     write_levels(levels, tmp_path / "a.toml")
     again = read_levels(tmp_path / "a.toml")
     assert again == levels
@@ -170,19 +175,24 @@ def test_bad_files_are_refused_by_name_and_value(tmp_path: Path, old: str, new: 
 
 def test_calibrated_cuts_are_the_quantiles() -> None:
     measured, shots = corpus(900)
-    levels = calibrate(measured, shots, id="x", corpus="x", corpus_sha256="")
+    levels = calibrate(measured, shots, id="x", corpus="x", corpus_sha256="", active_picture="brightest")
     for name in ("si", "ti10", "dct_energy", "flow_mean"):
         expected = np.quantile([getattr(s, name) for s in measured], [1 / 3, 2 / 3])
         assert getattr(levels, name) == pytest.approx(tuple(expected), rel=1e-5)
     counts = np.bincount([classify(s, levels).s for s in measured])
     assert np.abs(counts - 600).max() <= 2
-    narrow = calibrate(measured, shots, id="x", corpus="x", corpus_sha256="", quantiles=(0.4, 0.6))
+    narrow = calibrate(
+        measured, shots, id="x", corpus="x", corpus_sha256="", active_picture="brightest", quantiles=(0.4, 0.6)
+    )
     assert levels.si[0] < narrow.si[0] < narrow.si[1] < levels.si[1]
 
 
 def test_intervals_cover_the_truth_and_count_shots() -> None:
     """Repeating every clip of a shot adds no knowledge: the interval stays, a bootstrap over clips would shrink it."""
-    once, often = (calibrate(*corpus(400, n), id="x", corpus="x", corpus_sha256="").provenance for n in (1, 8))
+    once, often = (
+        calibrate(*corpus(400, n), id="x", corpus="x", corpus_sha256="", active_picture="brightest").provenance
+        for n in (1, 8)
+    )
     truth = tuple(math.exp(4.2 + 0.4 * z) for z in (-0.4307, 0.4307))
     widths = []
     for provenance in (once, often):
@@ -194,21 +204,38 @@ def test_intervals_cover_the_truth_and_count_shots() -> None:
 
 def test_calibration_is_deterministic_and_does_not_depend_on_order() -> None:
     measured, shots = corpus(320)
-    one = calibrate(measured, shots, id="x", corpus="x", corpus_sha256="")
-    other = calibrate(measured[::-1], shots[::-1], id="x", corpus="x", corpus_sha256="")
+    one = calibrate(measured, shots, id="x", corpus="x", corpus_sha256="", active_picture="brightest")
+    other = calibrate(measured[::-1], shots[::-1], id="x", corpus="x", corpus_sha256="", active_picture="brightest")
     assert one == other
 
 
 def test_calibration_refusals() -> None:
     measured, shots = corpus(LEAST_SHOTS - 1, 4)
     with pytest.raises(ValueError, match=r"at least 300 shots, 'mine' has 299.*p910-240p-v1"):
-        calibrate(measured, shots, id="x", corpus="mine", corpus_sha256="")
+        calibrate(measured, shots, id="x", corpus="mine", corpus_sha256="", active_picture="brightest")
     with pytest.raises(ValueError, match="'mine' has 0"):
-        calibrate([], [], id="x", corpus="mine", corpus_sha256="")
+        calibrate([], [], id="x", corpus="mine", corpus_sha256="", active_picture="brightest")
     with pytest.raises(ValueError, match="2 clips and 1 shots"):
-        calibrate(measured[:2], shots[:1], id="x", corpus="mine", corpus_sha256="")
+        calibrate(measured[:2], shots[:1], id="x", corpus="mine", corpus_sha256="", active_picture="brightest")
     measured, shots = corpus(LEAST_SHOTS)
     with pytest.raises(ValueError, match=r"\(0.6, 0.4\)"):
-        calibrate(measured, shots, id="x", corpus="mine", corpus_sha256="", quantiles=(0.6, 0.4))
+        calibrate(
+            measured, shots, id="x", corpus="mine", corpus_sha256="", active_picture="brightest", quantiles=(0.6, 0.4)
+        )
     with pytest.raises(ValueError, match="ti10 of 'mine'"):
-        calibrate([replace(s, ti10=0.0) for s in measured], shots, id="x", corpus="mine", corpus_sha256="")
+        calibrate(
+            [replace(s, ti10=0.0) for s in measured],
+            shots,
+            id="x",
+            corpus="mine",
+            corpus_sha256="",
+            active_picture="brightest",
+        )
+
+
+def test_a_definition_names_a_rule_of_the_active_picture(tmp_path: Path) -> None:
+    assert set(get_args(ActivePicture)) == set(active_picture)
+    path = tmp_path / "a.toml"
+    path.write_text('active_picture = "none"\n' + TEXT, encoding="utf-8")
+    with pytest.raises(ValueError, match="active_picture"):
+        read_levels(path)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.pictures.bars import active_picture
 from mlst.pictures.frames import Frames, Picture, PictureFormat, canonical, reduce
 
 FULL = PictureFormat(8, True, Fraction(1))
@@ -44,9 +45,12 @@ def clip(
     fmt: PictureFormat = FULL,
     rate: Fraction = Fraction(30),
     uv: tuple[int, int] | None = None,
+    rule: str = "brightest",
 ) -> Frames:
     """The canonical pictures of luma planes."""
-    return canonical([reduce(picture(y, fmt, uv=uv), fmt) for y in planes], times(len(planes), rate), fmt)
+    return canonical(
+        [reduce(picture(y, fmt, uv=uv), fmt) for y in planes], times(len(planes), rate), fmt, active_picture[rule]
+    )
 
 
 def pan(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlst.pictures import frames as fr
-from mlst.pictures.frames import PictureFormat, active_span, canonical, canonical_size, grid, reduce
+from mlst.pictures.bars import ACTIVE_SHARE, active_span, brightest
+from mlst.pictures.frames import PictureFormat, canonical, canonical_size, grid, reduce
 from tests.mlst.pictures.pictures import FULL, LIMITED, clip, codes, pan, picture, texture, times
 
 BLACK = codes(np.zeros(1), LIMITED)[0]
@@ -123,7 +124,7 @@ def test_a_bright_frame_widens_the_box() -> None:
 def test_active_span_is_a_large_part_of_the_side(brightest: list[int], dark: int) -> None:
     start, end = active_span(np.array(brightest), dark)
     assert 0 <= start < end <= len(brightest)
-    assert end - start >= fr.ACTIVE_SHARE * len(brightest)
+    assert end - start >= ACTIVE_SHARE * len(brightest)
     assert active_span(np.array(brightest)[::-1], dark) == (len(brightest) - end, len(brightest) - start)
 
 
@@ -213,10 +214,10 @@ def test_refusals() -> None:
     kept = reduce(picture(codes(texture(60, 80, 1), FULL), FULL), FULL)
     other = reduce(picture(codes(texture(60, 90, 1), FULL), FULL), FULL)
     with pytest.raises(ValueError, match="0 frames"):
-        canonical([], [], FULL)
+        canonical([], [], FULL, brightest)
     with pytest.raises(ValueError, match="2 frames, 1 times"):
-        canonical([kept, kept], [Fraction(0)], FULL)
+        canonical([kept, kept], [Fraction(0)], FULL, brightest)
     with pytest.raises(ValueError, match="rise"):
-        canonical([kept, kept], [Fraction(1), Fraction(1)], FULL)
+        canonical([kept, kept], [Fraction(1), Fraction(1)], FULL, brightest)
     with pytest.raises(ValueError, match=r"\(60, 80\), \(60, 90\)"):
-        canonical([kept, other], times(2), FULL)
+        canonical([kept, other], times(2), FULL, brightest)
