@@ -111,6 +111,13 @@ def calibrate(
     workers: options.Workers = options.WORKERS,
     executor: options.Executor = "local",
     address: options.Address = "",
+    cookies: options.Cookies = "",
+    proxy: options.Proxy = "",
+    extractor_args: options.ExtractorArgs = [],  # noqa: B006
+    extractor_args_file: options.ExtractorArgsFile = "",
+    plugins: options.Plugins = [],  # noqa: B006
+    rate: options.Rate = options.RATE,
+    retry: options.Retry = False,
     wave: options.Wave = options.WAVE,
     keep_videos: options.KeepVideos = False,
     as_json: options.AsJson = False,
@@ -128,11 +135,12 @@ def calibrate(
     from mlst.levels import levels as thresholds
     from mlst.records import digest
 
-    order = read_order(recipe, running.access("", "", options.RATE))
+    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
+    order = read_order(recipe, access)
     fetch, scan, _ = pipeline.stages(order)
     crew = running.crew(executor, workers, address)
     with opened(running.lasting(work)) as here, running.watcher(as_json) as watcher:
-        do = Driver(here, crew, watcher, False, wave, keep_videos)
+        do = Driver(here, crew, watcher, retry, wave, keep_videos)
         scans = fetch_and_scan(fetch, scan, pipeline.by_id(order.sources), do).scanned.outputs
         clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
     levels = thresholds.calibrate(

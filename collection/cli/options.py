@@ -52,3 +52,8 @@ Wave = Annotated[int, typer.Option(min=1, help="Sources kept on disk at once.")]
 KeepVideos = Annotated[bool, typer.Option("--keep-videos", help="Keep fetched videos after they are scanned.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the result, decoding every clip.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+FETCHING = ("cookies", "proxy", "extractor_args", "extractor_args_file", "plugins", "rate")
+"""Parameters of every command that fetches."""
+WORKING = ("workers", "executor", "address")
+"""Parameters of every command that runs stages."""

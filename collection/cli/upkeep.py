@@ -59,7 +59,7 @@ def rebuild(
             with running.watcher(as_json) as watcher:
                 do = Driver(here, crew, watcher, retry, wave, False)
                 try:
-                    built = (again.rebuild if exact else pipeline.build)(order, target, do)
+                    built = again.rebuild(order, old, target, do) if exact else pipeline.build(order, target, do)
                 except again.DriftError as why:
                     raise typer.Exit(outcomes.refuse_drift(why)) from None
             running.write_page(built, order, target, here)

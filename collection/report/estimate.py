@@ -6,6 +6,7 @@ Local files are measured. A build's own figures (`mlst status`) replace the esti
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 from collection.addresses import is_web, youtube_id
@@ -89,8 +90,8 @@ def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage, wave:
     rows = tuple(sources)
     web = [row for row in rows if is_web(row.url)]
     local = [row for row in rows if not is_web(row.url)]
-    site = [row for row in web if youtube_id(row.url) or not recipe.fetch.http]
-    shares = [_remote(row, recipe, row in site) for row in web]
+    extracted = [bool(youtube_id(row.url)) or not recipe.fetch.http for row in web]
+    shares = list(map(_remote, web, repeat(recipe), extracted))
     shares += [_local(row, Path(fetch.manifest), recipe.fetch.limits) for row in local]
     seconds, requests = sum(one.seconds for one in shares), sum(one.requests for one in shares)
     download = sum(one.bytes for one in shares)
@@ -98,8 +99,8 @@ def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage, wave:
     rate = fetch.access.budget.requests_per_minute / 60
     return Estimate(
         sources=len(rows),
-        site=len(site),
-        http=len(web) - len(site),
+        site=sum(extracted),
+        http=len(web) - sum(extracted),
         local=len(local),
         unknown_length=sum(row.end == OPEN_END for row in web),
         seconds_of_video=seconds,

@@ -1,12 +1,13 @@
 """What `mlst` imports before it knows what to do, and what it says where an extra is not installed."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from collection.cli import options, publish
+from collection.cli import build, options, publish, upkeep
 from collection.executors import executor
 from collection.release import prepare as preparing
 from collection.release import publish as publishing
@@ -98,3 +99,12 @@ def test_the_choices_that_help_names_are_those_there_are() -> None:
     assert list(options.EXECUTORS) == list(executor)
     assert publish.Mode == preparing.Mode
     assert publish.ReadBack == publishing.ReadBack
+
+
+def test_commands_that_fetch_take_the_same_options() -> None:
+    commands = {one.__name__: inspect.signature(one).parameters for one in (*build.COMMANDS, *upkeep.COMMANDS)}
+    fetching = {name for name, found in commands.items() if "executor" in found}
+    assert fetching == {"build", "calibrate", "rebuild", "drift"}
+    for name in fetching:
+        for option in (*options.FETCHING, *options.WORKING):
+            assert str(commands[name].get(option)) == str(commands["build"][option]), (name, option)

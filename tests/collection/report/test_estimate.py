@@ -65,5 +65,13 @@ def test_http_is_told_from_sites() -> None:
     assert one.requests == 2
 
 
+def test_rows_are_not_compared_with_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with all others is 9 s of CPU time for 8,000 rows and 10 minutes for 64,000."""
+    compared: list[object] = []
+    monkeypatch.setattr(Source, "__eq__", lambda row, other: compared.append(other) or row is other)
+    plan(*[source(WATCH, n, n + 1) for n in range(50)])
+    assert len(compared) <= 50
+
+
 def test_nothing() -> None:
     assert plan().fetch_seconds == 0

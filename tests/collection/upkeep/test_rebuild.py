@@ -1,5 +1,6 @@
 """Building a published dataset again: exactly, or with what is left of its sources."""
 
+import pickle
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from collection.upkeep.rebuild import DriftError, held_to_lock, rebuild
 from collection.upkeep.takedown import purge, takedown
 from collection.workspace.folder import Workspace
 from mlst.checking.verify import verify
-from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, read_json
+from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, LOCK, read_json
 from mlst.dataset.diff import diff
 from mlst.dataset.index import Row, read_index
 from mlst.dataset.lock import read_lock
@@ -113,7 +114,7 @@ def test_locked_gives_the_same_bytes(few: tuple[Path, list[str]], tmp_path: Path
     folder, _ = few
     old = folder / "dataset"
     order = held_to_lock(reorder(old, folder, upkeep.ACCESS), old)
-    rebuild(order, tmp_path / "new", upkeep.driver(tmp_path / "work"))
+    rebuild(order, old, tmp_path / "new", upkeep.driver(tmp_path / "work"))
     assert diff(old, tmp_path / "new").same_bytes
     for file in read_json(old / DATASET).files:
         assert (tmp_path / "new" / file.path).read_bytes() == (old / file.path).read_bytes()
@@ -127,7 +128,7 @@ def test_locked_refuses_other_packets_and_losses(few: tuple[Path, list[str]], tm
     old = folder / "dataset"
     order = held_to_lock(reorder(old, tmp_path, upkeep.ACCESS), old)
     with pytest.raises(DriftError, match="2 sources") as caught:
-        rebuild(order, tmp_path / "new", upkeep.driver(tmp_path / "work"))
+        rebuild(order, old, tmp_path / "new", upkeep.driver(tmp_path / "work"))
     kinds = {outcome.key.partition("@")[0]: outcome.kind for outcome in caught.value.refused}
     assert kinds == {two: "drift.changed", three: "gone.missing"}
     assert not (tmp_path / "new").exists()
@@ -146,7 +147,20 @@ def test_a_locked_rebuild_takes_nothing_from_an_earlier_one(few: tuple[Path, lis
     assert found.sources_changed == (names[0],)
     assert not found.equal
     with pytest.raises(DriftError, match="1 sources"):
-        rebuild(held_to_lock(order, old), tmp_path / "newer", do)
+        rebuild(held_to_lock(order, old), old, tmp_path / "newer", do)
+
+
+def test_what_travels_with_an_item_does_not_grow_with_the_lock(few: tuple[Path, list[str]], tmp_path: Path) -> None:
+    folder, _ = few
+    long = Path(shutil.copytree(folder / "dataset", tmp_path / "long"))
+    lines = (long / LOCK).read_text().splitlines()
+    rows = [lines[0].replace('"id":"', f'"id":"a{n}') for n in range(500)]
+    (long / LOCK).write_text("\n".join(sorted([*rows, *lines])) + "\n")
+    sizes = [
+        len(pickle.dumps(held_to_lock(reorder(old, folder, upkeep.ACCESS), old).fetch))
+        for old in (folder / "dataset", long)
+    ]
+    assert sizes[0] == sizes[1] < 5000
 
 
 def test_footage_makes_the_fingerprint_and_wrapping_does_not(few: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -157,7 +171,7 @@ def test_footage_makes_the_fingerprint_and_wrapping_does_not(few: tuple[Path, li
         file.write(b"\0\0\0\x10free12345678")
     old = folder / "dataset"
     order = held_to_lock(reorder(old, tmp_path, upkeep.ACCESS), old)
-    rebuild(order, tmp_path / "new", upkeep.driver(tmp_path / "work"))
+    rebuild(order, old, tmp_path / "new", upkeep.driver(tmp_path / "work"))
     new = read_json(tmp_path / "new" / DATASET)
     assert new.fingerprint == read_json(old / DATASET).fingerprint
     found = diff(old, tmp_path / "new")
