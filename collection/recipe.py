@@ -7,9 +7,17 @@ import math
 import tomllib
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from mlst.exits import UserError
@@ -17,6 +25,10 @@ from mlst.problems import problem
 
 SHORTEST = Fraction(1, 10)
 """Seconds from a clip's first frame to its last: temporal information is measured between frames so far apart."""
+
+VOLUME = 10**12
+"""Pixels: 4.5 hours of 1920x1080 at 30 frames per second, 67 minutes of 3840x2160, 20 of 8192x4320 at 24. The cheapest
+frames there are, black ones, come to some 2.5 hours of CPU time, below the deadline of a scan."""
 
 
 class Settings(BaseModel):
@@ -38,6 +50,14 @@ class Limits(Settings):
     """Of the video."""
     rate: Annotated[float, Field(gt=0)] = 240.0
     """Frames per second."""
+    volume: Annotated[int, Field(gt=0)] = VOLUME
+    """Of the video: pixels of all its frames together, which is what decoding costs."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was added later is left out at its default, so that what was fetched and scanned before is found."""
+        made: dict[str, Any] = dump(self)
+        return made if self.volume != VOLUME else {name: value for name, value in made.items() if name != "volume"}
 
 
 class FetchSettings(Settings):

@@ -54,7 +54,17 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from collection.engine.stage import Rejected
-from collection.media.probe import HOLE, clock, frame_rate, longest_step, open_media, packets, usual
+from collection.media.probe import (
+    HOLE,
+    check_amount,
+    clock,
+    frame_rate,
+    longest_step,
+    open_media,
+    packets,
+    raise_if_short,
+    usual,
+)
 from collection.recipe import Limits
 from mlst.pictures.frames import Picture, PictureFormat, Plane
 from mlst.pictures.presentation import (
@@ -281,7 +291,7 @@ class Decoder:
         self.interlaced = False
         self.pts = array("q")
         """Of every frame passed on, in ticks of `probe.time_base`."""
-        self._last_duration = self._sent = 0
+        self._last_duration = self._sent = self._volume = 0
         self._ahead: list[int] = []
         self._shapes = _Shapes(track)
         self._crop = declared_crop(media, track) if probe.container in CROPPING else Crop(0, 0, 0, 0, 0, 0)
@@ -442,9 +452,8 @@ class Decoder:
             try:
                 frames = packet.decode()
                 self._note(packet, time)
-            except MemoryError:
-                raise
-            except FFmpegError:
+            except FFmpegError as why:
+                raise_if_short(why)
                 broken = True
             if broken:
                 self.errors += 1
@@ -452,8 +461,8 @@ class Decoder:
             self._shapes.decoded(time)
             for frame, ordered in zip(frames, self._ordered(order, packet, len(frames)), strict=True):
                 self.decoded += 1
-                if self.decoded > self._limits.frames:
-                    raise Rejected("too_long", f"more than {self._limits.frames} frames, which is limits.frames")
+                self._volume += frame.width * frame.height
+                check_amount(self.decoded, self._volume, self._limits)
                 yield Raw(frame, Claim(frame.pts, ordered, frame.key_frame), spoiled, self._shapes.at(frame.pts))
                 spoiled = None
 

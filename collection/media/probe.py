@@ -9,9 +9,13 @@ playlists and other texts that make a demuxer open further files or addresses ar
 above the limit.
 """
 
+import errno
 import hashlib
 import itertools
+import mmap
 import re
+import resource
+import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,9 +161,8 @@ def open_media(path: Path, container: str, limits: Limits) -> Iterator[tuple[Inp
     }
     try:
         media = av.open(f"file:{path}", "r", format=container, options=options, metadata_errors="replace")
-    except MemoryError:
-        raise
     except FFmpegError as why:
+        raise_if_short(why)
         raise Rejected("corrupt", f"the {container} demuxer cannot open it: {reason(why)}") from why
     with media:
         stream = _video_stream(media, limits)
@@ -185,7 +188,23 @@ def _video_stream(media: InputContainer, limits: Limits) -> VideoStream:
 
 def reason(why: FFmpegError) -> str:
     """libav's words, without the file's path."""
-    return str(why.strerror)
+    return "more streams or larger tables than libav takes" if why.errno == errno.ENOMEM else str(why.strerror)
+
+
+LARGEST = (1 << 31) - 1
+"""Bytes that libav allocates at once at most (INT_MAX, `av_max_alloc`)."""
+
+
+def raise_if_short(why: FFmpegError) -> None:
+    """Raise libav's ENOMEM again if memory can have been short. It also means that a file asks for too much: over
+    1000 streams (`max_streams`), a table above `LARGEST`."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + LARGEST
+    try:
+        if why.errno == errno.ENOMEM:
+            mmap.mmap(-1, most, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        raise why from None
 
 
 def packets(media: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
@@ -197,9 +216,8 @@ def packets(media: InputContainer, stream: VideoStream) -> Iterator["Packet[Vide
     while True:
         try:
             packet = next(walk, None)
-        except MemoryError:
-            raise
-        except FFmpegError:
+        except FFmpegError as why:
+            raise_if_short(why)
             return
         except IndexError:  # PyAV, behind the last packet, of a stream that was found while reading
             break
@@ -222,8 +240,8 @@ def probe(path: Path, limits: Limits) -> Probe:
     """What the packets of the main video stream say.
 
     Packets that an edit list hides count for the hash but not for the times. Raises `Rejected`: what `sniff` and
-    `open_media` raise, `gone.drm` for encryption, `too_large` (bytes, pixels), `too_long` (seconds, frames),
-    `too_fast`, `no_timestamps`, `corrupt`.
+    `open_media` raise, `gone.drm` for encryption, `too_large` (bytes, pixels, volume), `too_long` (seconds,
+    frames), `too_fast`, `no_timestamps`, `corrupt`.
     """
     container = sniff(path)
     size = path.stat().st_size
@@ -239,8 +257,7 @@ def probe(path: Path, limits: Limits) -> Probe:
             if packet.has_sidedata("encryption_info"):
                 raise Rejected("gone.drm", f"packet {count} of the video stream is encrypted")
             count += 1
-            if count > limits.frames:
-                raise Rejected("too_long", f"more than {limits.frames} frames, which is limits.frames")
+            check_amount(count, count * stream.width * stream.height, limits)
             sha256.update(packet)
             if not packet.is_discard:
                 walked.add(clock(packet, container), packet.dts, packet.duration or 0)
@@ -341,6 +358,16 @@ def _usual_step(order: Ticks) -> int:
 def longest_step(rate: Fraction, time_base: Fraction) -> int:
     """Ticks from one frame to the next from which there is a hole between them."""
     return min(int(max(HOLE, 4 / rate) / time_base), FARTHEST)
+
+
+def check_amount(frames: int, volume: int, limits: Limits) -> None:
+    """Raise `Rejected` where so many frames, or so many pixels in all of them, are too many."""
+    if frames > limits.frames:
+        raise Rejected("too_long", f"more than {limits.frames} frames, which is limits.frames")
+    if volume > limits.volume:
+        raise Rejected(
+            "too_large", f"{frames} frames or more have {volume} pixels together, limits.volume is {limits.volume}"
+        )
 
 
 def _within(limits: Limits, seconds: Fraction, rate: Fraction) -> None:

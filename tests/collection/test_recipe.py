@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from collection.recipe import Recipe, RecipeError, read_recipe
+from collection.recipe import FetchSettings, Recipe, RecipeError, ScanSettings, read_recipe
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = 'name = "x"\nversion = "1.0.0"\nsources = "s.csv"\n'
@@ -116,3 +116,10 @@ def test_all_problems_at_once(tmp_path):
     with pytest.raises(RecipeError) as refused:
         read_recipe(tmp_path / "recipe.toml")
     assert [word for word in ("version", "scan.sise", "scan.crf") if word not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize("kind", [FetchSettings, ScanSettings])
+def test_a_limit_that_was_added_changes_no_fingerprint_until_it_is_set(kind):
+    """What earlier versions fetched and scanned is found again."""
+    assert set(kind().model_dump(mode="json")["limits"]) == {"bytes", "seconds", "pixels", "frames", "rate"}
+    assert kind(limits={"volume": 9}).model_dump(mode="json")["limits"]["volume"] == 9

@@ -80,11 +80,13 @@ def fetched(folder: Path, name: str) -> Outcome:
     return attempt(stage, source, Workspace(folder / "work", "fetch"))
 
 
-def ivf(header: tuple[int, int], frame: tuple[int, int], rate: tuple[int, int] = (25, 1), step: int = 1) -> bytes:
-    """Three VP8 key frames that say their own size (RFC 6386, 9.1)."""
+def ivf(
+    header: tuple[int, int], frame: tuple[int, int], rate: tuple[int, int] = (25, 1), step: int = 1, count: int = 3
+) -> bytes:
+    """VP8 key frames that say their own size (RFC 6386, 9.1)."""
     data = b"\x10\x02\0\x9d\x01\x2a" + struct.pack("<HH", *frame) + bytes(40)
-    head = b"DKIF" + struct.pack("<HH4sHHIIII", 0, 32, b"VP80", *header, *rate, 3, 0)
-    return head + b"".join(struct.pack("<IQ", len(data), n * step) + data for n in range(3))
+    head = b"DKIF" + struct.pack("<HH4sHHIIII", 0, 32, b"VP80", *header, *rate, count, 0)
+    return head + b"".join(struct.pack("<IQ", len(data), n * step) + data for n in range(count))
 
 
 def y4m(size: str, rate: str) -> bytes:
@@ -117,6 +119,7 @@ MP4, AVI = Spec(frames=30), Spec(codec="mjpeg", pix_fmt="yuvj420p", full_range=T
 BOMBS: dict[str, tuple[bytes | tuple[str, Spec, Callable[[bytes], bytes]], tuple[str, ...]]] = {
     "vp8 of 15000 x 15000": (ivf((15000, 15000), (15000, 15000)), ("too_large",)),
     "vp8 behind a small header": (ivf((64, 48), (15000, 15000)), ("too_large", "corrupt")),
+    "hours of 8192 x 4320 in 2 MB": (ivf((8192, 4320), (8192, 4320), count=30_000), ("too_large",)),
     "gif of 15000 x 15000": (gif(15000, 15000), ("too_large", "corrupt")),
     "raw of 100000 x 100000": (y4m("W100000 H100000", "25:1"), ("too_large", "corrupt")),
     "raw of one line": (y4m("W40000000 H1", "25:1"), ("too_large", "corrupt")),
@@ -170,6 +173,28 @@ def test_without_the_limit_a_bomb_would_take_the_memory(tmp_path: Path) -> None:
     with pytest.raises(Retry) as failure:
         apart(Text, look, Needs(30.0, size_now() + 256 * MiB, network=False))
     assert failure.value.kind == "memory"
+
+
+def tracks(data: bytes, more: int) -> bytes:
+    """An MP4 whose track stands `more` times again."""
+    at, track = data.index(b"moov") - 4, data.index(b"trak") - 4
+    size, length = (struct.unpack_from(">I", data, place)[0] for place in (at, track))
+    head = data[:at] + struct.pack(">I", size + more * length) + data[at + 4 : track]
+    return head + data[track : track + length] * more + data[track:]
+
+
+@pytest.mark.parametrize(("spare", "ends"), [(4 << 30, Rejected), (1 << 30, Retry)])
+def test_what_libav_calls_want_of_memory_is_doubted_where_there_is_enough(
+    tmp_path: Path, spare: int, ends: type[Exception]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(tracks(write(tmp_path / "own.mp4", Spec(frames=3)).read_bytes(), 1000))
+    with pytest.raises(ends) as refusal:
+        apart(
+            Probe,
+            lambda: probe(tmp_path / "a.mp4", Limits()),
+            Needs(30.0, memory=size_now() + spare, network=False),
+        )
+    assert refusal.value.args[0] == {Rejected: "corrupt", Retry: "memory"}[ends]
 
 
 def linked(data: bytes, name: str) -> bytes:

@@ -309,6 +309,11 @@ def test_a_picture_that_grows_beyond_the_limit_is_refused(tmp_path: Path) -> Non
     facts = probe(file, Limits())
     with open_media(file, "mpegts", Limits()) as (media, track), pytest.raises(Rejected, match="too_large"):
         list(Decoder(media, track, facts, Limits(pixels=160 * 120)))
+    volume = 20 * 160 * 120 + 48 * 320 * 240
+    with open_media(file, "mpegts", Limits()) as (media, track):
+        assert len(list(Decoder(media, track, facts, Limits(volume=volume)))) == 68
+    with open_media(file, "mpegts", Limits()) as (media, track), pytest.raises(Rejected, match="together"):
+        list(Decoder(media, track, facts, Limits(volume=volume - 1)))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])

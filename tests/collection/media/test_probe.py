@@ -148,6 +148,7 @@ def test_sound_and_cover_art_are_not_video(tmp_path: Path) -> None:
         (Limits(bytes=1000), "too_large"),
         (Limits(pixels=160 * 120 - 1), "too_large"),
         (Limits(frames=47), "too_long"),
+        (Limits(volume=48 * 160 * 120 - 1), "too_large"),
         (Limits(seconds=1.9), "too_long"),
         (Limits(rate=24.9), "too_fast"),
     ],
@@ -158,7 +159,8 @@ def test_every_limit_has_its_kind_and_is_inclusive(tmp_path: Path, limits: Limit
         probe(file, limits)
     assert refusal.value.kind == kind
     size = file.stat().st_size
-    assert probe(file, Limits(bytes=size, pixels=160 * 120, frames=48, seconds=1.92, rate=25)).packets == 48
+    most = Limits(bytes=size, pixels=160 * 120, frames=48, seconds=1.92, rate=25, volume=48 * 160 * 120)
+    assert probe(file, most).packets == 48
 
 
 def test_times_are_exact(tmp_path: Path) -> None:
