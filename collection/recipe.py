@@ -27,8 +27,8 @@ SHORTEST = Fraction(1, 10)
 """Seconds from a clip's first frame to its last: temporal information is measured between frames so far apart."""
 
 VOLUME = 10**12
-"""Pixels: 4.5 hours of 1920x1080 at 30 frames per second, 67 minutes of 3840x2160, 20 of 8192x4320 at 24. The cheapest
-frames there are, black ones, come to some 2.5 hours of CPU time, below the deadline of a scan."""
+"""Pixels: 4.5 hours of 1920x1080 at 30 frames per second, 67 minutes of 3840x2160, 20 of 8192x4320 at 24. Black
+frames, which cost least, take 1.2 hours of CPU time at 230 million pixels per second, in some 150 kB."""
 
 
 class Settings(BaseModel):

@@ -6,17 +6,18 @@ here too. Where a proxy connects in our place, it resolves the names, and only w
 """
 
 import socket
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import RequestError
 
 from collection.engine.stage import Rejected
+from collection.fetch.pace import Paced, PacedRH
 
 SERVICES = (ip_network("168.63.129.16/32"), ip_network("192.0.0.0/24"))
 """Of clouds' own services although they look public: Azure's, and Oracle's in a range that RFC 6890 keeps for
@@ -58,7 +59,7 @@ def _refusal(host: str, address: str) -> Rejected:
     )
 
 
-class _Judged:
+class _Judged(Paced):
     """A connection of urllib3 that goes to an address that was judged."""
 
     def _new_conn(self: Any) -> Any:
@@ -108,13 +109,13 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
 
 
-class JudgedRH(RequestsRH):  # type: ignore[misc]
+class JudgedRH(PacedRH):
     """yt-dlp's request handler for connections to the public Internet alone."""
+
+    pools: ClassVar[Mapping[str, type[HTTPConnectionPool]]] = {"http": _HttpPool, "https": _HttpsPool}
 
     def _create_instance(self, *arguments: Any, **named: Any) -> Any:
         session = super()._create_instance(*arguments, **named)
-        for adapter in session.adapters.values():
-            adapter.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
         send = session.send
 
         def judged(request: Any, **named: Any) -> Any:

@@ -117,9 +117,8 @@ class FetchStage:
     ) -> T:
         """Ask the site or the server of a URL, with what budget and breaker allow."""
         polite = politeness(self.access.state or work.budget(), self.access.address, self.access.budget)
-        web = _Web(
-            self.recipe, self.access, polite, time.time() + self.needs.seconds - RESERVE, work.shared("yt-dlp"), folder
-        )
+        latest = time.monotonic() + self.needs.seconds - RESERVE
+        web = _Web(self.recipe, self.access, polite, latest, work.shared("yt-dlp"), folder)
         video = youtube_id(source.url)
         extracted = bool(video) or web.knows(source.url)
         site = "youtube" if video else urlsplit(source.url).hostname or ""
@@ -215,7 +214,7 @@ class _Web:
         return Client(extractors, self.access, self.cache, self.polite, self.latest, private=private)
 
     def _rendition(self, source: Source, url: str, client: Client) -> Rendition:
-        again = retrying(self.access.patience, self.latest, time.time, time.sleep)
+        again = retrying(self.access.patience, self.latest, time.monotonic, time.sleep)
         found: Rendition = again(client.rendition, url, self.recipe.short_side)
         _check_length(source, found.duration, self.recipe.limits)
         return found

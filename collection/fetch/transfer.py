@@ -41,7 +41,7 @@ class Wire:
     limit: int
     """The most bytes that a file may have."""
     latest: float
-    """When to give up, seconds of `time.time`."""
+    """When to give up, seconds of `time.monotonic`."""
     direct: bool
     """Whether the URL is the manifest's own: then 404 means that the file is gone, and not that a link has expired."""
     secrets: tuple[str, ...]
@@ -133,7 +133,7 @@ class Transfer:
             self._retrying(lambda end=end: self._part(file.tell(), end, file))  # type: ignore[misc]
 
     def _retrying(self, call: Callable[[], None]) -> None:
-        retrying(self.wire.patience, self.wire.latest, time.time, time.sleep)(self._typed, call)
+        retrying(self.wire.patience, self.wire.latest, time.monotonic, time.sleep)(self._typed, call)
 
     def _typed(self, call: Callable[[], None]) -> None:
         """yt-dlp's network errors as typed refusals."""
@@ -233,7 +233,7 @@ class Transfer:
         """Read `length` bytes of an answer's body into `out`; fewer are an error if `exact`."""
         got, piece = 0, SMALLEST
         while got < length:
-            began = time.time()
+            began = time.monotonic()
             data = answer.read(min(piece, length - got))
             if not data:
                 break
@@ -244,7 +244,7 @@ class Transfer:
             else:
                 out.write(data)
                 self._check_size(out.tell())
-            now = time.time()
+            now = time.monotonic()
             if now > self.wire.latest:
                 raise Retry("network.deadline", f"too slow: {got} of {length} bytes when the time was up")
             piece = min(piece * 2, LARGEST) if now - began < 0.1 else max(piece // 2, SMALLEST)

@@ -24,6 +24,7 @@ import yt_dlp
 import yt_dlp.globals
 import yt_dlp.version
 from yt_dlp.networking import Request
+from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.utils import ExtractorError, UnsupportedError, YoutubeDLError
 
@@ -31,6 +32,7 @@ from collection.engine.stage import FAILED, REJECTED, Rejected, Retry
 from collection.fetch import extras
 from collection.fetch.extras import ConfigurationError
 from collection.fetch.fragments import Fragment, of_manifest
+from collection.fetch.pace import PacedRH
 from collection.fetch.reach import JudgedRH
 from collection.fetch.reasons import Reason, classify, redact, retry_after, typed
 from collection.politeness.budget import Budget, Patience, Politeness
@@ -222,8 +224,9 @@ class _Downloader(yt_dlp.YoutubeDL):  # type: ignore[misc]
         super().__init__(params)
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-        """As in yt-dlp; every other handler would be asked if one refuses."""
-        return super().build_request_director(handlers if self._private else (JudgedRH,), preferences)
+        """As in yt-dlp, with answers that must not dribble; every other handler would be asked if one refuses."""
+        paced = [PacedRH if handler is RequestsRH else handler for handler in handlers]
+        return super().build_request_director(paced if self._private else (JudgedRH,), preferences)
 
     def write_debug(self, message: str, only_once: bool = False) -> None:
         """Kept if it says why renditions are missing, else dropped: it may hold URLs."""
@@ -234,7 +237,7 @@ class _Downloader(yt_dlp.YoutubeDL):  # type: ignore[misc]
         """As in yt-dlp. A redirect that was followed counts as one more request; a Retry-After holds all workers."""
         asked = req if isinstance(req, str) else req.url
         host = urlsplit(asked).hostname or ""
-        self._polite.take(host, self._latest)
+        self._polite.take(host, self._latest - time.monotonic())
         try:
             response = super().urlopen(req)
         except HTTPError as why:
@@ -243,7 +246,7 @@ class _Downloader(yt_dlp.YoutubeDL):  # type: ignore[misc]
                 self._polite.hold(host, self.after)
             raise
         if urlsplit(response.url)[:3] != urlsplit(asked)[:3]:
-            self._polite.take(urlsplit(response.url).hostname or "", self._latest)
+            self._polite.take(urlsplit(response.url).hostname or "", self._latest - time.monotonic())
         return response
 
 
@@ -251,7 +254,7 @@ class Client:
     """One worker's access to the network, a context manager.
 
     `cache` is a folder for yt-dlp's parsed players, which saves requests; no turn is waited for beyond `latest`,
-    seconds of `time.time`. `private` allows addresses inside the own network.
+    seconds of `time.monotonic`. `private` allows addresses inside the own network.
     """
 
     def __init__(

@@ -152,9 +152,20 @@ class State:
     """The theoretical arrival time of the next request (I.371)."""
     last: float = 0.0
     """When the last request was made or will be."""
+    seen: float = 0.0
+    """The clock when the state was last looked at."""
     holds: dict[str, float] = field(default_factory=dict)
     """By host: no request before this time, because the server said Retry-After."""
     breakers: dict[str, Breaker] = field(default_factory=dict)
+
+    def look(self, now: float) -> None:
+        """Where the clock was set back since the last look, all that is to come moves with it."""
+        back, self.seen = max(0.0, self.seen - now), now
+        self.arrival, self.last = self.arrival - back, self.last - back
+        self.holds = {host: until - back for host, until in self.holds.items()}
+        for breaker in self.breakers.values() if back else ():
+            breaker.until -= back
+            breaker.trial = max(0.0, breaker.trial - back)
 
 
 class Politeness:
@@ -175,15 +186,15 @@ class Politeness:
         label = re.sub(r"[^A-Za-z0-9]+", "-", egress)[:32]
         self._path = folder / f"egress-{label}-{hashlib.sha256(egress.encode()).hexdigest()[:8]}.json"
 
-    def take(self, host: str, latest: float = math.inf) -> None:
-        """Wait for a turn to send one request to `host`.
+    def take(self, host: str, patience: float = math.inf) -> None:
+        """Wait for a turn to send one request to `host`, so many seconds at most.
 
-        Raises `Retry`, without using a turn, when it would come after `latest` (a time of `clock`): `blocked.rate` if
-        the host asked to be left alone so long, else `network.deadline`.
+        Raises `Retry`, without using a turn, when it would come later: `blocked.rate` if the host asked to be left
+        alone so long, else `network.deadline`.
         """
         if host in self.budget.exempt:
             return
-        wait = self.reserve(host, latest - self._clock())
+        wait = self.reserve(host, patience)
         if wait > 0:
             self._sleep(wait)
 
@@ -303,6 +314,7 @@ class Politeness:
         with self._path.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = _read(self._path)
+            state.look(self._clock())
             yield state
             write(self._path, json.dumps(asdict(state)))
 
