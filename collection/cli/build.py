@@ -122,9 +122,9 @@ def calibrate(
     keep_videos: options.KeepVideos = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Fit the 3 x 3 level thresholds to the clips of RECIPE's sources.
+    """Fit the 3 x 3 level thresholds to the clips of RECIPE's sources: at least 300 shots.
 
-    Writes a thresholds file that recipes can name.
+    Keeps the definition that RECIPE names and fits its cuts. Writes a thresholds file that recipes can name.
     """
     from collection import pipeline
     from collection.cli import running, shown
@@ -132,7 +132,8 @@ def calibrate(
     from collection.engine.waves import fetch_and_scan
     from collection.order import read_order
     from collection.workspace.store import opened
-    from mlst.levels import levels as thresholds
+    from mlst.levels.calibration import calibrate as fit
+    from mlst.levels.levels import write_levels
     from mlst.records import digest
 
     access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
@@ -143,16 +144,16 @@ def calibrate(
         do = Driver(here, crew, watcher, retry, wave, keep_videos)
         scans = fetch_and_scan(fetch, scan, pipeline.by_id(order.sources), do).scanned.outputs
         clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
-    levels = thresholds.calibrate(
+    levels = fit(
         [clip.statistics for clip in clips],
         [f"{clip.source}/{clip.shot}" for clip in clips],
+        order.levels,
         id=name or order.recipe.name,
         corpus=f"{order.recipe.name} {order.recipe.version}",
         corpus_sha256=digest([[clip.key, clip.sha256] for clip in clips]),
-        active_picture=order.levels.active_picture,
         quantiles=quantiles,
     )
-    thresholds.write_levels(levels, out)
+    write_levels(levels, out)
     shown.print_record(f"Thresholds in {out}", levels, as_json)
 
 

@@ -232,10 +232,11 @@ def _inside(name: str, setting: str) -> str:
 
 
 def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
-    rows = read_rows(source / INDEX)
+    levels = read_levels(source / THRESHOLDS)
+    rows = read_rows(source / INDEX, levels)
     make = {
-        SHEET: lambda: level_sheet(Workspace(source, ""), rows, per_level=1),
-        SCATTER: lambda: scatter(rows, read_levels(source / THRESHOLDS)),
+        SHEET: lambda: level_sheet(Workspace(source, ""), rows, levels, per_level=1),
+        SCATTER: lambda: scatter(rows, levels),
     }
     return [put(out, name, [png(make[name](), DOTS)]) for name in wanted]
 

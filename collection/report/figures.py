@@ -30,11 +30,11 @@ def strip(dataset: Workspace, row: ReportRow, count: int = 5) -> RGB:
     return np.concatenate([frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)], axis=1)
 
 
-def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], per_level: int = 2) -> Figure:
+def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], levels: Levels, per_level: int = 2) -> Figure:
     """The 3 x 3 grid of levels, texture rightwards and motion downwards, with `per_level` clips in each cell."""
     figure = Figure(figsize=(11, 1.2 + 3.7 * per_level), layout="constrained")
-    figure.suptitle("Spatial level: texture (mean SI)  \N{RIGHTWARDS ARROW}", fontsize=12)
-    figure.supylabel("\N{LEFTWARDS ARROW}  Temporal level: motion (mean TI, 10 Hz)", fontsize=12)
+    figure.suptitle(f"Spatial level: texture (mean {levels.s.title})  \N{RIGHTWARDS ARROW}", fontsize=12)
+    figure.supylabel(f"\N{LEFTWARDS ARROW}  Temporal level: motion (mean {levels.t.title}, 10 Hz)", fontsize=12)
     for position, axes in enumerate(figure.subplots(3, 3).flat):
         t, s = divmod(position, 3)
         cell = _spread([row for row in rows if (row.s, row.t) == (s, t)], per_level)
@@ -45,7 +45,7 @@ def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], per_level: int = 
         axes.set_title(f"S{s}T{t}: {NAMES[s]} texture, {NAMES[t]} motion", fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])
-        values = [f"SI {row.si:.0f}, TI {row.ti10:.1f}" for row in cell]
+        values = [f"{levels.s.title} {row.texture:.0f}, {levels.t.title} {row.motion:.1f}" for row in cell]
         axes.set_xlabel("   |   ".join(values) or "no clips", fontsize=8)
     return figure
 
@@ -61,18 +61,20 @@ def _spread(rows: Sequence[ReportRow], count: int) -> list[ReportRow]:
 
 
 def scatter(rows: Sequence[ReportRow], levels: Levels) -> Figure:
-    """Every clip by SI and TI, with the thresholds that cut the plane into levels."""
+    """Every clip by its two deciding statistics, with the thresholds that cut the plane into levels."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     for split, marker in (("train", "o"), ("validation", "s"), ("test", "^")):
         chosen = [row for row in rows if row.split == split]
-        axes.scatter([r.si for r in chosen], [r.ti10 for r in chosen], s=14, alpha=0.6, marker=marker, label=split)
-    for cut in levels.si:
+        axes.scatter(
+            [r.texture for r in chosen], [r.motion for r in chosen], s=14, alpha=0.6, marker=marker, label=split
+        )
+    for cut in levels.s.cuts:
         axes.axvline(cut, color="0.3", linewidth=0.8)
-    for cut in levels.ti10:
+    for cut in levels.t.cuts:
         axes.axhline(cut, color="0.3", linewidth=0.8)
-    axes.set_xlabel("SI (mean over the clip, 240 lines)")
-    axes.set_ylabel("TI (mean over the clip, 10 Hz)")
+    axes.set_xlabel(f"{levels.s.title} (mean over the clip, 240 lines)")
+    axes.set_ylabel(f"{levels.t.title} (mean over the clip, 10 Hz)")
     axes.set_yscale("symlog", linthresh=5)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9)

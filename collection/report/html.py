@@ -31,7 +31,7 @@ from mlst.dataset.index import Flags
 from mlst.dataset.lock import read_lock
 from mlst.exits import UserError
 from mlst.files import atomic
-from mlst.levels.levels import MARGIN_S, MARGIN_T, Levels, read_levels
+from mlst.levels.levels import Axis, Levels, read_levels
 from mlst.records import SPLITS, Statistics
 from mlst.text import one_line
 
@@ -152,8 +152,8 @@ def facts(what: Dataset, index: Path) -> list[tuple[str, str]]:
 
 def page_data(dataset: Workspace, levels: Levels, told: Story, per_level: int) -> dict[str, Any]:
     """What the script finds in the page, JSON-ready; see `report.js` for its use."""
-    rows = read_rows(dataset.path(INDEX))
-    names = NUMBERS if len(rows) <= MANY else MAIN
+    rows = read_rows(dataset.path(INDEX), levels)
+    names = NUMBERS if len(rows) <= MANY else tuple(dict.fromkeys((*MAIN, levels.s.column, levels.t.column)))
     flags = [field.name for field in fields(Flags)]
     table = pq.read_table(dataset.path(INDEX), columns=[*names, *(f"flag_{name}" for name in flags), "shot"])
     bits = sum(table[f"flag_{name}"].to_numpy().astype(np.int64) << bit for bit, name in enumerate(flags))
@@ -179,13 +179,16 @@ def page_data(dataset: Workspace, levels: Levels, told: Story, per_level: int) -
         "flags": flags,
         "shards": shards,
         "frames": max((row.frames for row in rows), default=1),
-        "cuts": {"si": list(levels.si), "ti10": list(levels.ti10)},
-        "margins": [exp(MARGIN_S), exp(MARGIN_T)],
+        "axes": {name: _axis(axis) for name, axis in (("s", levels.s), ("t", levels.t))},
         "previews": {place[row.key]: _video(preview(dataset, row)) for row in shown},
         "inGrid": [place[row.key] for row in shown],
         "outcomes": [asdict(line) for line in told.outcomes],
         "problems": [asdict(problem) for problem in told.problems],
     }
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    return {"column": axis.column, "title": axis.title, "cuts": list(axis.cuts), "margin": exp(axis.margin)}
 
 
 def _films(lock: Path) -> Iterator[Film]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from collection.workspace.folder import Span, Workspace
+from mlst.levels.levels import Levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,10 @@ class ReportRow:
     s: int
     t: int
     split: str
-    si: float
-    ti10: float
+    texture: float
+    """The statistic that decides `s`."""
+    motion: float
+    """The statistic that decides `t`."""
     frames: int
     shard: str
     offset: int
@@ -39,7 +42,9 @@ def read_span(path: Path, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def read_rows(index: Path) -> list[ReportRow]:
-    """All clips in the file `index`, in its order."""
-    table = pq.read_table(index, columns=[field.name for field in fields(ReportRow)])
-    return [ReportRow(**values) for values in table.to_pylist()]
+def read_rows(index: Path, levels: Levels) -> list[ReportRow]:
+    """All clips in the file `index`, in its order; `levels` says what decides."""
+    deciding = {"texture": levels.s.column, "motion": levels.t.column}
+    names = {field.name: deciding.get(field.name, field.name) for field in fields(ReportRow)}
+    table = pq.read_table(index, columns=list(names.values())).to_pylist()
+    return [ReportRow(**{name: row[column] for name, column in names.items()}) for row in table]

@@ -26,6 +26,15 @@ HUB_LICENCES = re.compile(
 )
 """Identifiers the Hub's card accepts for `license` that may occur here."""
 
+P910 = "ITU-T P.910's SI and\nTI"
+WORDS = {
+    "ti10": "the TI of ITU-T P.910",
+    "dct_energy": "the energy of block transforms (VCA's E)",
+    "gradient_mean": "the mean gradient",
+    "si": "the SI of ITU-T P.910",
+}
+"""What statistics are called in a sentence."""
+
 TAGS = ("video", "video-prediction", "next-frame-prediction", "webdataset", "spatiotemporal-complexity", "mlst")
 TASKS = ("video-to-video", "image-to-video")
 """The Hub has no task named video prediction; these are the nearest of its list."""
@@ -85,8 +94,9 @@ def card(
         results=_results(release.measured),
         levels=levels,
         cells=[(level, cell) for level in LEVELS for cell in dataset.cells if cell.level == level.name],
-        si=_ranges(levels.si),
-        ti=_ranges(levels.ti10),
+        deciders=_deciders(levels),
+        s=_ranges(levels.s.cuts),
+        t=_ranges(levels.t.cuts),
         splits=_splits(dataset),
         first=min(dataset.cells, key=lambda cell: (cell.split != "train", cell.level)),
         licences=[(name, len(ids), sum(clips[i] for i in ids)) for name, ids in _by_licence(sources).items()],
@@ -180,6 +190,12 @@ def _by_licence(sources: Sequence[Source]) -> dict[str, list[str]]:
     for source in sources:
         found[source.licence].append(source.id)
     return found
+
+
+def _deciders(levels: Levels) -> str:
+    """What decides, in words."""
+    pair = (levels.s.column, levels.t.column)
+    return P910 if pair == ("si", "ti10") else " and\n".join(WORDS.get(column, f"`{column}`") for column in pair)
 
 
 def _ranges(cuts: Cuts) -> tuple[str, str, str]:

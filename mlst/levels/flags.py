@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mlst.levels.levels import MARGIN_S, MARGIN_T, Levels, margins, step
+from mlst.levels.levels import Levels
 from mlst.records import Statistics
 from mlst.registry import Registry
 
@@ -59,14 +59,14 @@ def low_resolution(statistics: Statistics, levels: Levels) -> bool:
 
 @flag
 def borderline_s(statistics: Statistics, levels: Levels) -> bool:
-    """SI is within 10 % of a cut."""
-    return margins(statistics, levels)[0] < MARGIN_S
+    """Texture is too near to a cut: 10 % in SI."""
+    return levels.s.distance(statistics) < levels.s.margin
 
 
 @flag
 def borderline_t(statistics: Statistics, levels: Levels) -> bool:
-    """TI is within 20 % of a cut."""
-    return margins(statistics, levels)[1] < MARGIN_T
+    """Motion is too near to a cut: 20 % in TI."""
+    return levels.t.distance(statistics) < levels.t.margin
 
 
 @flag
@@ -78,10 +78,10 @@ def borderline(statistics: Statistics, levels: Levels) -> bool:
 @flag
 def spatial_disagree(statistics: Statistics, levels: Levels) -> bool:
     """SI and DCT energy are two levels apart: edges without texture, or even texture without edges."""
-    return abs(step(statistics.si, levels.si) - step(statistics.dct_energy, levels.dct_energy)) == 2
+    return abs(levels.s.step(statistics) - levels.s.second_step(statistics)) == 2
 
 
 @flag
 def temporal_disagree(statistics: Statistics, levels: Levels) -> bool:
     """TI and optical flow are two levels apart: flicker without motion, or fast motion of low contrast."""
-    return abs(step(statistics.ti10, levels.ti10) - step(statistics.flow_mean, levels.flow_mean)) == 2
+    return abs(levels.t.step(statistics) - levels.t.second_step(statistics)) == 2

@@ -7,32 +7,31 @@ publishes a level names the file, by id and sha256.
 import hashlib
 import math
 import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mlst.exits import UserError
 from mlst.problems import problems
 from mlst.records import Statistics
 
 DEFAULT = "p910-240p-v1"
 """Thresholds that come with `mlst`."""
-MARGIN_S, MARGIN_T = math.log(1.10), math.log(1.20)
-"""Clips nearer to a cut than this are borderline: farther away, re-encoding flips hardly a label (docs/levels.md)."""
 LEAST_VALUE = 1e-3
 """Smaller statistics count as this in margins: the logarithm of 0 is not finite."""
-LEAST_SHOTS = 300
-"""Fewer shots do not determine a quantile."""
-RESAMPLES, CONFIDENCE = 1000, 0.95
-"""Of the bootstrap."""
-DIGITS = 6
-"""Significant digits of a cut in a thresholds file."""
+MEASURED = tuple(field.name for field in fields(Statistics))
+"""What may decide."""
+TITLES = {
+    "si": "SI",
+    "ti10": "TI",
+    "dct_energy": "DCT energy",
+    "dct_change": "DCT change",
+    "gradient_mean": "gradient",
+}
+"""Short names of statistics where their own would not be understood."""
 
 ActivePicture = Literal["brightest"]
 """Names in `mlst.pictures.bars.active_picture`, which cannot be asked here: it needs OpenCV."""
@@ -80,33 +79,66 @@ class Provenance:
     shots: int
     method: str
     """How cuts were made of it."""
-    si_interval: tuple[Cuts, ...]
-    """95 % bootstrap interval of each cut; empty where the corpus is not at hand."""
-    ti10_interval: tuple[Cuts, ...]
+    intervals: Mapping[str, tuple[Cuts, ...]]
+    """By statistic, the 95 % bootstrap interval of each cut; empty where the corpus is not at hand."""
+    sources: tuple[str, ...] = ()
+    """What the corpus was made of: title, address and sha256 of each file; empty where there are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What decides one axis of the levels."""
+
+    column: str
+    """The statistic, a field of `Statistics`."""
+    cuts: Cuts
+    second: str
+    """The statistic of a second opinion, which decides nothing."""
+    second_cuts: Cuts
+    margin: float
+    """|ln(value / cut)| below which a clip is borderline: farther away, re-encoding flips hardly a label."""
+
+    @property
+    def title(self) -> str:
+        """What the statistic is called in text."""
+        return TITLES.get(self.column, self.column)
+
+    @property
+    def percent(self) -> int:
+        """The margin in % of a cut."""
+        return round(100 * math.expm1(self.margin))
+
+    def value(self, statistics: Statistics) -> float:
+        """Of the deciding statistic."""
+        return float(getattr(statistics, self.column))
+
+    def step(self, statistics: Statistics) -> int:
+        """0, 1 or 2."""
+        return step(self.value(statistics), self.cuts)
+
+    def second_step(self, statistics: Statistics) -> int:
+        """0, 1 or 2 by the second opinion."""
+        return step(float(getattr(statistics, self.second)), self.second_cuts)
+
+    def distance(self, statistics: Statistics) -> float:
+        """How far a clip is from the next level, see `margin`."""
+        return margin(self.value(statistics), self.cuts)
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """A thresholds file."""
+    """A definition of the levels with its cuts: a thresholds file."""
 
     id: str
     sha256: str
     """Of the file's bytes."""
     active_picture: ActivePicture
     """Rule of `mlst.pictures.bars` by which the bars were found in the pictures that are measured."""
-    si: Cuts
-    """Decide `s`."""
-    ti10: Cuts
-    """Decide `t`."""
-    dct_energy: Cuts
-    """A second opinion on `s`; decides nothing."""
-    flow_mean: Cuts
-    """A second opinion on `t`; decides nothing."""
+    s: Axis
+    """Texture."""
+    t: Axis
+    """Motion."""
     provenance: Provenance
-
-
-class CorpusError(UserError, ValueError):
-    """A corpus, or quantiles of it, that thresholds cannot be derived from."""
 
 
 def step(value: float, cuts: Cuts) -> int:
@@ -116,7 +148,7 @@ def step(value: float, cuts: Cuts) -> int:
 
 def classify(statistics: Statistics, levels: Levels) -> Level:
     """The level of a clip."""
-    return Level(step(statistics.si, levels.si), step(statistics.ti10, levels.ti10))
+    return Level(levels.s.step(statistics), levels.t.step(statistics))
 
 
 def margin(value: float, cuts: Cuts) -> float:
@@ -126,7 +158,7 @@ def margin(value: float, cuts: Cuts) -> float:
 
 def margins(statistics: Statistics, levels: Levels) -> tuple[float, float]:
     """`(margin_s, margin_t)`: how far a clip is from the next level in texture and in motion."""
-    return margin(statistics.si, levels.si), margin(statistics.ti10, levels.ti10)
+    return levels.s.distance(statistics), levels.t.distance(statistics)
 
 
 def find_levels(name: str, folder: Path) -> Path:
@@ -163,97 +195,51 @@ def read_levels(source: Path | str) -> Levels:
         id=file.id,
         sha256=hashlib.sha256(content).hexdigest(),
         active_picture=file.active_picture,
-        provenance=Provenance(**{f.name: getattr(file.provenance, f.name) for f in fields(Provenance)}),
-        **file.cuts.model_dump(),
+        s=_axis(file, "s"),
+        t=_axis(file, "t"),
+        provenance=_provenance(file.provenance),
     )
 
 
 def write_levels(levels: Levels, path: Path) -> None:
     """Write a thresholds file; the same thresholds give the same bytes, and `read_levels` gives `levels` again."""
-    path.write_text(_render(levels), encoding="utf-8", newline="\n")
+    path.write_text(rendered(levels), encoding="utf-8", newline="\n")
 
 
-def calibrate(
-    measured: Sequence[Statistics],
-    shots: Sequence[str],
-    *,
-    id: str,
-    corpus: str,
-    corpus_sha256: str,
-    active_picture: ActivePicture,
-    quantiles: tuple[float, float] = (1 / 3, 2 / 3),
-) -> Levels:
-    """Thresholds at quantiles of a corpus's clips; `shots` names the shot of each clip and `active_picture`
-    the rule that they were measured under.
-
-    Intervals are from a bootstrap that draws whole shots, since clips of one shot are alike; its seed is fixed.
-    Raises `CorpusError` below `LEAST_SHOTS` shots, for unordered quantiles, or where two cuts coincide.
-    """
-    if len(measured) != len(shots):
-        raise ValueError(f"one shot per clip is needed, got {len(measured)} clips and {len(shots)} shots")
-    _, labels = np.unique(np.asarray(shots, dtype=str), return_inverse=True)
-    count = int(labels.max()) + 1 if len(labels) else 0
-    if count < LEAST_SHOTS:
-        raise CorpusError(
-            f"thresholds need a corpus of at least {LEAST_SHOTS} shots, {corpus!r} has {count}: add sources, or use "
-            f"the thresholds {DEFAULT!r} that come with mlst"
-        )
-    if not 0 < quantiles[0] < quantiles[1] < 1:
-        raise CorpusError(f"quantiles must be two rising shares between 0 and 1, got {quantiles}")
-    columns = {name: np.array([getattr(s, name) for s in measured]) for name in _Cuts.model_fields}
-    cuts = {name: _cuts(column, quantiles) for name, column in columns.items()}
-    for name, (low, high) in cuts.items():
-        if not 0 < low < high:
-            raise CorpusError(f"{name} of {corpus!r} has quantiles {low} and {high}: they must be positive and differ")
-    provenance = Provenance(
-        corpus=corpus,
-        corpus_sha256=corpus_sha256,
-        clips=len(measured),
-        shots=count,
-        method=f"quantiles {quantiles[0]:.6g} and {quantiles[1]:.6g} over clips, numpy linear",
-        si_interval=_intervals(columns["si"], labels, quantiles),
-        ti10_interval=_intervals(columns["ti10"], labels, quantiles),
-    )
-    levels = Levels(id=id, sha256="", active_picture=active_picture, provenance=provenance, **cuts)
-    return replace(levels, sha256=hashlib.sha256(_render(levels).encode()).hexdigest())
-
-
-def _cuts(values: NDArray[np.float64], quantiles: tuple[float, float]) -> Cuts:
-    low, high = np.quantile(values, quantiles, method="linear")
-    return _rounded(low), _rounded(high)
-
-
-def _intervals(
-    values: NDArray[np.float64], shots: NDArray[np.intp], quantiles: tuple[float, float]
-) -> tuple[Cuts, ...]:
-    """Percentile bootstrap over shots of each quantile."""
-    rng = np.random.default_rng(910)
-    members = np.split(np.argsort(shots, kind="stable"), np.cumsum(np.bincount(shots))[:-1])
-    drawn = []
-    for _ in range(RESAMPLES):
-        sample = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        drawn.append(np.quantile(values[sample], quantiles, method="linear"))
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    return tuple((_rounded(a), _rounded(b)) for a, b in zip(low, high, strict=True))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
-
-
-def _render(levels: Levels) -> str:
+def rendered(levels: Levels) -> str:
     """The text of a thresholds file."""
     import tomli_w  # noqa: PLC0415, of the extra `build`: readers write none
 
-    cuts = {name: getattr(levels, name) for name in _Cuts.model_fields}
+    axes = {"s": levels.s, "t": levels.t}
+    cuts = {name: pair for axis in axes.values() for name, pair in _pairs(axis)}
     return tomli_w.dumps(
         {
             "id": levels.id,
             "active_picture": levels.active_picture,
+            "decides": {name: axis.column for name, axis in axes.items()},
+            "second": {name: axis.second for name, axis in axes.items()},
+            "margins": {name: round(math.expm1(axis.margin), 6) for name, axis in axes.items()},
             "cuts": cuts,
             "provenance": asdict(levels.provenance),
         }
     )
+
+
+def _pairs(axis: Axis) -> tuple[tuple[str, Cuts], tuple[str, Cuts]]:
+    return (axis.column, axis.cuts), (axis.second, axis.second_cuts)
+
+
+def _provenance(read: "_Provenance") -> Provenance:
+    old = {"si": read.si_interval, "ti10": read.ti10_interval}
+    intervals = {name: pairs for name, pairs in (old | read.intervals).items() if pairs}
+    plain = {field.name: getattr(read, field.name) for field in fields(Provenance) if field.name != "intervals"}
+    return Provenance(**plain, intervals=intervals)
+
+
+def _axis(file: "_File", name: str) -> Axis:
+    column, second = getattr(file.decides, name), getattr(file.second, name)
+    share = getattr(file.margins, name)
+    return Axis(column, file.cuts[column], second, file.cuts[second], math.log1p(share))
 
 
 class _Strict(BaseModel):
@@ -263,20 +249,21 @@ class _Strict(BaseModel):
 _Real = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(strict=True, ge=0)]
 _Pair = tuple[_Real, _Real]
+_Column = Literal[MEASURED]  # type: ignore[valid-type]  # known when it runs
 
 
-class _Cuts(_Strict):
-    si: _Pair
-    ti10: _Pair
-    dct_energy: _Pair
-    flow_mean: _Pair
+class _Names(_Strict):
+    """A statistic for each axis."""
 
-    @model_validator(mode="after")
-    def _rising(self) -> "_Cuts":
-        for name, (low, high) in self:
-            if not low < high:
-                raise ValueError(f"the cuts of {name} must rise, got {low} and {high}")
-        return self
+    s: _Column
+    t: _Column
+
+
+class _Shares(_Strict):
+    """A relative distance for each axis."""
+
+    s: _Real
+    t: _Real
 
 
 class _Provenance(_Strict):
@@ -285,12 +272,34 @@ class _Provenance(_Strict):
     clips: _Count
     shots: _Count
     method: str
-    si_interval: tuple[_Pair, ...]
-    ti10_interval: tuple[_Pair, ...]
+    sources: tuple[str, ...] = ()
+    intervals: dict[str, tuple[_Pair, ...]] = {}
+    si_interval: tuple[_Pair, ...] = ()
+    """As is the next: what files had before they named their statistics."""
+    ti10_interval: tuple[_Pair, ...] = ()
 
 
 class _File(_Strict):
+    """A file that names no statistics is one of version 1."""
+
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     active_picture: ActivePicture = "brightest"
-    cuts: _Cuts
+    decides: _Names = _Names(s="si", t="ti10")
+    second: _Names = _Names(s="dct_energy", t="flow_mean")
+    margins: _Shares = _Shares(s=0.1, t=0.2)
+    cuts: dict[str, _Pair]
     provenance: _Provenance
+
+    @model_validator(mode="after")
+    def _fitted_for_what_it_names(self) -> "_File":
+        needed = [self.decides.s, self.decides.t, self.second.s, self.second.t]
+        if sorted(self.cuts) != sorted(needed):
+            raise ValueError(
+                f"cuts are of {', '.join(sorted(self.cuts)) or 'nothing'}, but what the file names is "
+                f"{', '.join(sorted(needed))}: cuts hold for the statistics that they were fitted for; "
+                f"fit new ones with `mlst calibrate`"
+            )
+        for name, (low, high) in self.cuts.items():
+            if not low < high:
+                raise ValueError(f"the cuts of {name} must rise, got {low} and {high}")
+        return self

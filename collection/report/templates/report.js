@@ -5,6 +5,7 @@ const N = D.key.length;
 const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const numbers = Object.fromEntries(Object.entries(D.numbers).map(([name, text]) => [name, floats(text)]));
 const NAMES = Object.keys(numbers);
+const { s: S, t: T } = D.axes;
 const WORDS = ["low", "medium", "high"];
 const levelName = (n) => `S${n % 3}T${Math.floor(n / 3)}`;
 const split = (i) => D.splits[D.split[i]];
@@ -52,7 +53,7 @@ function passes(i) {
 
 const SORTS = {
   key: (i) => D.key[i], title: (i) => D.sources[D.source[i]].title, level: (i) => D.level[i], split: (i) => D.split[i],
-  start: (i) => numbers.start_seconds[i], si: (i) => numbers.si[i], ti10: (i) => numbers.ti10[i], flags: (i) => D.flag[i],
+  start: (i) => numbers.start_seconds[i], s: (i) => numbers[S.column][i], t: (i) => numbers[T.column][i], flags: (i) => D.flag[i],
 };
 
 function update() {
@@ -92,7 +93,7 @@ function buildGrid() {
   }
 }
 
-const wanted = (s, t) => `${between(D.cuts.si, s, "SI")} and ${between(D.cuts.ti10, t, "TI")}`;
+const wanted = (s, t) => `${between(S.cuts, s, S.title)} and ${between(T.cuts, t, T.title)}`;
 const between = (cuts, n, name) => [`${name} below ${cuts[0]}`, `${name} from ${cuts[0]} to ${cuts[1]}`, `${name} of ${cuts[1]} or more`][n];
 
 // The plane: a canvas with its own zoom, brush and nearest-point look-up.
@@ -100,9 +101,9 @@ const plane = (() => {
   const canvas = $("points");
   const context = canvas.getContext("2d");
   const bend = (v) => Math.asinh(v / 5);
-  const X = Array.from(numbers.si), Y = Array.from(numbers.ti10, bend);
+  const X = Array.from(numbers[S.column]), Y = Array.from(numbers[T.column], bend);
   const most = (values) => values.reduce((a, b) => Math.max(a, b), 0);
-  const whole = { x0: 0, x1: Math.max(most(X), D.cuts.si[1]) * 1.05 || 1, y0: 0, y1: Math.max(most(Y), bend(D.cuts.ti10[1])) * 1.05 || 1 };
+  const whole = { x0: 0, x1: Math.max(most(X), S.cuts[1]) * 1.05 || 1, y0: 0, y1: Math.max(most(Y), bend(T.cuts[1])) * 1.05 || 1 };
   let view = { ...whole }, brush = null, size = { w: 600, h: 460 };
   const px = (x) => 44 + (x - view.x0) / (view.x1 - view.x0) * (size.w - 56);
   const py = (y) => size.h - 34 - (y - view.y0) / (view.y1 - view.y0) * (size.h - 46);
@@ -140,7 +141,7 @@ const plane = (() => {
     canvas.width = size.w * ratio; canvas.height = size.h * ratio; canvas.style.height = `${size.h}px`;
     context.setTransform(ratio, 0, 0, ratio, 0, 0); context.clearRect(0, 0, size.w, size.h); context.font = "12px system-ui";
     context.save(); context.beginPath(); context.rect(44, 12, size.w - 56, size.h - 46); context.clip();
-    D.cuts.si.forEach((cut) => line(cut, false, D.margins[0])); D.cuts.ti10.forEach((cut) => line(cut, true, D.margins[1]));
+    S.cuts.forEach((cut) => line(cut, false, S.margin)); T.cuts.forEach((cut) => line(cut, true, T.margin));
     const radius = N > 20000 ? 1.2 : N > 2000 ? 2 : 3.5;
     const inside = new Uint8Array(N);
     for (const i of shown) inside[i] = 1;
@@ -165,9 +166,9 @@ const plane = (() => {
     context.fillStyle = colour("soft"); context.textAlign = "center";
     const step = (view.x1 - view.x0) / 6, nice = Number(step.toPrecision(1));
     for (let x = Math.ceil(view.x0 / nice) * nice; x <= view.x1; x += nice) context.fillText(String(Number(x.toPrecision(4))), px(x), size.h - 18);
-    context.fillText("SI (texture)", size.w / 2, size.h - 3); context.textAlign = "right";
+    context.fillText(`${S.title} (texture)`, size.w / 2, size.h - 3); context.textAlign = "right";
     for (const v of [0, 1, 2, 5, 10, 20, 50, 100, 200]) if (bend(v) >= view.y0 && bend(v) <= view.y1) context.fillText(String(v), 38, py(bend(v)) + 4);
-    context.save(); context.translate(11, size.h / 2); context.rotate(-Math.PI / 2); context.textAlign = "center"; context.fillText("TI (motion)", 0, 0); context.restore();
+    context.save(); context.translate(11, size.h / 2); context.rotate(-Math.PI / 2); context.textAlign = "center"; context.fillText(`${T.title} (motion)`, 0, 0); context.restore();
   }
 
   function nearest(x, y) {
@@ -182,7 +183,7 @@ const plane = (() => {
     if (i === hovered) return;
     hovered = i; $("tip").hidden = i < 0;
     if (i < 0) return;
-    const lines = [make("div", {}, D.key[i]), make("div", { className: "soft" }, `${levelName(D.level[i])}, SI ${fixed(X[i])}, TI ${fixed(numbers.ti10[i])}, ${split(i)}`)];
+    const lines = [make("div", {}, D.key[i]), make("div", { className: "soft" }, `${levelName(D.level[i])}, ${S.title} ${fixed(X[i])}, ${T.title} ${fixed(numbers[T.column][i])}, ${split(i)}`)];
     if (D.previews[i]) { const video = player(i); lines.unshift(video); video.play().catch(() => {}); }
     $("tip").replaceChildren(...lines);
     $("tip").style.left = `${Math.min(x + 12, size.w - 170)}px`; $("tip").style.top = `${Math.max(0, y - 60)}px`;
@@ -245,7 +246,7 @@ const table = (() => {
   const body = make("div", { role: "rowgroup" });
   body.style.position = "relative";
   host.append(make("div", { role: "rowgroup" }, head), body);
-  const COLUMNS = [["", ""], ["Key", "key"], ["Title", "title"], ["Level", "level"], ["Split", "split"], ["Start", "start"], ["SI", "si"], ["TI", "ti10"], ["Flags", "flags"]];
+  const COLUMNS = [["", ""], ["Key", "key"], ["Title", "title"], ["Level", "level"], ["Split", "split"], ["Start", "start"], [S.title, "s"], [T.title, "t"], ["Flags", "flags"]];
   for (const [label, by] of COLUMNS) {
     const cell = make("span", { role: "columnheader" });
     if (by) {
@@ -261,7 +262,7 @@ const table = (() => {
     box.addEventListener("change", () => { if (box.checked) picked.add(i); else picked.delete(i); count(); });
     const open = make("button", { className: "open" }, D.key[i]);
     open.addEventListener("click", () => openClip(i));
-    const texts = [D.sources[D.source[i]].title, levelName(D.level[i]), split(i), clock(numbers.start_seconds[i]), fixed(numbers.si[i]), fixed(numbers.ti10[i]), flagsOf(i).join(", ")];
+    const texts = [D.sources[D.source[i]].title, levelName(D.level[i]), split(i), clock(numbers.start_seconds[i]), fixed(numbers[S.column][i]), fixed(numbers[T.column][i]), flagsOf(i).join(", ")];
     const element = make("div", { className: "row", role: "row", "aria-rowindex": String(n + 2) }, make("span", { role: "cell" }, box), make("span", { role: "cell" }, open),
       ...texts.map((text) => make("span", { role: "cell", title: text }, text)));
     Object.assign(element.style, { position: "absolute", top: `${n * HEIGHT}px`, left: "0", right: "0" });
@@ -306,7 +307,7 @@ function histogram(name, members) {
     D.splits.forEach((part, n) => { const h = counts[n][b] / tallest * H; context.fillStyle = colour(part); context.fillRect(b * W / BINS, y - h, W / BINS - 0.5, h); y -= h; });
   }
   context.fillStyle = colour("text");
-  for (const cut of D.cuts[name] || []) if (cut > low && cut < high) context.fillRect((cut - low) / (high - low) * W, 0, 1, H);
+  for (const cut of Object.values(D.axes).find((axis) => axis.column === name)?.cuts || []) if (cut > low && cut < high) context.fillRect((cut - low) / (high - low) * W, 0, 1, H);
   return make("figure", {}, canvas, make("figcaption", {}, name, make("span", { className: "soft" }, ` ${fixed(low)} to ${fixed(high)}`)));
 }
 let waiting = 0;
