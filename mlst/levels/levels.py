@@ -33,7 +33,7 @@ TITLES = {
 }
 """Short names of statistics where their own would not be understood."""
 
-ActivePicture = Literal["brightest"]
+ActivePicture = Literal["brightest", "edges"]
 """Names in `mlst.pictures.bars.active_picture`, which cannot be asked here: it needs OpenCV."""
 
 Cuts = tuple[float, float]

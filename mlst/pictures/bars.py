@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Area, PictureFormat, Reduced
+from mlst.pictures.frames import Area, PictureFormat, Plane, Reduced
 from mlst.registry import Registry
 
 active_picture: Registry[Callable[[Sequence[Reduced], PictureFormat], Area]] = Registry("rule of the active picture")
@@ -20,6 +20,20 @@ BAR_CODES = 8
 """A row or column is a bar while its brightest sample stays within this many 8-bit codes of black."""
 ACTIVE_SHARE = 0.3
 """Less than this share of a side is not an active picture: the scene is dark. A 9:16 picture in 16:9 leaves 0.316."""
+
+LOOKED_AT = 12
+"""Frames of a clip that `edges` looks at."""
+BLACK_LUMA = 26.0
+"""Bars are at most this bright, 8-bit scale: black of the limited range and what coding adds, also in a full range."""
+LIT_CODES = 8.0
+"""Codes above its bar from which a pixel is lit."""
+LIT_SHARE = 0.5
+"""Of a row of a bar at most this much is lit: the letters of a line of subtitles are a third of its length."""
+EDGE_SHARE, LONE_EDGE_SHARE = 0.35, 0.6
+"""Of the columns so many begin to be lit in the same few rows where a bar ends; dark scenery is not so straight. A bar
+without one of its size opposite must be surer."""
+LONE_SIZE = 0.35
+"""Such a bar is at most this part of the side; more is dark picture."""
 
 
 @active_picture
@@ -48,3 +62,62 @@ def active_span(brightest: NDArray[Any], dark: int) -> tuple[int, int]:
     edge = max(1, round(size / 200))
     start, end = before + edge * (before > 0), size - after - edge * (after > 0)
     return (start, end) if end - start >= ACTIVE_SHARE * size else (0, size)
+
+
+@active_picture
+def edges(reduced: Sequence[Reduced], fmt: PictureFormat) -> Area:
+    """Inside the straight edges at which the picture begins across its whole side, in the mean of some bright frames.
+
+    The mean takes away what flickers, as ringing does. Columns are judged without the bars above and below them, and
+    rows without those beside them; hence twice in turn. Sums of integers, so that the order of adding is nothing.
+    """
+    frames = _bright([r.y for r in reduced])
+    total = np.asarray(np.sum(frames, axis=0, dtype=np.int32))
+    unit = len(frames) << (fmt.depth - 8)
+    height, width = total.shape
+    left, top, right, bottom = 0, 0, width, height
+    for _ in range(2):
+        top, bottom = span(total[:, left:right], unit)
+        left, right = span(total[top:bottom].T, unit)
+    return Area(left, top, right, bottom)
+
+
+def _bright(frames: Sequence[Plane]) -> list[Plane]:
+    """The brighter half of `LOOKED_AT` frames, evenly chosen: where a scene fades, few show its edges."""
+    places = sorted({i * (len(frames) - 1) // (LOOKED_AT - 1) for i in range(LOOKED_AT)})
+    ranked = sorted(places, key=lambda i: int(frames[i].sum(dtype=np.int64)))
+    return [frames[i] for i in ranked[len(places) // 2 :]]
+
+
+def span(picture: NDArray[np.int32], unit: int) -> tuple[int, int]:
+    """`[start, end)` of the rows of an (H, W) picture between the bars above and below; an 8-bit code is `unit`."""
+    size = len(picture)
+    (before, sure), (after, sure_too) = bar(picture, unit), bar(picture[::-1], unit)
+    if abs(before - after) * 16 > size:
+        before = before if sure >= LONE_EDGE_SHARE and before <= LONE_SIZE * size else 0
+        after = after if sure_too >= LONE_EDGE_SHARE and after <= LONE_SIZE * size else 0
+    return (before, size - after) if size - before - after >= ACTIVE_SHARE * size else (0, size)
+
+
+def bar(picture: NDArray[np.int32], unit: int) -> tuple[int, float]:
+    """Rows from the first on that are a bar, its soft edge included, and the share of columns that say so; or 0, 0.
+
+    In a bar not much is lit: logos and subtitles. It ends where more of the columns than anywhere else, and at least
+    `EDGE_SHARE`, are lit within a few rows after having been dark for some; in these, where the sum rises most.
+    """
+    size = len(picture)
+    black = float(np.median(picture[: max(1, size // 100)]))
+    if black > BLACK_LUMA * unit:
+        return 0, 0.0
+    lit = picture > black + LIT_CODES * unit
+    dark = int(np.append(lit.mean(axis=1) > LIT_SHARE, True).argmax())
+    soft, gap = max(2, round(size / 160)), max(4, round(size / 60))
+    rows = np.arange(1, min(dark, size - soft) + 1)
+    count = np.concatenate([np.zeros((1, lit.shape[1]), np.int32), lit.cumsum(axis=0, dtype=np.int32)])
+    begun = (count[rows + soft] > count[rows]) & (count[rows] == count[np.maximum(0, rows - gap)])
+    shares = begun.mean(axis=1)
+    if not len(rows) or shares.max() < EDGE_SHARE:
+        return 0, 0.0
+    begin = int(rows[shares.argmax()])
+    steps = np.diff(picture[begin - 1 : begin + 3 * soft].sum(axis=1, dtype=np.int64))
+    return min(size, begin + int(steps.argmax()) + round(size / 200)), float(shares.max())
