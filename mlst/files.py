@@ -2,8 +2,8 @@
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -61,14 +61,14 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _neighbour(path: Path, suffix: str) -> Iterator[Path]:
-    """An empty file beside `path` (made with O_EXCL and O_NOFOLLOW) that is moved there, or removed after an error."""
+    """An empty file beside `path` that is moved there, or removed after an error. It was not there before and is
+    reached through no link (O_EXCL). Its mode, 0644 less the user's umask, is not changed afterwards: confined
+    processes may not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
     try:
         yield temporary
-        temporary.chmod(0o644)
         move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

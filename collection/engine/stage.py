@@ -8,7 +8,7 @@ import errno
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Final, Generic, Literal, Never, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Never, Protocol, TypeVar
 
 from collection.workspace.folder import Span, Workspace
 
@@ -65,6 +65,20 @@ class Needs:
     network: bool
 
 
+LONGEST = 1 << 29
+"""Bytes of any worker's message: some 400 000 clips of one video."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an honest worker may answer for one item at most."""
+
+    files: tuple[str, ...]
+    """Names, below the stage's folder, that its outputs may speak of."""
+    message: int
+    """Bytes of its outcome."""
+
+
 class Stage(Protocol[In_contra, Out_co]):
     """A frozen dataclass or model: its fields are the settings that may change its outputs, and nothing else."""
 
@@ -85,6 +99,13 @@ class Stage(Protocol[In_contra, Out_co]):
 
     def reads(self, item: In_contra, /) -> Iterable[Span]:
         """What the item needs of the workspace. A worker sees no more where the workspace is an object store."""
+
+    def expects(self, item: In_contra, /) -> Expected:
+        """What is believed of a worker's answer at most."""
+
+    def check(self, item: In_contra, outputs: tuple[Any, ...], /) -> None:
+        """Raise ValueError where `outputs`, which are of the right type, cannot be those of the item: the worker that
+        sent them may have been taken over. What passes can be recorded, and used by all that follows."""
 
     def __call__(self, item: In_contra, work: Workspace, /) -> Iterable[Out_co]:
         """The outputs of one item. Raises `Rejected` or `Retry`; anything else is a bug and keeps its traceback."""

@@ -24,10 +24,12 @@ from typing import Any
 
 from collection.engine.stage import FAILED, In, Out, Outcome, Stage, attempt
 from collection.executors.staging import staged
+from collection.sandbox.environment import online, plain, replace_all
 from collection.sandbox.kernel import confine
-from collection.sandbox.outcome import LONGEST, epitaph, message, received
+from collection.sandbox.outcome import epitaph, judged, message
 from collection.workspace.folder import Workspace
 from collection.workspace.store import scratch, user_folder
+from mlst.sandbox.kernel import Room
 
 PRELOAD = ["collection.pipeline"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -36,6 +38,8 @@ END = b"\n"
 """Ends a worker's message, which is a line of JSON."""
 PIECE = 1 << 20
 """Bytes of a message that are read at a time."""
+UNCONFINED = "unconfined"
+"""Kind of an item that was not begun, because its worker could not be confined and that is required."""
 GRACE = 5.0
 """Seconds a worker has to exit after it has sent its outcome."""
 
@@ -45,6 +49,8 @@ class Local:
     """Runs up to `workers` items at a time on this machine."""
 
     workers: int
+    required: bool = False
+    """Whether items fail that cannot be confined as their stage wants (`mlst.sandbox.kernel.missing`)."""
 
     def __call__(self, stage: Stage[In, Out], items: Iterable[In], work: Workspace) -> Iterator[Outcome[Out]]:
         """One outcome per item, as they finish. Workers die with this process, even when it is killed."""
@@ -52,7 +58,7 @@ class Local:
         waiting, running = iter(items), set[Future[Outcome[Out]]]()
         halt, stop = multiprocessing.Pipe()
         with halt, ThreadPoolExecutor(self.workers) as pool, stop:
-            alone = partial(confined, halt=(halt,))
+            alone = partial(confined, required=self.required, halt=(halt,))
             while True:
                 for item in islice(waiting, self.workers - len(running)):
                     running.add(pool.submit(staged, stage, item, work, "", alone))
@@ -63,33 +69,56 @@ class Local:
 
 
 def ready() -> None:
-    """Start the fork server, if there is none."""
+    """Start the fork server, if there is none; what its environment holds its workers can read, also later on."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    with _environment(ONE_THREAD):
-        forkserver.ensure_running()
+    if not _runs():
+        with _environment({**plain(os.environ), **ONE_THREAD}):
+            forkserver.ensure_running()
 
 
-def confined(stage: Stage[In, Out], item: In, work: Workspace, halt: Sequence[Connection] = ()) -> Outcome[Out]:
+def _runs() -> bool:
+    """Whether this process has a fork server that lives."""
+    server = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009 - typeshed has no such name
+    if server is None:
+        return False
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    return False
+
+
+def confined(
+    stage: Stage[In, Out], item: In, work: Workspace, required: bool = False, halt: Sequence[Connection] = ()
+) -> Outcome[Out]:
     """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
     with scratch(user_folder() / "workers") as folder:
-        job = _start(stage, item, work, folder)
+        job = _start(stage, item, work, Bench(folder, online(os.environ), required))
         try:
-            return _ended(job, stage, _message(job, halt))
+            line = _message(job, stage.expects(item).message, halt)
+            return judged(line, stage, item, work.folder) if line[-1:] == END else _ended(job, stage)
         finally:
             _kill(job)
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    replace_all(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        replace_all(before)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where and how a worker works."""
+
+    folder: Path
+    """For temporary files."""
+    variables: Mapping[str, str]
+    """Of the environment, for a worker with a network."""
+    required: bool
+    """See `Local.required`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,23 +133,23 @@ _PROCESSES = threading.Lock()
 """Starting a process looks after all others, and two threads must not read how one of them ended."""
 
 
-def _start(stage: Stage[In, Out], item: In, work: Workspace, folder: Path) -> _Job:
-    """`folder` is for the worker's temporary files."""
+def _start(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench) -> _Job:
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_worker, args=(stage, item, work, theirs, folder))
+    process = context.Process(target=_worker, args=(stage, item, work, theirs, bench))
     with theirs, _PROCESSES:
+        ready()
         process.start()
     return _Job(stage.key(item), process, ours, time.monotonic() + stage.needs.seconds)
 
 
-def _message(job: _Job, halt: Sequence[Connection]) -> bytes:
-    """The line that a worker sends, or as much of it as comes before its end or deadline.
+def _message(job: _Job, longest: int, halt: Sequence[Connection]) -> bytes:
+    """The line that a worker sends, or as much of it as comes before its end or deadline, or is more than `longest`.
 
     It is read as it comes: a worker that was taken over may stop anywhere, or leave the pipe to a child.
     """
     line = bytearray()
-    while line[-1:] != END and len(line) <= LONGEST and (left := job.deadline - time.monotonic()) > 0:
+    while line[-1:] != END and len(line) <= longest and (left := job.deadline - time.monotonic()) > 0:
         over = wait([job.pipe, job.process.sentinel, *halt], left)
         if any(end in over for end in halt):
             raise InterruptedError(job.key)
@@ -130,14 +159,12 @@ def _message(job: _Job, halt: Sequence[Connection]) -> bytes:
         if not part:
             break
         line += part
+    wait([job.process.sentinel], GRACE if line[-1:] == END else 0)
     return bytes(line)
 
 
-def _ended(job: _Job, stage: Stage[In, Out], line: bytes) -> Outcome[Out]:
-    """The outcome a worker sent, or the one that its end amounts to."""
-    if line[-1:] == END:
-        wait([job.process.sentinel], GRACE)
-        return received(line, stage.output, job.key)
+def _ended(job: _Job, stage: Stage[In, Out]) -> Outcome[Out]:
+    """The outcome that the end of a worker amounts to which sent none."""
     if time.monotonic() >= job.deadline:
         return Outcome(job.key, FAILED, "timeout", f"no outcome within {stage.needs.seconds:g} s", ())
     wait([job.process.sentinel], GRACE)
@@ -156,13 +183,20 @@ def _kill(job: _Job) -> None:
     job.pipe.close()
 
 
-def _worker(stage: Stage[In, Out], item: In, work: Workspace, pipe: Connection, folder: Path) -> None:
+def _worker(stage: Stage[In, Out], item: In, work: Workspace, pipe: Connection, bench: Bench) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    tempfile.tempdir = str(folder)
-    confine(stage.needs, [work.root, folder])
+    tempfile.tempdir = str(bench.folder)
+    if stage.needs.network:
+        os.environ.update(bench.variables)
+    inputs = {work.path(span.file) for span in stage.reads(item)}
+    lacking = confine(stage.needs, Room(tuple(inputs), (work.root / work.folder, bench.folder)), {pipe.fileno()})
     threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
-    line = message(attempt(stage, item, work)) + END
+    if lacking and bench.required:
+        outcome: Outcome[Out] = Outcome(stage.key(item), FAILED, UNCONFINED, lacking, ())
+    else:
+        outcome = attempt(stage, item, work)
+    line = message(outcome) + END
     with open(pipe.fileno(), "wb", closefd=False) as file:
         file.write(line)
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from collection.engine.stage import FAILED, In, Out, Outcome, Stage
 from collection.executors.local import confined, ready
 from collection.executors.staging import staged
 from collection.politeness.keeper import serving
-from collection.sandbox.outcome import message, received
+from collection.sandbox.outcome import judged, message
 from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored, StoreError
 from mlst.exits import UserError
@@ -50,6 +51,8 @@ class Ray:
 
     workers: int
     address: str = ""
+    required: bool = False
+    """See `Local.required`."""
 
     def __call__(self, stage: Stage[In, Out], items: Iterable[In], work: Workspace) -> Iterator[Outcome[Out]]:
         """One outcome per item, as they finish. Raises `RayError`."""
@@ -69,13 +72,13 @@ class Ray:
             while True:
                 room = max(0, _window(ray, self.workers) - len(running))
                 for item, losses in islice(chain(_popped(again), fresh), room):
-                    running[task.remote(stage, item, work, keeper)] = item, losses
+                    running[task.remote(stage, item, work, keeper, self.required)] = item, losses
                 if not running:
                     return
                 (over, *_), _ = ray.wait(list(running), num_returns=1)
                 item, losses = running.pop(over)
                 try:
-                    yield received(ray.get(over), stage.output, stage.key(item))
+                    yield judged(ray.get(over), stage, item, work.folder)
                 except lost as why:
                     if losses < LOSSES:
                         again.append((item, losses + 1))
@@ -88,12 +91,12 @@ def _popped(again: deque[tuple[In, int]]) -> Iterator[tuple[In, int]]:
         yield again.popleft()
 
 
-def _do(stage: Stage[In, Out], item: In, work: Workspace, keeper: str) -> bytes:
+def _do(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, required: bool) -> bytes:
     """What a task is: the item's outcome as JSON."""
     # multiprocessing would run the main program, here Ray's own worker script, in every process it starts.
     vars(sys.modules["__main__"]).pop("__file__", None)
     ready()
-    return message(staged(stage, item, work, keeper, confined))
+    return message(staged(stage, item, work, keeper, partial(confined, required=required)))
 
 
 def _window(ray: Any, least: int) -> int:

@@ -1,15 +1,24 @@
-"""An item's files, brought to its worker's machine and back.
+"""An item's files, brought to its worker and back.
 
-A worker that decodes a stranger's video has no network, so it cannot reach an object store. Whoever starts it
-downloads what the item reads, lets it work on plain files in a folder of its own, and uploads what it has made.
+A worker that decodes a stranger's video may write in a folder of its own alone, and has no network, so it cannot reach
+an object store. Whoever starts it downloads what the item reads, lets it work in that folder, and puts the files that
+the outcome names, once it is believed, at their places.
 """
 
+import contextlib
+import shutil
+import stat
+import tempfile
 import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from collection.engine.stage import DONE, FAILED, FULL, In, Out, Outcome, Stage
+from collection.sandbox.outcome import files
 from collection.workspace.folder import Desk, Workspace
-from collection.workspace.store import Stored, finished, machine_folder, scratch
+from collection.workspace.store import Stored, machine_folder, scratch
+from mlst.files import PART
 
 
 class Confined(Protocol):
@@ -21,25 +30,60 @@ class Confined(Protocol):
 
 def staged(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, confined: Confined) -> Outcome[Out]:
     """Do an item of any workspace on this machine; `keeper` has the request budget of all machines, see `Desk`."""
-    if isinstance(work, Stored):
-        return _carried(stage, item, work, keeper, confined)
-    desk = Desk(work.root, work.folder, work.shared("."), keeper) if keeper else work
-    return confined(stage, item, desk)
+    try:
+        if isinstance(work, Stored):
+            return _carried(stage, item, work, keeper, confined)
+        if stage.needs.network:
+            desk = Desk(work.root, work.folder, work.root, work.shared("."), keeper) if keeper else work
+            return confined(stage, item, desk)
+        with _own_folder(work) as folder:
+            desk = Desk(folder, work.folder, work.root, work.shared("."), "")
+            return _kept(confined(stage, item, desk), folder, work)
+    except FileNotFoundError as why:
+        return Outcome(stage.key(item), FAILED, "error", f"{why} is not in the workspace any more", ())
+    except OSError as why:
+        otherwise = "network.store" if isinstance(work, Stored) else "error"
+        return Outcome(stage.key(item), FAILED, FULL.get(why.errno or 0, otherwise), traceback.format_exc(), ())
 
 
 def _carried(stage: Stage[In, Out], item: In, work: Stored, keeper: str, confined: Confined) -> Outcome[Out]:
-    machine, key = machine_folder(work.store.url), stage.key(item)
+    machine = machine_folder(work.store.url)
+    with scratch(machine / "items") as folder:
+        (folder / work.folder).mkdir(parents=True)
+        work.store.read(stage.reads(item), folder)
+        desk = Desk(folder, work.folder, folder, machine, keeper if stage.needs.network else "")
+        return _kept(confined(stage, item, desk), folder, work)
+
+
+@contextlib.contextmanager
+def _own_folder(work: Workspace) -> Iterator[Path]:
+    """A folder on the workspace's disk for one worker, with the stage's in it; `workspace.folder.sweep` removes what a
+    killed driver left."""
+    place = work.root / work.folder
+    place.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".item-", suffix=PART, dir=place))
     try:
-        with scratch(machine / "items") as folder:
-            own = folder / work.folder
-            own.mkdir(parents=True)
-            work.store.read(stage.reads(item), folder)
-            outcome = confined(stage, item, Desk(folder, work.folder, machine, keeper))
-            if outcome.status == DONE:
-                for path in finished(own):
-                    work.store.put(path, path.relative_to(folder).as_posix())
-            return outcome
-    except FileNotFoundError as why:
-        return Outcome(key, FAILED, "error", f"{why} is not in the workspace any more", ())
-    except OSError as why:
-        return Outcome(key, FAILED, FULL.get(why.errno or 0, "network.store"), traceback.format_exc(), ())
+        (folder / work.folder).mkdir(parents=True)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kept(outcome: Outcome[Out], folder: Path, work: Workspace) -> Outcome[Out]:
+    """Move the files that a finished item's outputs speak of from a worker's `folder` to the workspace."""
+    names = sorted(set(files(outcome))) if outcome.status == DONE else []
+    for name in names:
+        if not _is_plain(folder, name):
+            return Outcome(outcome.key, FAILED, "message", f"the worker made no plain file {name!r}", ())
+    for name in names:
+        work.keep(folder / name, name)
+    return outcome
+
+
+def _is_plain(folder: Path, name: str) -> bool:
+    """Whether a worker's file is one, of its own, and not reached through a link."""
+    path = folder / name
+    if path.resolve() != folder.resolve() / name or not path.exists():
+        return False
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

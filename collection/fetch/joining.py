@@ -16,8 +16,9 @@ from collection.engine.stage import Needs, Rejected, Retry
 from collection.fetch.fragments import Fragment, Key, Place
 from collection.fetch.spans import LEAD
 from collection.media.probe import GUARDS, sniff
-from collection.sandbox.outcome import apart
+from collection.sandbox.apart import apart
 from mlst.records import OPEN_END
+from mlst.sandbox.kernel import Room
 
 TIMING = Needs(seconds=600.0, memory=4 << 30, network=False)
 """What reading the times of fragments may use."""
@@ -161,7 +162,7 @@ class Joiner:
 def _times(path: Path) -> Times:
     """Read apart from the network, as every demuxer of fetched files."""
     container = sniff(path)
-    return apart(Times, lambda: _shown(path, container), TIMING)
+    return apart(Times, lambda: _shown(path, container), TIMING, Room((path,), ()))
 
 
 def _shown(path: Path, container: str) -> Times:

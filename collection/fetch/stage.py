@@ -17,20 +17,21 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from collection.addresses import is_web, watch_url, youtube_id
-from collection.engine.stage import Needs, Rejected, Retry
+from collection.engine.stage import Expected, Needs, Rejected, Retry
 from collection.fetch.fragments import Place, of_playlist
 from collection.fetch.joining import FRAGMENT_BYTES, PLAYLIST_BYTES, Joiner
 from collection.fetch.local import local_file
 from collection.fetch.spans import RangeFile, Whole, copy_span
 from collection.fetch.transfer import Transfer, Wire
 from collection.fetch.ytdlp import TOOL, Access, Client, Rendition
-from collection.media.probe import probe, sniff
+from collection.media.probe import CODECS, CONTAINERS, probe, sniff
 from collection.politeness.budget import Politeness, retrying
 from collection.politeness.keeper import politeness
 from collection.recipe import FetchSettings, Limits
-from collection.sandbox.outcome import apart
+from collection.sandbox.apart import apart
 from collection.workspace.folder import Span, Workspace
 from mlst.records import OPEN_END, Probe, Source, Upstream, Video, digest
+from mlst.sandbox.kernel import Room
 
 T = TypeVar("T")
 
@@ -74,6 +75,22 @@ class FetchStage:
     def reads(self, source: Source) -> Iterable[Span]:
         """Nothing."""
         return ()
+
+    def expects(self, source: Source) -> Expected:
+        """The video, in whichever container."""
+        return Expected(tuple(_media_name(source, container) for container in CONTAINERS), 1 << 20)
+
+    def check(self, source: Source, outputs: tuple[Video, ...]) -> None:
+        """One video: the span that was asked for, with facts that can be true of it."""
+        (found,) = outputs
+        facts = found.probe
+        if (found.source, found.start, found.end) != (source.id, source.start, source.end) or not found.file:
+            raise ValueError(f"a span of {found.source!r} in {found.file!r}")
+        if facts.container not in CONTAINERS or facts.codec not in CODECS:
+            raise ValueError(f"{facts.codec!r} in {facts.container!r}")
+        sizes = (facts.time_base, facts.rate, facts.width, facts.height, facts.packets)
+        if any(size <= 0 for size in sizes) or facts.duration < 0:
+            raise ValueError("a rate, size or time base that is 0")
 
     def __call__(self, source: Source, work: Workspace) -> Iterable[Video]:
         """One `Video`. Raises `Rejected` and `Retry` with the kinds in docs/fetching.md."""
@@ -303,13 +320,13 @@ def _told(transfer: Transfer) -> Upstream:
 def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Video:
     """Check a fetched file and move it to its place."""
     container = found.container or sniff(found.path)
-    facts = apart(Probe, lambda: probe(found.path, limits), PROBING)
+    facts = apart(Probe, lambda: probe(found.path, limits), PROBING, Room((found.path,), ()))
     zero = facts.first_pts * facts.time_base
     origin = found.origin if found.cut else zero
     end = zero + facts.duration - origin
     if source.start >= end:
         raise Rejected("span", f"the video ends {float(source.start - end):.3f} s before the span begins")
-    name = f"{work.folder}/media/{source.id}-{_digest(source)}.{EXTENSIONS.get(container, container)}"
+    name = f"{work.folder}/{_media_name(source, container)}"
     with found.path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size = found.path.stat().st_size
@@ -325,6 +342,10 @@ def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Vid
         probe=facts,
         upstream=found.upstream,
     )
+
+
+def _media_name(source: Source, container: str) -> str:
+    return f"media/{source.id}-{_digest(source)}.{EXTENSIONS.get(container, container)}"
 
 
 def _digest(source: Source) -> str:

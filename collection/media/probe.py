@@ -83,6 +83,10 @@ _MAGIC = (
 )
 
 
+CONTAINERS = (*dict.fromkeys(name for *_, name in _MAGIC), "mov", "mpegts")
+"""Demuxers that `sniff` may name."""
+
+
 def sniff(path: Path) -> str:
     """The demuxer for a file by its first bytes: `mov`, `matroska`, `avi`, `mpegts`, `mpeg`, `mpegvideo`, `ogg`,
     `ivf`, `flv`, `gif` or `yuv4mpegpipe`.

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from collection.engine.stage import Needs
+from collection.engine.stage import Expected, Needs
 from collection.recipe import PackSettings
 from collection.select import Chosen
 from collection.workspace.folder import Span, Workspace
@@ -112,9 +112,25 @@ class PackStage:
         """The clips."""
         return (Span(piece.file, piece.offset, piece.size) for piece in item.pieces)
 
+    def expects(self, item: ShardPlan) -> Expected:
+        """The shard and its rows."""
+        name = self._name(item)
+        return Expected((name, name + ".rows"), 1 << 20)
+
+    def check(self, item: ShardPlan, outputs: tuple[Packed, ...]) -> None:
+        """One shard: the one that was planned."""
+        (found,) = outputs
+        shard = found.shard
+        wanted = (item.path, item.level, item.split, len(item.pieces))
+        if (shard.path, shard.level, shard.split, shard.clips) != wanted or found.rows != found.file + ".rows":
+            raise ValueError(f"the shard {shard.path!r} of {shard.clips} clips")
+
+    def _name(self, item: ShardPlan) -> str:
+        return self.key(item).replace("/", "-")
+
     def __call__(self, item: ShardPlan, work: Workspace) -> Iterator[Packed]:
         """Write the shard and its rows. Raises OSError or ValueError where a clip's bytes are not what was scanned."""
-        name = self.key(item).replace("/", "-")
+        name = self._name(item)
         with work.create(name) as (file, relative):
             written = write_shard(file, _samples(item.pieces, work))
         rows = (

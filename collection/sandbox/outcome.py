@@ -1,28 +1,41 @@
 """How an item ends that is done in a process of its own: with a message, or without one.
 
 A message is JSON and not a pickle, and nothing of it is believed unseen: a worker that hostile media has taken over
-may send what it likes. It can spoil its own item, but run no code here, speak for no other item, and name no file
-outside the workspace.
+may send what it likes. It can spoil its own item, but run no code here, speak for no other item, and name no file but
+those that an honest worker would have made.
 """
 
-import contextlib
-import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
+from collections.abc import Iterator
 from typing import Never
 
-from collection.engine.stage import DONE, FAILED, REJECTED, Needs, Out, Outcome, Rejected, Retry, ended
-from collection.sandbox.kernel import confine
+from collection.engine.stage import DONE, FAILED, In, Needs, Out, Outcome, Stage
 from mlst.records import canonical_json, decode_json
 
-LONGEST = 1 << 29
-"""Bytes of a message: some 400 000 clips of one video."""
+LONGEST_KIND, LONGEST_DETAIL = 64, 1 << 16
+"""Characters of the reason and of what is said about it: a traceback at most."""
 
 
 def message(outcome: Outcome[object]) -> bytes:
     """What a worker sends: a line of JSON, without its end."""
     return canonical_json(outcome).encode()
+
+
+def judged(data: bytes, stage: Stage[In, Out], item: In, folder: str) -> Outcome[Out]:
+    """The outcome of an item in a message; a failure where it is none, or cannot be true of the item.
+
+    `folder` is the stage's in the workspace.
+    """
+    outcome = received(data, stage.output, stage.key(item))
+    try:
+        allowed = {f"{folder}/{name}" for name in stage.expects(item).files}
+        if odd := sorted(set(files(outcome)) - allowed):
+            raise ValueError(f"a file {odd[0]!r}")
+        if outcome.status == DONE:
+            stage.check(item, outcome.outputs)
+    except ValueError as why:
+        return _bad(outcome.key, why)
+    return outcome
 
 
 def received(data: bytes, kind: type[Out], key: str) -> Outcome[Out]:
@@ -33,45 +46,25 @@ def received(data: bytes, kind: type[Out], key: str) -> Outcome[Out]:
             raise ValueError(f"an outcome of {outcome.key!r}")
         if outcome.outputs and outcome.status != DONE:
             raise ValueError(f"outputs of an item that is {outcome.status}")
-        for name in _files(outcome):
-            if "\0" in name or name.startswith("/") or ".." in PurePosixPath(name).parts:
-                raise ValueError(f"a file {name!r}")
+        if len(outcome.kind) > LONGEST_KIND or len(outcome.detail) > LONGEST_DETAIL:
+            raise ValueError(f"a kind of {len(outcome.kind)} characters, a detail of {len(outcome.detail)}")
     except ValueError as why:
-        return Outcome(key, FAILED, "crashed", f"the worker sent no outcome of this item: {ascii(str(why))[:200]}", ())
+        return _bad(key, why)
     return outcome
+
+
+def files(outcome: Outcome[object]) -> Iterator[str]:
+    """Names of the files that outputs speak of, relative to the workspace."""
+    named = (getattr(output, name, "") for output in outcome.outputs for name in ("file", "rows"))
+    return filter(None, named)
+
+
+def _bad(key: str, why: ValueError) -> Outcome[Never]:
+    return Outcome(key, FAILED, "message", f"the worker sent no outcome of this item: {ascii(str(why))[:200]}", ())
 
 
 def _outcome_of(kind: type[Out]) -> type[Outcome[Out]]:
     return Outcome[kind]  # type: ignore[valid-type]  # known when it runs
-
-
-def _files(outcome: Outcome[object]) -> Iterator[str]:
-    return (output.file for output in outcome.outputs if hasattr(output, "file"))
-
-
-def apart(kind: type[Out], call: Callable[[], Out], needs: Needs) -> Out:
-    """The record that `call` gives in a confined fork of this process: for media in a stage that needs the network.
-
-    Raises what `call` raises of `Rejected` and `Retry`, and `Retry` for any other end. The fork may write nowhere and
-    has no wall clock of its own: it dies with its group at the deadline of the stage.
-    """
-    ours, theirs = os.pipe()
-    child = os.fork()
-    if not child:
-        with contextlib.suppress(BaseException):
-            confine(needs, ())
-            with os.fdopen(theirs, "wb") as file:
-                file.write(message(ended("", needs, lambda: [call()])))
-            os._exit(0)
-        os._exit(1)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as file:
-        data = file.read(LONGEST)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    outcome = received(data, kind, "") if code == 0 else epitaph(code, needs, "")
-    if outcome.status == DONE and len(outcome.outputs) == 1:
-        return outcome.outputs[0]
-    raise (Rejected if outcome.status == REJECTED else Retry)(outcome.kind, outcome.detail)
 
 
 def epitaph(code: int | None, needs: Needs, key: str) -> Outcome[Never]:

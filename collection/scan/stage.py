@@ -18,16 +18,19 @@ from typing import Any, ClassVar
 import cv2
 
 from collection.detectors import make_detector, thumb
-from collection.engine.stage import Needs
+from collection.engine.stage import LONGEST, Expected, Needs
 from collection.media.decode import Decoded, Decoder, open_video
 from collection.recipe import ScanSettings
 from collection.scan.cutter import Cutter, Made, Maker, clip_frame
+from collection.scan.doubt import check_scan
 from collection.workspace.folder import Span, Workspace
 from mlst.pictures.times import REORDER
 from mlst.records import Clip, Scan, Shot, Transition, Video, digest
 
 TOLERANCE = Fraction(101, 100)
 """Rates up to 1 % above the recipe's are not thinned: 30.3 for 30."""
+CLIP_BYTES, PART_BYTES = 1 << 13, 512
+"""Of a clip, of a shot and a transition, in a worker's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,24 @@ class ScanStage:
         """The video."""
         return (Span(item.file, 0, item.size),)
 
+    def expects(self, item: Video) -> Expected:
+        """The file of its clips. Clips are no more than windows can be cut, shots and transitions than packets."""
+        packets, step = 2 * item.probe.packets, min(self.recipe.step, self.recipe.length)
+        bytes_of_clips = (2 * packets // step + 1) * CLIP_BYTES
+        return Expected((_clips_name(item),), min(LONGEST, (1 << 20) + PART_BYTES * packets + bytes_of_clips))
+
+    def check(self, item: Video, outputs: tuple[Scan, ...]) -> None:
+        """One scan, which can be that of the video."""
+        (found,) = outputs
+        check_scan(found, item, self.recipe.length)
+
     def __call__(self, item: Video, work: Workspace) -> Iterable[Scan]:
         """The scan of one video. Raises `Rejected` (see `decode.open_video`)."""
         yield scan(item, self, work)
+
+
+def _clips_name(video: Video) -> str:
+    return f"clips/{video.source}-{_span_digest(video)}.bin"
 
 
 def _span_digest(video: Video) -> str:
@@ -83,7 +101,7 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
     settings = stage.recipe
     with (
         open_video(work.path(video.file), video.probe, settings.limits, video.origin + video.start) as decoder,
-        work.create(f"clips/{video.source}-{_span_digest(video)}.bin") as (file, name),
+        work.create(_clips_name(video)) as (file, name),
     ):
         stride = stride_for(decoder.rate, settings.rate)
         detector = make_detector(settings.detector, settings.options, decoder.rate)

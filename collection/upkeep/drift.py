@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import cv2
 import pyarrow.parquet as pq
 
-from collection.engine.stage import FAILED, Needs, Outcome, Rejected
+from collection.engine.stage import FAILED, Expected, Needs, Outcome, Rejected
 from collection.fetch.stage import FetchStage
 from collection.media.decode import open_video
 from collection.recipe import Limits
-from collection.sandbox.outcome import apart
+from collection.sandbox.apart import apart
 from collection.scan.stage import seconds
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.description import INDEX, LOCK, THRESHOLDS
@@ -29,6 +29,7 @@ from mlst.pictures.bars import active_picture
 from mlst.pictures.fingerprints import fingerprint, same_footage
 from mlst.pictures.frames import GRID_STEP, PictureFormat, Reduced, canonical, reduce
 from mlst.records import SPLITS, Probe, Source, Upstream, Video, digest
+from mlst.sandbox.kernel import Room
 
 BYTES, PACKETS, REENCODED, CHANGED = "byte-equal", "packet-equal", "re-encoded", "changed"
 PRESENT, ALTERED = "present", "altered"
@@ -109,6 +110,16 @@ class DriftStage:
         """Nothing."""
         return ()
 
+    def expects(self, item: Wanted) -> Expected:
+        """No file."""
+        return Expected((), 1 << 20)
+
+    def check(self, item: Wanted, outputs: tuple[Drift, ...]) -> None:
+        """One answer, about the source that was asked after."""
+        (found,) = outputs
+        if found.source != item.row.source.id or found.state not in STATES:
+            raise ValueError(f"{found.state!r} of {found.source!r}")
+
     def __call__(self, item: Wanted, work: Workspace) -> Iterator[Drift]:
         """What became of the source. Raises `Retry` where that could not be found out."""
         try:
@@ -122,8 +133,13 @@ class DriftStage:
             found = compared(item.row, video)
             if found.state != CHANGED or found.reason:
                 return found
-            limits = self.fetch.recipe.limits
-            return apart(Drift, lambda: footage(item, video, work.path(video.file), limits), COMPARING)
+            limits, path = self.fetch.recipe.limits, work.path(video.file)
+            return apart(
+                Drift,
+                lambda: footage(item, video, path, limits),
+                COMPARING,
+                Room((path,), ()),
+            )
         finally:
             work.remove(video.file)
 

@@ -89,12 +89,18 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Desk(Workspace):
-    """What one worker sees of a workspace that is elsewhere, or that other machines use too: files below `root`."""
+    """What one worker sees of a workspace: it writes below `root`, a folder of its own but for workers that fetch."""
 
+    inputs: Path
+    """Below it are the files that it reads, under their names in the workspace."""
     machine: Path
     """What the workers of this machine share."""
     keeper: str
     """Who keeps the request budget of all machines; "" where this machine is alone."""
+
+    def path(self, name: str) -> Path:
+        """See `Workspace.path`."""
+        return self.inputs / name
 
     def shared(self, name: str) -> Path:
         """See `Workspace.shared`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collection.engine.stage import Needs, Rejected, Retry
+from collection.engine.stage import Expected, Needs, Rejected, Retry
 from collection.workspace.folder import Span, Workspace
 
 
@@ -22,13 +22,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """Does what its items are called; counts every call in a file, so that work done twice shows."""
+    """Does what its items are called; counts every call in a file of the workspace, so that work done twice shows:
+    a confined worker could not."""
 
     shout: bool
     name: ClassVar[str] = "odd"
     version: ClassVar[int] = 1
     output: ClassVar[type] = Text
-    needs: ClassVar[Needs] = Needs(seconds=3.0, memory=1 << 30, network=False)
+    needs: ClassVar[Needs] = Needs(seconds=3.0, memory=1 << 30, network=True)
 
     def settings(self) -> Any:
         return {"shout": self.shout}
@@ -38,6 +39,12 @@ class Odd:
 
     def reads(self, item: str) -> Iterable[Span]:
         return ()
+
+    def expects(self, item: str) -> Expected:
+        return Expected((f"{item}.txt",), 1 << 20)
+
+    def check(self, item: str, outputs: tuple[Text, ...]) -> None:
+        pass
 
     def __call__(self, item: str, work: Workspace) -> Iterable[Text]:
         note(work, item)

@@ -17,7 +17,7 @@ from collection import order as orders
 from collection.cli.main import app
 from collection.engine.ledger import breaks
 from collection.engine.run import Driver
-from collection.engine.stage import Needs
+from collection.engine.stage import Expected, Needs
 from collection.executors import Ray
 from collection.executors.ray import LOSSES, RayError, joined
 from collection.fetch.ytdlp import Access
@@ -50,6 +50,12 @@ class Asker:
 
     def reads(self, item: str) -> Iterable[Span]:
         return ()
+
+    def expects(self, item: str) -> Expected:
+        return Expected((item,), 1 << 20)
+
+    def check(self, item: str, outputs: tuple[Text, ...]) -> None:
+        pass
 
     def __call__(self, item: str, work: Workspace) -> Iterable[Text]:
         if item == "orphan":

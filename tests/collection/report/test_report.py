@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from collection.cli.console import safe
-from collection.engine.stage import Needs, Rejected
+from collection.engine.stage import Expected, Needs, Rejected
 from collection.report.html import story, write_report
 from collection.report.previews import chosen
 from collection.report.rows import read_rows
@@ -62,6 +62,12 @@ class Told:
 
     def reads(self, item: str) -> Iterable[Span]:
         return ()
+
+    def expects(self, item: str) -> Expected:
+        return Expected((), 1 << 20)
+
+    def check(self, item: str, outputs: tuple[Text, ...]) -> None:
+        pass
 
     def __call__(self, item: str, work: Workspace) -> Iterable[Text]:
         raise Rejected(item, item)

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collection.engine.stage import DONE, Needs, Outcome
+from collection.engine.stage import DONE, Expected, Needs, Outcome
 from collection.workspace.folder import Workspace
 from mlst.records import canonical_json
 from tests.collection.engine.stages import Text
@@ -36,8 +36,17 @@ class Hijacked:
     def reads(self, item: str) -> Iterable[Any]:
         return ()
 
+    def expects(self, item: str) -> Expected:
+        return Expected(("drip.txt",), 1 << 20)
+
+    def check(self, item: str, outputs: tuple[Text, ...]) -> None:
+        pass
+
     def __call__(self, item: str, work: Workspace) -> Iterator[Text]:
         (pipe,) = (one for one in gc.get_objects() if isinstance(one, Connection) and one.writable)
+        if item == "drip":
+            with work.create("drip.txt"):
+                pass
         act(item, pipe.fileno())
         yield Text(item, "")
 

@@ -1,0 +1,1 @@
+"""What the kernel can take away from a process that reads a stranger's bytes."""

@@ -1,0 +1,51 @@
+"""What every confined process may read: system libraries, the Python installation, the packages that are in use."""
+
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+LIBRARIES = (
+    *("/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/local/lib"),
+    *("/usr/local/lib64", "/nix/store", "/gnu/store"),
+    *("/usr/share/zoneinfo", "/usr/share/locale", "/etc/ld.so.cache", "/etc/localtime"),
+)
+"""Of the system, with the time zones and locales that Python and C look up."""
+
+KERNEL = (
+    *("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/proc/self", "/proc/cpuinfo", "/proc/meminfo"),
+    *("/proc/stat", "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu", "/sys/devices/system/node"),
+    "/sys/kernel/mm/transparent_hugepage",
+)
+"""What C libraries ask about this process, the processors and the memory."""
+
+NOWHERE = Path(os.devnull)
+"""Writable for everybody: libraries open it for writing while they are imported."""
+
+
+def readable() -> list[Path]:
+    """All that may be read without being named. A folder that holds the user's home is never among it."""
+    home = Path.home().resolve()
+    found = {*map(Path, (*LIBRARIES, *KERNEL)), *_installation(), *_packages()}
+    return sorted(path for path in found if not home.is_relative_to(path.resolve()))
+
+
+@cache
+def _installation() -> tuple[Path, ...]:
+    """The standard library, packages installed for all or for this environment or user, and shared libraries."""
+    named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    places = [*named, *site.getsitepackages(), site.getusersitepackages()]
+    places += [os.path.join(prefix, lib) for prefix in (sys.prefix, sys.base_prefix) for lib in ("lib", "lib64")]
+    return tuple(Path(place) for place in (*places, *os.environ.get("LD_LIBRARY_PATH", "").split(":")) if place)
+
+
+def _packages() -> Iterator[Path]:
+    """Folders of the packages, and files of the modules, that are loaded and lie elsewhere: editable installations,
+    and what PYTHONPATH or the working directory offers. The folders that they lie in are not among them."""
+    for name, module in list(sys.modules.items()):
+        if "." not in name:
+            folders = list(getattr(module, "__path__", ()))
+            yield from map(Path, folders or filter(None, [getattr(module, "__file__", None)]))
