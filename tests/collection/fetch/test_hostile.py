@@ -20,9 +20,10 @@ from collection.fetch.ytdlp import Access
 from collection.media.decode import open_video
 from collection.media.probe import open_media, packets, probe
 from collection.recipe import FetchSettings, Limits
-from collection.sandbox.outcome import apart
+from collection.sandbox.apart import apart
 from collection.workspace.folder import Workspace
 from mlst.records import OPEN_END, Probe, Source
+from mlst.sandbox.kernel import Room
 from tests.collection.engine.stages import Text
 from tests.collection.sandbox.test_sandbox import SEALED, connect, tried
 from tests.media_mutations import CHANGES, Change, mutate
@@ -152,7 +153,7 @@ def test_bombs_are_refused_without_much_memory(tmp_path: Path, name: str) -> Non
         except Rejected as why:
             return Text(why.kind, why.detail)
 
-    found = apart(Text, look, Needs(30.0, size_now() + 256 * MiB, network=False))
+    found = apart(Text, look, Needs(30.0, size_now() + 256 * MiB, network=False), Room((tmp_path,), ()))
     assert found.item in kinds, found
     assert str(tmp_path) not in found.file
 
@@ -171,7 +172,7 @@ def test_without_the_limit_a_bomb_would_take_the_memory(tmp_path: Path) -> None:
             return Text("done", "")
 
     with pytest.raises(Retry) as failure:
-        apart(Text, look, Needs(30.0, size_now() + 256 * MiB, network=False))
+        apart(Text, look, Needs(30.0, size_now() + 256 * MiB, network=False), Room((tmp_path,), ()))
     assert failure.value.kind == "memory"
 
 
@@ -193,6 +194,7 @@ def test_what_libav_calls_want_of_memory_is_doubted_where_there_is_enough(
             Probe,
             lambda: probe(tmp_path / "a.mp4", Limits()),
             Needs(30.0, memory=size_now() + spare, network=False),
+                Room((tmp_path,), ()),
         )
     assert refusal.value.args[0] == {Rejected: "corrupt", Retry: "memory"}[ends]
 
