@@ -7,7 +7,6 @@ the outcome names, once it is believed, at their places.
 
 import contextlib
 import shutil
-import stat
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -81,9 +80,6 @@ def _kept(outcome: Outcome[Out], folder: Path, work: Workspace) -> Outcome[Out]:
 
 
 def _is_plain(folder: Path, name: str) -> bool:
-    """Whether a worker's file is one, of its own, and not reached through a link."""
+    """Whether a worker's file is one, and not reached through a link."""
     path = folder / name
-    if path.resolve() != folder.resolve() / name or not path.exists():
-        return False
-    found = path.lstat()
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return path.is_file() and path.resolve() == folder.resolve() / name

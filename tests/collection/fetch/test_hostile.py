@@ -194,7 +194,7 @@ def test_what_libav_calls_want_of_memory_is_doubted_where_there_is_enough(
             Probe,
             lambda: probe(tmp_path / "a.mp4", Limits()),
             Needs(30.0, memory=size_now() + spare, network=False),
-                Room((tmp_path,), ()),
+            Room((tmp_path,), ()),
         )
     assert refusal.value.args[0] == {Rejected: "corrupt", Retry: "memory"}[ends]
 
