@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from collection.cli import build, checking, manifest, publish, upkeep
+from collection.cli import build, checking, manifest, publish, studying, upkeep
 from mlst.exits import Exit, UserError, missing_extra
 
 HELP = """Build, verify and publish multi-level spatiotemporal video datasets.
@@ -68,7 +68,7 @@ def group(title: str, commands: tuple[Callable[..., None], ...]) -> typer.Typer:
     return made
 
 
-app = group(HELP, (*build.COMMANDS, *checking.COMMANDS, *publish.COMMANDS, *upkeep.COMMANDS))
+app = group(HELP, (*build.COMMANDS, *checking.COMMANDS, *studying.COMMANDS, *publish.COMMANDS, *upkeep.COMMANDS))
 app.add_typer(group("Make, check, convert and describe source lists.", manifest.COMMANDS), name="manifest")
 
 
