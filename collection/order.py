@@ -37,15 +37,15 @@ class Order:
     """The list of sources that must not be used, as it is; empty for none."""
 
 
-def read_order(path: Path, access: Access) -> Order:
-    """The recipe `path` with its manifest and thresholds.
+def read_order(path: Path, access: Access, levels: str = "") -> Order:
+    """The recipe `path` with its manifest and thresholds; `levels` are used instead of the recipe's unless "".
 
     Raises `RecipeError`, `ManifestError` or `ConfigurationError`; each names file, setting and value.
     """
     recipe = read_recipe(path)
     folder = path.resolve().parent
     try:
-        thresholds = find_levels(recipe.levels, folder)
+        thresholds = find_levels(levels or recipe.levels, folder)
     except ValueError as why:
         raise RecipeError(f"{path}: {why}") from None
     sources = read_manifest(folder / recipe.sources, recipe.fetch)

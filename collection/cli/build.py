@@ -27,23 +27,32 @@ def build(
     wave: options.Wave = options.WAVE,
     keep_videos: options.KeepVideos = False,
     verify: options.Verify = True,
+    calibrate_first: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate-first",
+            help="Fit the thresholds file that RECIPE names to its sources, unless it is there; then build with it.",
+        ),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Build, verify and report on the dataset that RECIPE describes.
 
     Resumes an interrupted build; does nothing if everything is up to date.
     """
+    from collection import fitting, pipeline
     from collection import order as orders
-    from collection import pipeline
     from collection.cli import outcomes, reading, running
     from collection.engine.run import Driver
     from collection.report.status import remember, status
     from collection.workspace.folder import workspace_of
     from collection.workspace.store import looked_at, opened
+    from mlst.levels.levels import DEFAULT, write_levels
 
     began = time.monotonic()
     access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
-    order = orders.read_order(recipe, access)
+    unfitted = calibrate_first and not fitting.awaited(recipe).exists()
+    order = orders.read_order(recipe, access, DEFAULT if unfitted else "")
     work = running.lasting(workspace_of(running.lasting(out), work))
     with opened(work) as here, looked_at(out) as dataset:
         orders.keep_exclusions(dataset, order)
@@ -52,6 +61,9 @@ def build(
         crew = running.crew(executor, workers, address)
         with running.watcher(as_json) as watcher:
             do = Driver(here, crew, watcher, retry, wave, keep_videos)
+            if unfitted:
+                write_levels(fitting.fit(order, do, order.recipe.name), fitting.awaited(recipe))
+                order = orders.read_order(recipe, access)
             try:
                 built = pipeline.build(order, dataset, do)
             except pipeline.NothingChosenError:
@@ -124,35 +136,22 @@ def calibrate(
 ) -> None:
     """Fit the 3 x 3 level thresholds to the clips of RECIPE's sources: at least 300 shots.
 
-    Keeps the definition that RECIPE names and fits its cuts. Writes a thresholds file that recipes can name.
+    Fits the cuts of the definition that RECIPE names, or of the default where it names a file that is not there yet.
+    Writes a thresholds file that recipes can name.
     """
-    from collection import pipeline
+    from collection import fitting
     from collection.cli import running, shown
     from collection.engine.run import Driver
-    from collection.engine.waves import fetch_and_scan
     from collection.order import read_order
     from collection.workspace.store import opened
-    from mlst.levels.calibration import calibrate as fit
-    from mlst.levels.levels import write_levels
-    from mlst.records import digest
+    from mlst.levels.levels import DEFAULT, write_levels
 
     access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
-    order = read_order(recipe, access)
-    fetch, scan, _ = pipeline.stages(order)
+    order = read_order(recipe, access, DEFAULT if fitting.lacks_thresholds(recipe) else "")
     crew = running.crew(executor, workers, address)
     with opened(running.lasting(work)) as here, running.watcher(as_json) as watcher:
         do = Driver(here, crew, watcher, retry, wave, keep_videos)
-        scans = fetch_and_scan(fetch, scan, pipeline.by_id(order.sources), do).scanned.outputs
-        clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
-    levels = fit(
-        [clip.statistics for clip in clips],
-        [f"{clip.source}/{clip.shot}" for clip in clips],
-        order.levels,
-        id=name or order.recipe.name,
-        corpus=f"{order.recipe.name} {order.recipe.version}",
-        corpus_sha256=digest([[clip.key, clip.sha256] for clip in clips]),
-        quantiles=quantiles,
-    )
+        levels = fitting.fit(order, do, name or order.recipe.name, quantiles)
     write_levels(levels, out)
     shown.print_record(f"Thresholds in {out}", levels, as_json)
 

@@ -36,6 +36,8 @@ TITLES = {
 ActivePicture = Literal["brightest", "edges"]
 """Names in `mlst.pictures.bars.active_picture`, which cannot be asked here: it needs OpenCV."""
 
+_THRESHOLDS = Path(str(files("mlst.levels") / "thresholds"))
+
 Cuts = tuple[float, float]
 """Lower and upper cut: below the first is 0, from the second on is 2."""
 
@@ -169,11 +171,14 @@ def find_levels(name: str, folder: Path) -> Path:
     path = folder / name
     if path.is_file():
         return path
-    bundled = Path(str(files("mlst.levels") / "thresholds"))
-    choices = sorted(p.stem for p in bundled.glob("*.toml"))
-    if name in choices:
-        return bundled / f"{name}.toml"
-    raise ValueError(f"levels = {name!r}: no such file in {folder}, and not one of {', '.join(choices)}")
+    if name in bundled():
+        return _THRESHOLDS / f"{name}.toml"
+    raise ValueError(f"levels = {name!r}: no such file in {folder}, and not one of {', '.join(bundled())}")
+
+
+def bundled() -> list[str]:
+    """Names of the thresholds that come with `mlst`."""
+    return sorted(path.stem for path in _THRESHOLDS.glob("*.toml"))
 
 
 def read_levels(source: Path | str) -> Levels:
