@@ -1,104 +1,144 @@
-"""Do levels belong to the content? Re-encode, rescale, letterbox and thin clips, and count the labels that change.
+"""Fits the cuts that come with `mlst` to a small corpus of freely available films, and tries them on films left out.
 
-    python -m benchmarks.levels [--seconds 4]
+    python -m benchmarks.levels FOLDER [--work DIR] [--out mlst-240p-v2.toml]
 
-Renditions are made by ffmpeg (through `ffmpeg-python`, with the binary of `imageio-ffmpeg`); each second of each is
-measured and compared with the same second of the original.
+`benchmarks/levels.csv` lists the films by the sha256 of their files, which may have any name in FOLDER; those that are
+missing are named. Films are cut into clips of half a second. Every film weighs the same, so that a long one does not
+decide, and intervals are drawn over films. Half of the films (`half` is `test` there) are left out once: cuts that are
+fitted to the others show how the films left out are divided. Then cuts are fitted to all.
 """
 
 import argparse
-import tempfile
-from collections.abc import Callable
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import ffmpeg
-import imageio_ffmpeg
+import numpy as np
 
-from collection.media.decode import open_video
-from collection.media.probe import probe
-from collection.recipe import Limits
-from mlst.levels.levels import Level, classify, read_levels
-from mlst.pictures.bars import active_picture
-from mlst.pictures.frames import Reduced, canonical, reduce
-from mlst.statistics import measure
+from collection.cli.console import Bars
+from collection.engine.run import Driver
+from collection.engine.waves import fetch_and_scan
+from collection.executors import Local
+from collection.fetch.stage import FetchStage
+from collection.fetch.ytdlp import Access
+from collection.recipe import FetchSettings, ScanSettings
+from collection.scan.stage import ScanStage
+from collection.workspace.store import opened
+from mlst.levels.calibration import fitted
+from mlst.levels.levels import Axis, Levels, Provenance, step, write_levels
+from mlst.records import OPEN_END, Source, Statistics, digest
 
-CLIPS = Path(__file__).parents[1] / "manifests" / "demo" / "clips"
-MOST = 4
-"""Seconds of each clip."""
-
-Change = Callable[[Any, Path], Any]
-
-
-def coded(crf: int) -> Change:
-    """Re-encoded by x264."""
-    return lambda picture, path: picture.output(str(path), vcodec="libx264", crf=crf, an=None)
-
-
-def filtered(name: str, crf: int, *words: str) -> Change:
-    """Passed through a filter of ffmpeg first."""
-    return lambda picture, path: coded(crf)(picture.filter(name, *words), path)
-
-
-CHANGES: dict[str, Change] = {
-    "x264 crf 23": coded(23),
-    "x264 crf 28": coded(28),
-    "x264 crf 35": coded(35),
-    "half size, crf 18": filtered("scale", 18, "trunc(iw/4)*2", "trunc(ih/4)*2"),
-    "240 lines, crf 28": filtered("scale", 28, "-2", "240"),
-    "1.5 times the size, crf 18": filtered("scale", 18, "trunc(iw*3/4)*2", "trunc(ih*3/4)*2"),
-    "bars of 12 %, crf 18": filtered("pad", 18, "iw", "trunc(ih*0.63)*2", "0", "trunc(ih*0.06)*2"),
-    "half the frames, crf 18": filtered("select", 18, "not(mod(n,2))"),
-}
+LIST = Path(__file__).with_suffix(".csv")
+CLIP = 15
+"""Frames per clip, and from one to the next: half a second."""
+TEST = "test"
+BLANK = (1.0, 2.0)
+"""Cuts before any are fitted."""
+DEFINITION = Levels(
+    id="mlst-240p-v2",
+    sha256="",
+    active_picture="edges",
+    s=Axis("dct_energy", BLANK, "gradient_mean", BLANK, float(np.log(1.1))),
+    t=Axis("ti10", BLANK, "flow_mean", BLANK, float(np.log(1.2))),
+    provenance=Provenance("", "", 0, 0, "", {}),
+)
 
 
-def rendition(source: Path, target: Path, change: Change, seconds: int) -> Path:
-    """A changed copy of the first `seconds` of a file, times kept."""
-    picture = ffmpeg.input(str(source), t=seconds)["v"]
-    made = change(picture, target).global_args("-loglevel", "error", "-fps_mode", "passthrough")
-    made.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), overwrite_output=True)
-    return target
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A row of the list."""
+
+    group: str
+    """Films of one group are the same film, or nearly so."""
+    half: str
+    title: str
+    address: str
+    sha256: str
 
 
-def levels_of(path: Path, seconds: int) -> dict[int, Level]:
-    """The level of each whole second, by its number."""
-    facts, thresholds = probe(path, Limits()), read_levels("p910-240p-v1")
-    rule = active_picture[thresholds.active_picture]
-    parts: dict[int, list[tuple[Fraction, Reduced]]] = {}
-    with open_video(path, facts, Limits()) as decoder:
-        for frame in decoder:
-            time = (frame.picture.pts - facts.first_pts) * facts.time_base
-            parts.setdefault(int(time), []).append((time, reduce(frame.picture, decoder.format)))
-        found = {}
-        for second, part in parts.items():
-            if second < min(seconds, int(facts.duration)):
-                times, reduced = zip(*part, strict=True)
-                found[second] = classify(measure(canonical(reduced, times, decoder.format, rule)), thresholds)
-    return found
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A clip of a film."""
+
+    group: str
+    half: str
+    shot: str
+    statistics: Statistics
+
+
+def measure(folder: Path, films: Mapping[str, Film], work: str) -> list[Measured]:
+    """Every clip of the films that are in a folder; `films` by sha256."""
+    paths = {
+        hashlib.sha256(path.read_bytes()).hexdigest(): path for path in sorted(folder.iterdir()) if path.is_file()
+    }
+    for missing in films.keys() - paths.keys():
+        print(f"missing: {films[missing].title}, {films[missing].address}")
+    sources = [
+        Source(key[:16], paths[key].name, Fraction(0), OPEN_END, "unknown", film.title, "", film.group, film.address)
+        for key, film in sorted(films.items())
+        if key in paths
+    ]
+    by_id = {key[:16]: film for key, film in films.items()}
+    fetch = FetchStage(FetchSettings(extractors=(), local=True), str(folder.resolve()), Access(), frozenset())
+    scan = ScanStage(ScanSettings(length=CLIP, step=CLIP), DEFINITION.active_picture)
+    with opened(work) as here, Bars() as watcher:
+        seen = fetch_and_scan(fetch, scan, sources, Driver(here, Local(2), watcher, False, 64, False))
+    clips = sorted((clip for one in seen.scanned.outputs for clip in one.clips), key=lambda clip: clip.key)
+    return [Measured(by_id[c.source].group, by_id[c.source].half, f"{c.source}/{c.shot}", c.statistics) for c in clips]
+
+
+def weights(clips: Sequence[Measured]) -> np.ndarray:
+    """(N,) one over the clips of the same group."""
+    sizes = Counter(clip.group for clip in clips)
+    return np.array([1 / sizes[clip.group] for clip in clips])
+
+
+def fit(clips: Sequence[Measured], films: Sequence[Film]) -> Levels:
+    """Thirds of films that weigh the same."""
+    sources = tuple(f"{film.title}, {film.address}, sha256 {film.sha256}" for film in films)
+    provenance = Provenance(
+        corpus=f"{len({film.group for film in films})} freely available films; few, so the intervals are wide",
+        corpus_sha256=digest(sources),
+        clips=len(clips),
+        shots=len({clip.shot for clip in clips}),
+        method="thirds of clips of half a second, every film weighing the same; intervals drawn over films",
+        intervals={},
+        sources=sources,
+    )
+    like = replace(DEFINITION, provenance=provenance)
+    return fitted(like, [clip.statistics for clip in clips], [clip.group for clip in clips], weights(clips))
+
+
+def shares(clips: Sequence[Measured], axis: Axis) -> str:
+    """How much of the films is in each third, in %."""
+    found = np.bincount([step(axis.value(clip.statistics), axis.cuts) for clip in clips], weights(clips), 3)
+    return " / ".join(f"{100 * share:.0f}" for share in found / found.sum())
 
 
 def main() -> None:
-    """Print a Markdown table."""
+    """Print what the left-out films say, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=MOST, help="Of each clip.")
-    seconds = parser.parse_args().seconds
-    sources = sorted(path for path in CLIPS.iterdir() if probe(path, Limits()).width >= 480)
-    originals = {source: levels_of(source, seconds) for source in sources}
-    print(f"{len(sources)} clips, {sum(map(len, originals.values()))} seconds\n")
-    print("| change | S changed | T changed | either |\n|---|---:|---:|---:|")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, change in CHANGES.items():
-            pairs = [
-                (level, after[second])
-                for source, before in originals.items()
-                for after in [levels_of(rendition(source, Path(folder) / "changed.mp4", change, seconds), seconds)]
-                for second, level in before.items()
-                if second in after
-            ]
-            wrong = [(a.s != b.s, a.t != b.t, a != b) for a, b in pairs]
-            shares = (f"{sum(column) / len(pairs):.1%}" for column in zip(*wrong, strict=True))
-            print(f"| {name} | {' | '.join(shares)} |", flush=True)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--work", default="levels-work")
+    parser.add_argument("--out", type=Path, default=Path("mlst-240p-v2.toml"))
+    options = parser.parse_args()
+    with LIST.open(newline="", encoding="utf-8") as file:
+        films = [Film(**row) for row in csv.DictReader(file)]
+    clips = measure(options.folder, {film.sha256: film for film in films}, options.work)
+    known = [clip for clip in clips if clip.half != TEST]
+    left_out = [clip for clip in clips if clip.half == TEST]
+    first = fit(known, [film for film in films if film.half != TEST])
+    for name, axis in (("s", first.s), ("t", first.t)):
+        found = f"fitted {shares(known, axis)} %, left out {shares(left_out, axis)} %"
+        print(f"{name} by {axis.column}: {axis.cuts}, {found}")
+    levels = fit(clips, films)
+    for name, axis in (("s", levels.s), ("t", levels.t)):
+        print(f"{name} by {axis.column}: {axis.cuts}, intervals {levels.provenance.intervals[axis.column]}")
+    write_levels(levels, options.out)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from mlst.levels.levels import (
     margin,
     margins,
     read_levels,
+    rendered,
     step,
     write_levels,
 )
@@ -145,7 +146,7 @@ def test_found_by_path_or_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(TEXT, encoding="utf-8")
     assert find_levels("mine.toml", tmp_path) == tmp_path / "mine.toml"
     assert read_levels(find_levels(DEFAULT, tmp_path)) == P910
-    with pytest.raises(ValueError, match=r"'p910'.*not one of p910-240p-v1"):
+    with pytest.raises(ValueError, match=r"'p910'.*not one of mlst-240p-v2, p910-240p-v1"):
         find_levels("p910", tmp_path)
     with pytest.raises(ValueError, match="no such thresholds file"):
         read_levels(tmp_path / "none.toml")
@@ -275,3 +276,15 @@ def test_files_from_before_statistics_were_named_keep_their_intervals(tmp_path: 
     path = tmp_path / "old.toml"
     path.write_text(TEXT.replace("si_interval = []", "si_interval = [[70.0, 72.0], [100.0, 105.0]]"), encoding="utf-8")
     assert read_levels(path).provenance.intervals == {"si": ((70.0, 72.0), (100.0, 105.0))}
+
+
+def test_the_second_definition_is_as_it_was_fitted() -> None:
+    path = find_levels("mlst-240p-v2", Path())
+    levels = read_levels(path)
+    assert rendered(levels).encode() == path.read_bytes()
+    assert (levels.s.column, levels.t.column, levels.active_picture) == ("dct_energy", "ti10", "edges")
+    for axis in (levels.s, levels.t):
+        for cut, (low, high) in zip(axis.cuts, levels.provenance.intervals[axis.column], strict=True):
+            assert low < cut < high
+    assert len(levels.provenance.sources) == 24
+    assert all("https://github.com/" in source and "/work" not in source for source in levels.provenance.sources)
