@@ -236,7 +236,7 @@ def _pairs(axis: Axis) -> tuple[tuple[str, Cuts], tuple[str, Cuts]]:
 
 def _provenance(read: "_Provenance") -> Provenance:
     old = {"si": read.si_interval, "ti10": read.ti10_interval}
-    intervals = {name: pairs for name, pairs in (old | read.intervals).items() if pairs}
+    intervals = {name: pairs for name, pairs in old.items() if pairs} | read.intervals
     plain = {field.name: getattr(read, field.name) for field in fields(Provenance) if field.name != "intervals"}
     return Provenance(**plain, intervals=intervals)
 
