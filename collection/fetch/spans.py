@@ -1,10 +1,13 @@
 """Part of a video without reading all of it: the packets from the key frame before a span to its end, copied.
 
-Nothing is decoded or encoded and no pts is rounded: the copy keeps the source's time base, moved so that its first
-packet has pts 0, and is read back and compared before it is trusted. What cannot be copied that way raises `Whole`,
-and the caller fetches the whole file.
+libav works in a confined fork of the process that has the network, and asks it for the bytes that it wants. Nothing
+is decoded or encoded and no pts is rounded: the copy keeps the source's time base, moved so that its first packet has
+pts 0, and is read back and compared before it is trusted. What cannot be copied that way raises `Whole`: the caller
+fetches the whole file.
 """
 
+import errno
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,10 +20,12 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
-from collection.engine.stage import Rejected, Retry
+from collection.engine.stage import Needs, Rejected
 from collection.media.probe import GUARDS
+from collection.sandbox.apart import Fetch, served
 from mlst.pictures.presentation import Crop, declared_crop, main_video
-from mlst.records import OPEN_END
+from mlst.records import OPEN_END, Rational
+from mlst.sandbox.kernel import Room
 
 LEAD = Fraction(1)
 """Seconds before a span that are copied at least: a shot detector that looks back finds frames there."""
@@ -31,6 +36,13 @@ FIRST = 32
 MUXERS = {"mov": "mp4", "matroska": "matroska"}
 """Demuxer to muxer; what is not here is not copied."""
 
+COPYING = Needs(seconds=3600.0, memory=4 << 30, network=False)
+"""What copying a span may use."""
+WHOLE = "whole"
+"""Kind by which the fork says that there is reason to raise `Whole`."""
+READ_AGAIN = 4
+"""Times that a demuxer may read a file: its cache holds 16 MiB of it."""
+
 BLOCK = 64 << 10
 KEPT = 256
 """Blocks held at once: 16 MiB."""
@@ -38,6 +50,18 @@ KEPT = 256
 
 class Whole(Exception):
     """The span cannot be copied exactly; fetch the whole file. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distant:
+    """A file of `size` bytes that only the process with the network can read, by `fetch(offset, length)`."""
+
+    fetch: Fetch
+    size: int
+    head: bytes
+    """Its beginning, which is here already."""
+    ahead: int
+    """See `RangeFile`."""
 
 
 class RangeFile:
@@ -114,15 +138,68 @@ class _Copied:
     key: bool
 
 
-def copy_span(file: RangeFile | str, container: str, start: Fraction, end: Fraction, target: Path) -> Fraction:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the fork that copies a span answers: see `copy_span`."""
+
+    seconds: Rational
+
+
+def copy_span(file: Distant | Path, container: str, start: Fraction, end: Fraction, target: Path) -> Fraction:
     """Copy the video packets of `[start, end)` and what their decoding needs from `file` into a new file `target`.
 
-    `file` is a path or a `RangeFile`; `container` names its demuxer. `start` and `end` are seconds on the source's own
-    clock, whose 0 is the first video frame. Returns the origin: seconds on the copy's clock at which the source's
-    shows 0. Raises `Whole`, or `Rejected("span")` when the video ends before `start`.
+    `container` names the file's demuxer. `start` and `end` are seconds on the source's own clock, whose 0 is the first
+    video frame. Returns the origin: seconds on the copy's clock at which the source's shows 0. Raises `Whole`,
+    `Rejected("span")` when the video ends before `start`, what `file.fetch` raises, and `Retry` where the fork ends
+    oddly.
     """
     if container not in MUXERS:
         raise Whole(f"spans of {container} files are not copied")
+    with tempfile.TemporaryDirectory(prefix="span-", dir=target.parent) as folder:
+        copy = Path(folder, "copy")
+        room = Room((file,) if isinstance(file, Path) else (), (Path(folder),))
+        try:
+            found = served(Origin, _copying(file, container, (start, end), copy), COPYING, room, _bounded(file))
+        except Rejected as why:
+            raise Whole(why.detail) if why.kind == WHOLE else why from None
+        if copy.is_symlink() or not copy.is_file():
+            raise Whole("the copy is no plain file")
+        copy.replace(target)
+    return found.seconds
+
+
+def _bounded(file: Distant | Path) -> Fetch:
+    """Reads `file` for the fork: inside the file, and not more than the whole of it a few times."""
+    left = 0 if isinstance(file, Path) else READ_AGAIN * file.size + (READ_AGAIN << 20)
+
+    def fetch(offset: int, length: int) -> bytes:
+        nonlocal left
+        left -= length
+        if isinstance(file, Path) or left < 0 or not length or offset + length > file.size:
+            raise Whole(f"the demuxer wants {length} bytes at {offset}, or reads everything over and over")
+        return file.fetch(offset, length)
+
+    return fetch
+
+
+def _copying(
+    file: Distant | Path, container: str, span: tuple[Fraction, Fraction], target: Path
+) -> Callable[[Fetch], Origin]:
+    """What the fork does: it is given what asks its parent for bytes."""
+
+    def copying(ask: Fetch) -> Origin:
+        opened = str(file) if isinstance(file, Path) else RangeFile(ask, file.size, file.head, file.ahead)
+        try:
+            return Origin(_copied_span(opened, container, span, target))
+        except Whole as why:
+            raise Rejected(WHOLE, str(why)) from None
+
+    return copying
+
+
+def _copied_span(file: RangeFile | str, container: str, span: tuple[Fraction, Fraction], target: Path) -> Fraction:
+    """As `copy_span`, in the process that may be taken over."""
+    start, end = span
     try:
         with av.open(file, "r", format=container, options=GUARDS, metadata_errors="replace") as source:
             stream = _video(source)
@@ -134,14 +211,10 @@ def copy_span(file: RangeFile | str, container: str, start: Fraction, end: Fract
             base, crop = _base(stream), declared_crop(source, stream)
         origin = _verified(target, MUXERS[container], base, copied)
         _check_crop(target, MUXERS[container], crop)
-    except av.FFmpegError as why:
-        target.unlink(missing_ok=True)
-        if isinstance(why, OSError) and why.errno == 28:
+    except (av.FFmpegError, MemoryError) as why:
+        if isinstance(why, OSError) and why.errno == errno.ENOSPC:
             raise
         raise Whole(f"{type(why).__name__}: {why}") from None
-    except (Whole, Rejected, Retry):
-        target.unlink(missing_ok=True)
-        raise
     return (origin - first + zero) * base
 
 

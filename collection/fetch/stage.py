@@ -21,7 +21,7 @@ from collection.engine.stage import Expected, Needs, Rejected, Retry
 from collection.fetch.fragments import Place, of_playlist
 from collection.fetch.joining import FRAGMENT_BYTES, PLAYLIST_BYTES, Joiner
 from collection.fetch.local import local_file
-from collection.fetch.spans import RangeFile, Whole, copy_span
+from collection.fetch.spans import Distant, Whole, copy_span
 from collection.fetch.transfer import Transfer, Wire
 from collection.fetch.ytdlp import TOOL, Access, Client, Rendition
 from collection.media.probe import CODECS, CONTAINERS, probe, sniff
@@ -279,7 +279,7 @@ class _Web:
             span = source.start > 0 or source.end < OPEN_END
             cut = self.folder / "cut"
             if span and transfer.ranges and not _scattered(container, transfer.head):
-                file = RangeFile(transfer.read, transfer.size, transfer.head, 256 << 10)
+                file = Distant(transfer.read, transfer.size, transfer.head, 256 << 10)
                 with contextlib.suppress(Whole):
                     origin = copy_span(file, container, source.start, source.end, cut)
                     return Found(cut, container, origin, True, _told(transfer))
@@ -289,7 +289,7 @@ class _Web:
         said = _told(transfer)
         if span:
             with contextlib.suppress(Whole):
-                origin = copy_span(str(whole), container, source.start, source.end, cut)
+                origin = copy_span(whole, container, source.start, source.end, cut)
                 return Found(cut, container, origin, True, said)
         return Found(whole, container, Fraction(0), False, said)
 

@@ -1,5 +1,6 @@
 """Spans are exact: each packet of the copy is one of the source's, at the source's time."""
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import cycle
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from collection.engine.stage import Rejected, Retry
-from collection.fetch.spans import BLOCK, RangeFile, Whole, copy_span
+from collection.fetch.spans import BLOCK, Distant, RangeFile, Whole, copy_span
 from mlst.pictures.presentation import Crop, declared_crop
 from mlst.records import OPEN_END
+from tests.collection.sandbox.test_sandbox import SEALED, connect, tried
 from tests.odd_media import clapped, streams
 from tests.synthetic import Spec, write
 
@@ -121,7 +123,7 @@ def test_copy_is_exact(tmp_path: Path, name: str, span: Any) -> None:
     path, (start, end) = written(tmp_path / file, rate, ticks(), base, params, options), map(Fraction, span)
     container = "matroska" if path.suffix == ".webm" else "mov"
     copy = tmp_path / "copy"
-    origin = copy_span(str(path), container, start, end, copy)
+    origin = copy_span(path, container, start, end, copy)
     truth = packets(path)
     zero = min(truth)
     found = {time - origin: data for time, data in packets(copy).items()}
@@ -132,7 +134,7 @@ def test_copy_is_exact(tmp_path: Path, name: str, span: Any) -> None:
     assert frames(copy, origin, start, end) == wanted
     assert len(found) < 150 or end == OPEN_END
     data = path.read_bytes()
-    remote = RangeFile(lambda offset, length: data[offset : offset + length], len(data), data[:BLOCK], BLOCK)
+    remote = Distant(lambda offset, length: data[offset : offset + length], len(data), data[:BLOCK], BLOCK)
     assert copy_span(remote, container, start, end, tmp_path / "remote") == origin
     assert (tmp_path / "remote").read_bytes() == copy.read_bytes()
 
@@ -143,7 +145,7 @@ def test_copy_is_exact(tmp_path: Path, name: str, span: Any) -> None:
 )
 def test_real_clips(tmp_path: Path, clip: str, container: str) -> None:
     start, end = Fraction(20), Fraction(61, 3)
-    origin = copy_span(str(CLIPS / clip), container, start, end, tmp_path / "copy")
+    origin = copy_span(CLIPS / clip, container, start, end, tmp_path / "copy")
     truth = packets(CLIPS / clip)
     found = {time - origin + min(truth): data for time, data in packets(tmp_path / "copy").items()}
     assert found.items() <= truth.items()
@@ -154,20 +156,20 @@ def test_real_clips(tmp_path: Path, clip: str, container: str) -> None:
 def test_what_cannot_be_copied_exactly_is_left_whole(tmp_path: Path) -> None:
     path = written(tmp_path / "a.mkv", Fraction(25), even(1), Fraction(1, 25))
     with pytest.raises(Whole):
-        copy_span(str(path), "matroska", Fraction(3), Fraction(4), tmp_path / "copy")
+        copy_span(path, "matroska", Fraction(3), Fraction(4), tmp_path / "copy")
     with pytest.raises(Whole):
-        copy_span(str(path), "avi", Fraction(3), Fraction(4), tmp_path / "copy")
+        copy_span(path, "avi", Fraction(3), Fraction(4), tmp_path / "copy")
     (tmp_path / "noise").write_bytes(np.random.default_rng(0).bytes(100_000))
     with pytest.raises(Whole):
-        copy_span(str(tmp_path / "noise"), "mov", Fraction(0), Fraction(1), tmp_path / "copy")
+        copy_span(tmp_path / "noise", "mov", Fraction(0), Fraction(1), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
 def test_span_behind_the_end(tmp_path: Path) -> None:
     path = written(tmp_path / "a.mp4", Fraction(25), even(1), Fraction(1, 25))
-    copy_span(str(path), "mov", Fraction(199, 25), Fraction(9), tmp_path / "copy")
+    copy_span(path, "mov", Fraction(199, 25), Fraction(9), tmp_path / "copy")
     with pytest.raises(Rejected, match="span"):
-        copy_span(str(path), "mov", Fraction(8), Fraction(9), tmp_path / "copy")
+        copy_span(path, "mov", Fraction(8), Fraction(9), tmp_path / "copy")
 
 
 def test_refusal_while_reading_passes_through_the_demuxer(tmp_path: Path) -> None:
@@ -177,8 +179,67 @@ def test_refusal_while_reading_passes_through_the_demuxer(tmp_path: Path) -> Non
         raise Retry("blocked.forbidden", "no")
 
     with pytest.raises(Retry, match=r"blocked\.forbidden"):
-        copy_span(RangeFile(fetch, len(data), data[:BLOCK], BLOCK), "mov", Fraction(5), Fraction(6), tmp_path / "copy")
+        copy_span(Distant(fetch, len(data), data[:BLOCK], BLOCK), "mov", Fraction(5), Fraction(6), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.skipif(not SEALED, reason="seccomp filters are for Linux on x86-64 and aarch64")
+def test_libav_has_no_network_and_the_process_with_the_network_no_libav(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the demuxer is taken over: it says what it could do in place of copying."""
+    theirs = (tmp_path / "theirs").open("w+b")
+
+    def taken_over(*_: object) -> Fraction:
+        tries = (connect, (tmp_path / "a.mp4").read_bytes, lambda: os.listdir(tmp_path), os.fork)
+        spared = [what for what in tries if not str(tried(what)).startswith("PermissionError")]
+        theirs.write(b"x")
+        theirs.flush()
+        raise Rejected("said", f"{len(spared)} {os.getpid()}")
+
+    path = written(tmp_path / "a.mp4", Fraction(25), even(1), Fraction(1, 25))
+    monkeypatch.setattr("collection.fetch.spans._copied_span", taken_over)
+    remote = Distant(lambda offset, length: bytes(length), path.stat().st_size, b"", BLOCK)
+    with pytest.raises(Rejected) as answer:
+        copy_span(remote, "mov", Fraction(0), Fraction(1), tmp_path / "copy")
+    spared, process = answer.value.detail.split()
+    assert (answer.value.kind, spared) == ("said", "0")
+    assert int(process) != os.getpid()
+    theirs.seek(0)
+    assert theirs.read() == b"", "open files of the parent are not the fork's"
+
+
+@pytest.mark.parametrize("wish", [(10, 0), (0, 1 << 40), (1 << 62, 1), (99, 2), (-1 % 2**64, 1)])
+def test_the_process_with_the_network_reads_inside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: tuple[int, int]
+) -> None:
+    reads: list[tuple[int, int]] = []
+
+    def fetch(offset: int, length: int) -> bytes:
+        reads.append((offset, length))
+        return bytes(length)
+
+    def greedy(file: RangeFile, *_: object) -> Fraction:
+        return Fraction(len(file._fetch(*wish)))
+
+    monkeypatch.setattr("collection.fetch.spans._copied_span", greedy)
+    with pytest.raises((Whole, ValueError)):
+        copy_span(Distant(fetch, 100, b"", BLOCK), "mov", Fraction(0), Fraction(1), tmp_path / "copy")
+    assert reads == []
+
+
+def test_a_demuxer_does_not_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+
+    def endless(file: RangeFile, *_: object) -> Fraction:
+        while True:
+            file._fetch(0, 1 << 20)
+
+    monkeypatch.setattr("collection.fetch.spans._copied_span", endless)
+    remote = Distant(lambda offset, length: (reads.append(length), bytes(length))[1], 1 << 20, b"", BLOCK)
+    with pytest.raises(Whole):
+        copy_span(remote, "mov", Fraction(0), Fraction(1), tmp_path / "copy")
+    assert len(reads) == 8
 
 
 def test_range_file_reads_like_a_file() -> None:
@@ -216,9 +277,9 @@ def test_range_file_holds_a_bounded_part() -> None:
 def test_the_main_stream_is_copied_with_its_crop(tmp_path: Path) -> None:
     small, film = Spec(frames=40, width=64, height=48, options={"g": "10"}), Spec(frames=60, options={"g": "10"})
     several = streams(tmp_path / "several.mp4", small, film)
-    copy_span(str(several), "mov", Fraction(1), Fraction(2), tmp_path / "a.mp4")
+    copy_span(several, "mov", Fraction(1), Fraction(2), tmp_path / "a.mp4")
     cropped = clapped(write(tmp_path / "film.mp4", film), tmp_path / "cropped.mp4", (128, 96), (8, -4))
-    copy_span(str(cropped), "mov", Fraction(1), Fraction(2), tmp_path / "b.mp4")
+    copy_span(cropped, "mov", Fraction(1), Fraction(2), tmp_path / "b.mp4")
     for name, crop in (("a.mp4", (0, 0, 0, 0)), ("b.mp4", (24, 8, 8, 16))):
         with av.open(str(tmp_path / name)) as copy:
             (stream,) = copy.streams.video
