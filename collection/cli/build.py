@@ -17,6 +17,7 @@ def build(
     workers: options.Workers = options.WORKERS,
     executor: options.Executor = "local",
     address: options.Address = "",
+    require_sandbox: options.RequireSandbox = False,
     cookies: options.Cookies = "",
     proxy: options.Proxy = "",
     extractor_args: options.ExtractorArgs = [],  # noqa: B006
@@ -58,7 +59,7 @@ def build(
         orders.keep_exclusions(dataset, order)
         before = running.description(dataset)
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
-        crew = running.crew(executor, workers, address)
+        crew = running.crew(executor, workers, address, require_sandbox)
         with running.watcher(as_json) as watcher:
             do = Driver(here, crew, watcher, retry, wave, keep_videos)
             if unfitted:
@@ -103,10 +104,11 @@ def status(
     as_json: options.AsJson = False,
 ) -> None:
     """Count the outcomes of a build by reason, also while it runs."""
-    from collection.cli import outcomes
+    from collection.cli import outcomes, running
     from collection.report import status as reports
     from collection.workspace.store import looked_at
 
+    running.tell_sandbox()
     with looked_at(work) as here:
         outcomes.print_status(reports.status(here), as_json)
 
@@ -123,6 +125,7 @@ def calibrate(
     workers: options.Workers = options.WORKERS,
     executor: options.Executor = "local",
     address: options.Address = "",
+    require_sandbox: options.RequireSandbox = False,
     cookies: options.Cookies = "",
     proxy: options.Proxy = "",
     extractor_args: options.ExtractorArgs = [],  # noqa: B006
@@ -148,7 +151,7 @@ def calibrate(
 
     access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
     order = read_order(recipe, access, DEFAULT if fitting.lacks_thresholds(recipe) else "")
-    crew = running.crew(executor, workers, address)
+    crew = running.crew(executor, workers, address, require_sandbox)
     with opened(running.lasting(work)) as here, running.watcher(as_json) as watcher:
         do = Driver(here, crew, watcher, retry, wave, keep_videos)
         levels = fitting.fit(order, do, name or order.recipe.name, quantiles)

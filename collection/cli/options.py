@@ -48,6 +48,9 @@ Plugins = Annotated[
 ]
 Rate = Annotated[float, typer.Option("--requests-per-minute", min=0.01, help="Request limit, shared by all workers.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try quarantined items again.")]
+RequireSandbox = Annotated[
+    bool, typer.Option("--require-sandbox", help="Refuse to run where workers cannot be confined.")
+]
 Wave = Annotated[int, typer.Option(min=1, help="Sources kept on disk at once.")]
 KeepVideos = Annotated[bool, typer.Option("--keep-videos", help="Keep fetched videos after they are scanned.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the result, decoding every clip.")]

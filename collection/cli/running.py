@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from collection.addresses import is_web
-from collection.cli.console import Bars, JsonLines
+from collection.cli.console import Bars, JsonLines, console, safe
 from collection.engine.run import Executor, folder
 from collection.engine.stage import FAILED, AnyStage
 from collection.executors import Ray, executor
@@ -21,6 +21,8 @@ from collection.workspace.folder import Workspace
 from collection.workspace.store import StoreError
 from mlst.checking.verify import Report
 from mlst.dataset.description import DATASET
+from mlst.exits import UserError
+from mlst.sandbox.kernel import missing
 
 PAGE = "report.html"
 VERIFIED = "verified.txt"
@@ -46,14 +48,29 @@ def access(
     )
 
 
-def crew(kind: str, workers: int, address: str) -> Executor:
-    """Who works on items. Raises `typer.BadParameter`."""
+class SandboxError(UserError, RuntimeError):
+    """Workers cannot be confined, and that is required."""
+
+
+def crew(kind: str, workers: int, address: str, required: bool) -> Executor:
+    """Who works on items, confined as far as this machine can, which is said where it cannot. Raises
+    `typer.BadParameter`, and `SandboxError` where it cannot and that is `required`.
+    """
+    if required and (lacking := missing()):
+        raise SandboxError(f"--require-sandbox: {lacking}; use Linux 5.13 or later with seccomp and Landlock")
+    tell_sandbox()
     if kind not in executor:
         raise typer.BadParameter(f"{kind!r} is not one of {', '.join(executor)}", param_hint="--executor")
     if address and kind != "ray":
         raise typer.BadParameter("only --executor ray joins a cluster", param_hint="--address")
-    made: Executor = Ray(workers, address) if address else executor[kind](workers)
+    made: Executor = Ray(workers, address, required) if address else executor[kind](workers, required=required)
     return made
+
+
+def tell_sandbox() -> None:
+    """Say in a line on standard error what this machine lacks to confine workers, if anything."""
+    if lacking := missing():
+        console.print(f"[yellow]no full sandbox:[/] {safe(lacking)}")
 
 
 def watcher(as_json: bool) -> Bars | JsonLines:

@@ -19,6 +19,7 @@ def rebuild(
     workers: options.Workers = options.WORKERS,
     executor: options.Executor = "local",
     address: options.Address = "",
+    require_sandbox: options.RequireSandbox = False,
     cookies: options.Cookies = "",
     proxy: options.Proxy = "",
     extractor_args: options.ExtractorArgs = [],  # noqa: B006
@@ -49,7 +50,7 @@ def rebuild(
 
     work = workspace_of(out, work)
     access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
-    crew = running.crew(executor, workers, address)
+    crew = running.crew(executor, workers, address, require_sandbox)
     with reading.described(dataset) as old:
         order = running.reordered(old, files, access)
         order = again.held_to_lock(order, old) if exact else order
@@ -85,6 +86,7 @@ def drift(
     workers: options.Workers = options.WORKERS,
     executor: options.Executor = "local",
     address: options.Address = "",
+    require_sandbox: options.RequireSandbox = False,
     cookies: options.Cookies = "",
     proxy: options.Proxy = "",
     extractor_args: options.ExtractorArgs = [],  # noqa: B006
@@ -105,7 +107,7 @@ def drift(
     from collection.workspace.store import opened
 
     access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
-    crew = running.crew(executor, workers, address)
+    crew = running.crew(executor, workers, address, require_sandbox)
     with reading.described(dataset) as described:
         stage = drifts.DriftStage(running.reordered(described, files, access).fetch, deep)
         with opened(workspace_of(dataset, work)) as here, running.watcher(as_json) as watcher:

@@ -29,7 +29,7 @@ from collection.sandbox.kernel import confine
 from collection.sandbox.outcome import epitaph, judged, message
 from collection.workspace.folder import Workspace
 from collection.workspace.store import scratch, user_folder
-from mlst.sandbox.kernel import Room
+from mlst.sandbox.kernel import Room, missing
 
 PRELOAD = ["collection.pipeline"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -192,7 +192,7 @@ def _worker(stage: Stage[In, Out], item: In, work: Workspace, pipe: Connection, 
     inputs = {work.path(span.file) for span in stage.reads(item)}
     lacking = confine(stage.needs, Room(tuple(inputs), (work.root / work.folder, bench.folder)), {pipe.fileno()})
     threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
-    if lacking and bench.required:
+    if bench.required and (lacking := lacking or missing()):
         outcome: Outcome[Out] = Outcome(stage.key(item), FAILED, UNCONFINED, lacking, ())
     else:
         outcome = attempt(stage, item, work)
