@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from collection.cli import build, checking, manifest, publish, studying, upkeep
+from collection.cli import audit, build, checking, manifest, publish, studying, upkeep
 from mlst.exits import Exit, UserError, missing_extra
 
 HELP = """Build, verify and publish multi-level spatiotemporal video datasets.
@@ -70,6 +70,7 @@ def group(title: str, commands: tuple[Callable[..., None], ...]) -> typer.Typer:
 
 app = group(HELP, (*build.COMMANDS, *checking.COMMANDS, *studying.COMMANDS, *publish.COMMANDS, *upkeep.COMMANDS))
 app.add_typer(group("Make, check, convert and describe source lists.", manifest.COMMANDS), name="manifest")
+app.add_typer(group("Look for faults in the clips of any video dataset.", audit.COMMANDS), name="audit")
 
 
 @app.callback()

@@ -25,6 +25,8 @@ from mlst.exits import Exit
 from mlst.levels.levels import LEVELS
 from mlst.records import SPLITS, canonical_json, encode
 
+WORST = 10
+"""Broken clips that are named on the console; the page shows more."""
 SOUND = (BYTES, PACKETS, PRESENT)
 """States of sources that are still what they were."""
 
@@ -187,6 +189,39 @@ def print_published(done: Published, as_json: bool) -> None:
     results.print(f"Sent {done.sent} files, {done.bytes} bytes; removed {done.removed}.")
     results.print(f"Read back: {done.hashes} files by hash, {done.downloads} of them downloaded again; all are right.")
     results.print(safe(f"{done.url} at {done.commit}" + (f", tag {done.tag}" if done.tag else "")))
+
+
+def print_audit(found: dict[str, Any], page: str, as_json: bool) -> None:
+    """What an audit of shots came to, and where its page is."""
+    if as_json:
+        print(json.dumps({**found, "page": page}, sort_keys=True))
+        return
+    low, high = (100 * bound for bound in found["interval"])
+    results.print(
+        f"{len(found['broken'])} of {found['looked_at']} clips are broken: {100 * found['share']:.1f} %, "
+        f"95 % interval {low:.1f} to {high:.1f} %. {found['clips']} clips in all; {found['detector']} looked."
+    )
+    lines = [f"  {one['key']}  {_transitions(one['transitions'])}" for one in found["broken"][:WORST]]
+    print_lines(lines)
+    if more := len(found["broken"]) - len(lines):
+        results.print(f"  and {more} more")
+    if found["unread"]:
+        kinds = Counter(one["kind"] for one in found["unread"]).most_common()
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        refuse(f"{len(found['unread'])} clips could not be looked at: {told}")
+    if found["max_share"] is not None:
+        bar = f"{100 * found['max_share']:g} %"
+        verdict = {True: f"Above {bar}.", False: f"At most {bar}."}
+        undecided = f"This sample cannot tell whether the share is above {bar}: look at more, with --clips or --all."
+        results.print(verdict.get(found["exceeded"], undecided))
+    results.print(f"Page: {safe(page)}")
+
+
+def _transitions(found: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(
+        f"{one['kind']} {one['start']}" + (f" to {one['end'] - 1}" if one["end"] > one["start"] else "")
+        for one in found
+    )
 
 
 def _print_levels(built: Built) -> None:

@@ -100,8 +100,10 @@ class FrameSimilarity(Similarity):
 
 def histograms(frames: Tensor) -> Tensor:
     """(B, T, H, W, 3) uint8 R, G, B -> (B, T, 512) counts, three bits of each channel."""
-    r, g, b = (frames.flatten(2, 3) >> 5).int().unbind(-1)
-    return functional.one_hot((r * 64 + g * 8 + b).long(), 512).sum(dim=2).float()
+    r, g, b = (frames.flatten(2, 3) >> 5).long().unbind(-1)
+    colours = r * 64 + g * 8 + b  # (B, T, H * W)
+    counts = torch.zeros(*colours.shape[:2], 512, device=frames.device)
+    return counts.scatter_add_(2, colours, torch.ones((), device=frames.device).expand(colours.shape))
 
 
 class TransNetV2(nn.Module):

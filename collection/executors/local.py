@@ -68,9 +68,10 @@ class Local:
                 yield from (one.result() for one in over)
 
 
-def ready() -> None:
-    """Start the fork server, if there is none; what its environment holds its workers can read, also later on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+def ready(also: Sequence[str] = ()) -> None:
+    """Start the fork server, if there is none; it imports the modules `also` before it forks. What its environment
+    holds its workers can read, also later on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, *also])
     if not _runs():
         with _environment({**plain(os.environ), **ONE_THREAD}):
             forkserver.ensure_running()

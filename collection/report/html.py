@@ -119,14 +119,14 @@ def write_report(path: Path, dataset: Workspace, levels: Levels, told: Story, pe
     """Write the page `path` about the dataset in `dataset`, with `per_level` moving previews of each level."""
     what = read_json(dataset.path(DATASET))
     page = _environment().get_template("report.html.j2")
-    script = _asset("report.js")
+    script = asset("report.js")
     data = json.dumps(page_data(dataset, levels, told, per_level), separators=(",", ":"), allow_nan=False)
     text = page.render(
         title=f"{what.title or what.name} {what.version}",
         subtitle=f"{what.name} {what.version}, licence {what.licence}, fingerprint {what.fingerprint[:16]}",
         facts=facts(what, dataset.path(INDEX)),
         levels=levels,
-        style=_asset("report.css"),
+        style=asset("report.css"),
         script=script,
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=data.replace("<", "\\u003c"),
@@ -215,7 +215,8 @@ def _video(mp4: bytes) -> str:
     return "data:video/mp4;base64," + base64.b64encode(mp4).decode()
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of the templates, as it is put into pages."""
     return (files("collection.report") / "templates" / name).read_text(encoding="utf-8")
 
 

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import cv2
 
-from collection.detectors import make_detector, thumb
-from collection.engine.stage import LONGEST, Expected, Needs
+from collection.detectors import Detector, make_detector, thumb
+from collection.engine.stage import LONGEST, Expected, Needs, Retry
 from collection.media.decode import Decoded, Decoder, open_video
 from collection.recipe import ScanSettings
 from collection.scan.cutter import Cutter, Made, Maker, clip_frame
@@ -70,7 +70,7 @@ class ScanStage:
         check_scan(found, item, self.recipe.length)
 
     def __call__(self, item: Video, work: Workspace) -> Iterable[Scan]:
-        """The scan of one video. Raises `Rejected` (see `decode.open_video`)."""
+        """The scan of one video. Raises `Rejected` (see `decode.open_video`), and `Retry`: `detector`."""
         yield scan(item, self, work)
 
 
@@ -104,7 +104,7 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
         work.create(_clips_name(video)) as (file, name),
     ):
         stride = stride_for(decoder.rate, settings.rate)
-        detector = make_detector(settings.detector, settings.options, decoder.rate)
+        detector = _detector(settings, decoder.rate)
         maker = Maker(stage.active_picture, decoder.rate / stride, settings.crf, video.probe.time_base, file)
         cutter = Cutter(settings, stride, maker)
         for frame in _until(decoder, video, detector.delay + settings.margin):
@@ -125,6 +125,14 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
     made = [m for m in cutter.made if not any(_touches(m, t, settings.margin) for t in transitions)]
     clips = tuple(_clip(m, video, stride, shots, decoder) for m in made)
     return Scan(video.source, name, stream, transitions, shots, clips), decoder.rate_in_hindsight
+
+
+def _detector(settings: ScanSettings, rate: Fraction) -> Detector:
+    """The recipe's; what this machine lacks for it, such as a GPU, another may have."""
+    try:
+        return make_detector(settings.detector, settings.options, rate)
+    except ValueError as why:
+        raise Retry("detector", str(why)) from None
 
 
 def seconds(pts: int, video: Video) -> Fraction:

@@ -44,6 +44,65 @@ def test_the_network_equals_the_package(tmp_path: Path) -> None:
     assert torch.allclose(found, expected, rtol=0, atol=1e-5)
 
 
+def test_another_order_of_sums_changes_no_transition() -> None:
+    """As on a GPU: other kernels round otherwise."""
+    shots = [footage(Footage(f.file, f.start, min(f.end, f.start + 100))) for f in (TUNING[1], TUNING[5])]
+    made = splice(shots, Recipe(transitions=4, distractors=1.0, shortest=30, longest=40), seed=6)
+    other = load(transnet.weights()).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def predict(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(other(torch.from_numpy(frames)[None])[0].numpy(), np.float32)
+
+    usual, unusual = transnet.Chances(transnet.predictor("cpu")), transnet.Chances(predict)
+    chances = [[c for t in thumbs(made.frames) for c in each.push(t)] + each.finish() for each in (usual, unusual)]
+    assert chances[0] != chances[1]
+    assert np.abs(np.subtract(*chances)).max() < 1e-4
+    windows = transnet.Windows(predict, 0.5, 0.1)
+    found = [t for seen in thumbs(made.frames) for t in windows.push(seen)] + windows.finish()
+    assert found == detect("transnetv2", thumbs(made.frames))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_finds_the_same() -> None:
+    shots = [footage(f) for f in TUNING]
+    made = splice(shots, Recipe(), seed=7)
+    on_cpu, on_gpu = (
+        detect("transnetv2", thumbs(made.frames), device=device)  # type: ignore[arg-type]
+        for device in ("cpu", "cuda")
+    )
+    assert on_cpu == on_gpu
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert transnet.usable("cpu") == "cpu"
+    with pytest.raises(ValueError, match="'tpu' is none of cpu, cuda, auto"):
+        transnet.usable("tpu")
+
+    def absent(*_: object, **__: object) -> None:
+        raise RuntimeError("No CUDA GPUs are available\nmore")
+
+    monkeypatch.setattr(torch, "zeros", absent)
+    assert transnet.usable("auto") == "cpu"
+    with pytest.raises(ValueError, match=r"cannot be used here \(No CUDA GPUs are available\).*no GPU; choices"):
+        transnet.usable("cuda")
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    assert transnet.usable("auto") == transnet.usable("cuda") == "cuda"
+
+
+def test_the_second_output_tells_how_far_a_transition_reaches() -> None:
+    """The first peaks at one frame of a dissolve alone."""
+    shots = [footage(Footage(f.file, f.start, min(f.end, f.start + 100))) for f in (TUNING[0], TUNING[2])]
+    made = splice(shots, Recipe(transitions=3, kinds=(("dissolve", 1.0),), distractors=0), seed=8)
+    chances = transnet.Chances(transnet.predictor("cpu"))
+    single, every = np.array([c for t in thumbs(made.frames) for c in chances.push(t)] + chances.finish()).T
+    for t in made.transitions:
+        if t.end - t.start > 8:
+            inside = slice(t.start, t.end)
+            assert (every[inside] > 0.1).mean() > 0.8
+            assert (single[inside] > 0.1).mean() < 0.8
+
+
 def test_histograms_count_three_bits_of_each_channel() -> None:
     frames = torch.zeros(1, 2, 27, 48, 3, dtype=torch.uint8)
     frames[0, 1, :, :24] = torch.tensor([255, 32, 64])
