@@ -42,7 +42,7 @@ DEFINITION = Levels(
     id="mlst-240p-v2",
     sha256="",
     active_picture="edges",
-    s=Axis("dct_energy", BLANK, "gradient_mean", BLANK, float(np.log(1.1))),
+    s=Axis("dct_energy", BLANK, "gradient_mean", BLANK, float(np.log(1.15))),
     t=Axis("ti10", BLANK, "flow_mean", BLANK, float(np.log(1.2))),
     provenance=Provenance("", "", 0, 0, "", {}),
 )

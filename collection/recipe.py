@@ -159,7 +159,7 @@ class Recipe(Settings):
     """Where removals are asked for."""
     sources: str
     """Manifest, relative to the recipe."""
-    levels: str = "p910-240p-v1"
+    levels: str = "mlst-240p-v2"
     """A thresholds file relative to the recipe, or the name of one that comes with `mlst`."""
     exclusions: str = ""
     """File relative to the recipe that names sources not to use, as salted hashes; "" for none."""

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mlst.problems import problems
 from mlst.records import Statistics
 
-DEFAULT = "p910-240p-v1"
-"""Thresholds that come with `mlst`."""
+DEFAULT = "mlst-240p-v2"
+"""Thresholds that come with `mlst`, for recipes that name none."""
 LEAST_VALUE = 1e-3
 """Smaller statistics count as this in margins: the logarithm of 0 is not finite."""
 MEASURED = tuple(field.name for field in fields(Statistics))

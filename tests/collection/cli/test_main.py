@@ -114,7 +114,7 @@ def test_other_thresholds_decode_nothing_again(built, tmp_path):
     dataset, path, _ = built
     copy = tmp_path / "data"
     shutil.copytree(dataset.with_name("data-work"), tmp_path / "data-work")
-    levels = (ROOT / "mlst" / "levels" / "thresholds" / "p910-240p-v1.toml").read_text().replace("71.2", "60.5")
+    levels = (ROOT / "mlst" / "levels" / "thresholds" / "mlst-240p-v2.toml").read_text().replace("35.7311", "30.5")
     (path.parent / "mine.toml").write_text(levels)
     other = path.with_name("other.toml")
     other.write_text(RECIPE.replace("[fetch]", 'levels = "mine.toml"\n[fetch]'))

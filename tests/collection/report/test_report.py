@@ -26,7 +26,7 @@ from collection.report.previews import chosen
 from collection.report.rows import read_rows
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.description import DATASET, INDEX, read_json, write_json
-from mlst.levels.levels import DEFAULT, read_levels
+from mlst.levels.levels import read_levels
 from tests import tiny
 from tests.collection.engine.stages import Text
 from tests.collection.engine.test_run import go
@@ -159,7 +159,7 @@ def test_previews_are_small_films_of_their_clips(tmp_path: Path) -> None:
 
 
 def test_previews_of_a_level_come_from_different_sources() -> None:
-    row = read_rows(tiny.built() / INDEX, read_levels(DEFAULT))[0]
+    row = read_rows(tiny.built() / INDEX, read_levels("p910-240p-v1"))[0]
     rows = [replace(row, key=f"{source}_{n}", source=source, level="s0t0") for source in "aaaab" for n in range(3)]
     rows += [replace(row, key="c_1", source="c", level="s1t0")]
     picked = chosen(rows, 3)

@@ -27,6 +27,7 @@ ACCESS = Access(
 HEAD = "id,url,start,end,licence,title,channel,group,provenance\n"
 RECIPE = """\
 name = "upkeep"
+levels = "p910-240p-v1"
 version = "1.0.0"
 sources = "sources.csv"
 

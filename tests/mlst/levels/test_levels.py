@@ -34,8 +34,9 @@ from mlst.records import Statistics
 
 ZERO = Statistics(**dict.fromkeys((f.name for f in fields(Statistics)), 0.0))
 MIDDLE = replace(ZERO, si=86.0, ti10=18.2, dct_energy=60.0, flow_mean=10.0, scale=0.5, comb_ratio=0.0)
-P910 = read_levels(DEFAULT)
-TEXT = find_levels(DEFAULT, Path()).read_text(encoding="utf-8")
+V1 = "p910-240p-v1"
+P910 = read_levels(V1)
+TEXT = find_levels(V1, Path()).read_text(encoding="utf-8")
 
 
 def corpus(shots: int, per_shot: int = 2, seed: int = 0) -> tuple[list[Statistics], list[str]]:
@@ -61,7 +62,7 @@ def test_nine_levels() -> None:
 
 
 def test_default_thresholds() -> None:
-    assert (P910.id, P910.s.cuts, P910.t.cuts) == (DEFAULT, (71.2, 103.9), (13.5, 24.5))
+    assert (P910.id, P910.s.cuts, P910.t.cuts) == (V1, (71.2, 103.9), (13.5, 24.5))
     assert P910.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
     assert "c.6764328" in P910.provenance.corpus
 
@@ -145,7 +146,7 @@ def test_written_thresholds_are_read_again(tmp_path: Path) -> None:
 def test_found_by_path_or_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(TEXT, encoding="utf-8")
     assert find_levels("mine.toml", tmp_path) == tmp_path / "mine.toml"
-    assert read_levels(find_levels(DEFAULT, tmp_path)) == P910
+    assert read_levels(find_levels(V1, tmp_path)) == P910
     with pytest.raises(ValueError, match=r"'p910'.*not one of mlst-240p-v2, p910-240p-v1"):
         find_levels("p910", tmp_path)
     with pytest.raises(ValueError, match="no such thresholds file"):
@@ -216,7 +217,7 @@ def test_calibration_is_deterministic_and_does_not_depend_on_order() -> None:
 
 def test_calibration_refusals() -> None:
     measured, shots = corpus(LEAST_SHOTS - 1, 4)
-    with pytest.raises(ValueError, match=r"at least 300 shots, 'mine' has 299.*p910-240p-v1"):
+    with pytest.raises(ValueError, match=r"at least 300 shots, 'mine' has 299.*mlst-240p-v2"):
         calibrate(measured, shots, P910, id="x", corpus="mine", corpus_sha256="")
     with pytest.raises(ValueError, match="'mine' has 0"):
         calibrate([], [], P910, id="x", corpus="mine", corpus_sha256="")
@@ -279,7 +280,7 @@ def test_files_from_before_statistics_were_named_keep_their_intervals(tmp_path: 
 
 
 def test_the_second_definition_is_as_it_was_fitted() -> None:
-    path = find_levels("mlst-240p-v2", Path())
+    path = find_levels(DEFAULT, Path())
     levels = read_levels(path)
     assert rendered(levels).encode() == path.read_bytes()
     assert (levels.s.column, levels.t.column, levels.active_picture) == ("dct_energy", "ti10", "edges")
