@@ -26,7 +26,7 @@ from collection.fetch.ytdlp import Access
 from collection.recipe import FetchSettings, Limits, ScanSettings
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace, sweep
-from mlst.records import OPEN_END, Source
+from mlst.records import FIRST, OPEN_END, Source
 from tests.media_mutations import mutate
 
 LIMITS = Limits(bytes=64 << 20, seconds=60, pixels=1920 * 1088, frames=1500, rate=240)
@@ -119,7 +119,7 @@ def fuzz(todo: Sequence[Case], workers: int, root: Path) -> Summary:
     with _watched(summary):
         fetch = Fetch(FetchSettings(local=True, extractors=(), limits=LIMITS), str(media), Access())
         videos = _stage(run, fetch, [case.source for case in todo], work, summary)
-        scan = Scanning(ScanSettings(limits=LIMITS), "brightest")
+        scan = Scanning(ScanSettings(limits=LIMITS), "brightest", FIRST)
         scans = _stage(run, scan, [o for v in videos for o in v.outputs], work, summary)
     for outcome in (*videos, *scans):
         if outcome.kind in FINDINGS:

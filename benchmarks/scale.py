@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,7 +36,7 @@ from collection.select import select
 from collection.workspace.folder import Workspace
 from mlst.levels.levels import read_levels
 from mlst.pictures.fingerprints import WINDOWS, WORDS
-from mlst.records import OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
+from mlst.records import FIRST, OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
 
 ROWS = (100_000, 300_000, 1_000_000)
 CLIPS = (0, 1, 1, 2, 2)
@@ -49,7 +49,7 @@ QUIET = {"black_ratio", "freeze_ratio", "duplicate_ratio", "flash_count", "comb_
 WAVE = 10_000
 
 FETCH = FetchStage(FetchSettings(), ".", Access())
-SCAN = ScanStage(ScanSettings(), "brightest")
+SCAN = ScanStage(ScanSettings(), "brightest", FIRST)
 P910 = read_levels("p910-240p-v1")
 
 
@@ -98,7 +98,7 @@ def is_gone(number: int) -> bool:
 def clip(name: str, number: int, index: int, shot: Shot) -> Clip:
     """A clip as large as real ones are in a ledger."""
     rng = random.Random(f"{name} {index}")
-    values = {field.name: 0.0 if field.name in QUIET else rng.random() for field in fields(Statistics)}
+    values = {name: 0.0 if name in QUIET else rng.random() for name in FIRST}
     measured = {**values, "si": rng.uniform(20, 160), "ti10": rng.uniform(1, 50)}
     footage = number - 1 if number % COPIES == COPIES - 1 else number
     looks = random.Random(f"{footage} {index}").randbytes(GRID * len(WINDOWS) * WORDS * 8).hex()

@@ -15,8 +15,9 @@ from collection.workspace.folder import Workspace
 from mlst.dataset.description import EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS
 from mlst.dataset.exclusions import Exclusions, ExclusionsError, parse_exclusions
 from mlst.dataset.lock import read_lock
+from mlst.levels.flags import NEEDS
 from mlst.levels.levels import Levels, find_levels, read_levels
-from mlst.records import Source
+from mlst.records import STATISTICS, Source
 
 NOTHING = Exclusions("none", frozenset())
 
@@ -35,6 +36,11 @@ class Order:
     """Keys of clips of an earlier release, preferred wherever there is a choice; see `select`."""
     exclusions_txt: bytes
     """The list of sources that must not be used, as it is; empty for none."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The statistics to measure."""
+        return columns(self.recipe.scan.columns, self.levels)
 
 
 def read_order(path: Path, access: Access, levels: str = "") -> Order:
@@ -84,6 +90,7 @@ def _order(
     try:
         make_detector(recipe.scan.detector, recipe.scan.options, Fraction(25))
         levels = read_levels(thresholds)
+        _check_reject(recipe, levels)
     except ValueError as why:
         raise RecipeError(f"{path}: {why}") from None
     refused = read_exclusions(exclusions) if exclusions else NOTHING
@@ -91,6 +98,25 @@ def _order(
     fetch = FetchStage(recipe.fetch, str(files), access, excluded)
     text = refused.text() if exclusions else b""
     return Order(recipe, path.read_bytes(), sources, levels, thresholds.read_bytes(), fetch, frozenset(), text)
+
+
+def columns(setting: str | tuple[str, ...], levels: Levels) -> tuple[str, ...]:
+    """The statistics that a recipe's `scan.columns` asks for under a definition of the levels, in their order."""
+    sets: dict[str | tuple[str, ...], tuple[str, ...]]
+    sets = {"default": levels.columns, "all": STATISTICS, "needed": ()}
+    wanted = levels.needed | set(sets.get(setting, setting))
+    return tuple(name for name in STATISTICS if name in wanted)
+
+
+def _check_reject(recipe: Recipe, levels: Levels) -> None:
+    """Raise ValueError for a flag that nothing tells of."""
+    measured = columns(recipe.scan.columns, levels)
+    for flag in recipe.select.reject:
+        if lacking := set(NEEDS.get(flag, ())) - set(measured):
+            raise ValueError(
+                f"select.reject names {flag}, which needs {', '.join(sorted(lacking))}: "
+                f'add them to scan.columns, or set it to "all"'
+            )
 
 
 def read_exclusions(path: Path) -> Exclusions:

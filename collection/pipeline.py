@@ -51,7 +51,7 @@ def build(order: Order, out: Path | Workspace, do: Driver) -> Built:
 
 def stages(order: Order) -> tuple[FetchStage, ScanStage, PackStage]:
     """The stages in the order of the build, with the settings of this one."""
-    return order.fetch, ScanStage(order.recipe.scan, order.levels.active_picture), PackStage()
+    return order.fetch, ScanStage(order.recipe.scan, order.levels.active_picture, order.columns), PackStage()
 
 
 def by_id(sources: Iterable[Source]) -> list[Source]:

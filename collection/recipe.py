@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from mlst.exits import UserError
 from mlst.problems import problem
+from mlst.records import STATISTICS
 
 SHORTEST = Fraction(1, 10)
 """Seconds from a clip's first frame to its last: temporal information is measured between frames so far apart."""
@@ -29,6 +30,11 @@ SHORTEST = Fraction(1, 10)
 VOLUME = 10**12
 """Pixels: 4.5 hours of 1920x1080 at 30 frames per second, 67 minutes of 3840x2160, 20 of 8192x4320 at 24. Black
 frames, which cost least, take 1.2 hours of CPU time at 230 million pixels per second, in some 150 kB."""
+
+Rejectable = Literal["black", "frozen", "static", "borderline", "low_resolution", "interlaced", "camera_only", "shaky"]
+"""Flags that a recipe may reject clips for."""
+
+Column = Literal[STATISTICS]  # type: ignore[valid-type]  # known when it runs
 
 
 class Settings(BaseModel):
@@ -97,6 +103,9 @@ class ScanSettings(Settings):
     """Source frames left out at both ends of a shot."""
     crf: Annotated[int, Field(ge=0, le=51)] = 18
     """x264's constant rate factor of the clips."""
+    columns: Literal["default", "all", "needed"] | tuple[Column, ...] = "default"
+    """Statistics to measure: those that the definition of the levels names, all, only those that decide or flag, or
+    these and what decides or flags."""
     limits: Limits = Limits()
 
     @model_validator(mode="after")
@@ -122,10 +131,7 @@ class SelectSettings(Settings):
     """Clips per level in the whole dataset, divided among the splits by their shares; 0 takes all."""
     per_source: Annotated[int, Field(ge=0)] = 0
     """Clips per source and level at most; 0 for no limit."""
-    reject: tuple[Literal["black", "frozen", "static", "borderline", "low_resolution", "interlaced"], ...] = (
-        "black",
-        "frozen",
-    )
+    reject: tuple[Rejectable, ...] = ("black", "frozen")
     """Flags that keep a clip out."""
 
     @model_validator(mode="after")

@@ -233,49 +233,52 @@ class Box:
     bottom: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Measured on a clip's canonical picture (`mlst.pictures.frames`); one field per function in `mlst.statistics`."""
+    """Measured on a clip's canonical picture (`mlst.pictures.frames`); one field per function in `mlst.statistics`.
 
-    si: float
+    None is what was not measured: it is left out of JSON and of the index.
+    """
+
+    si: float | None = later(None)
     """Mean over the 10 Hz grid of P.910's spatial information, range-normalised ("legacy") domain. Decides `s`."""
-    si_p95: float
-    si_std: float
-    si_pq: float
+    si_p95: float | None = later(None)
+    si_std: float | None = later(None)
+    si_pq: float | None = later(None)
     """As `si` in the PQ domain of P.910 (10/2023)."""
-    ti: float
+    ti: float | None = later(None)
     """Mean temporal information between neighbouring frames of the clip."""
     ti10: float
     """Mean temporal information between neighbours on the 10 Hz grid. Decides `t`."""
-    ti10_p95: float
-    ti10_max: float
-    ti_pq: float
+    ti10_p95: float | None = later(None)
+    ti10_max: float | None = later(None)
+    ti_pq: float | None = later(None)
     """As `ti10` in the PQ domain."""
-    dct_energy: float
+    dct_energy: float | None = later(None)
     """VCA's E (block 16, fractional): weighted DCT energy."""
-    dct_change: float
+    dct_change: float | None = later(None)
     """VCA's h: mean change of block energy between grid neighbours."""
-    gradient_mean: float
-    laplacian_var: float
-    glcm_contrast: float
-    glcm_entropy: float
-    interpolation_error: float
+    gradient_mean: float | None = later(None)
+    laplacian_var: float | None = later(None)
+    glcm_contrast: float | None = later(None)
+    glcm_entropy: float | None = later(None)
+    interpolation_error: float | None = later(None)
     """WebRTC's spatial prediction error."""
-    frame_difference: float
+    frame_difference: float | None = later(None)
     """WebRTC's mean |F_n - F_{n-1}| / std(F_n) on the grid."""
-    flow_mean: float
+    flow_mean: float | None = later(None)
     """Optical flow in % of the picture width per second, mean over pixels and grid pairs."""
-    flow_median: float
-    flow_p95: float
-    flow_camera: float
+    flow_median: float | None = later(None)
+    flow_p95: float | None = later(None)
+    flow_camera: float | None = later(None)
     """Length of the median vector: camera motion, same unit."""
-    flow_residual: float
+    flow_residual: float | None = later(None)
     """Mean distance from the median vector: object motion, same unit."""
-    luma_mean: float
-    luma_std: float
-    luma_p1: float
-    luma_p99: float
-    colourfulness: float
+    luma_mean: float | None = later(None)
+    luma_std: float | None = later(None)
+    luma_p1: float | None = later(None)
+    luma_p99: float | None = later(None)
+    colourfulness: float | None = later(None)
     """Hasler and Suesstrunk 2003, from chroma."""
     black_ratio: float
     """Share of frames that are black."""
@@ -284,12 +287,39 @@ class Statistics:
     duplicate_ratio: float
     """Share of neighbouring frames whose canonical pictures are identical."""
     flash_count: float
-    clipped_ratio: float
+    clipped_ratio: float | None = later(None)
     """Share of luma samples outside the nominal range."""
     comb_ratio: float
     """Share of pixels that show interlace combing."""
     scale: float
     """Lines of the canonical picture over lines of the source's active picture; above 1 it was enlarged."""
+    camera_x: float | None = later(None)
+    """Mean velocity of the scene by the camera's motion, to the right, % of the width per second."""
+    camera_y: float | None = later(None)
+    """The same, downwards."""
+    camera_zoom: float | None = later(None)
+    """Mean growth of the scene by the camera's motion, % of the width per second; positive as it comes nearer."""
+    camera_roll: float | None = later(None)
+    """Mean turn of the scene by the camera's motion, clockwise, in the same unit, one width away from its centre."""
+    camera_speed: float | None = later(None)
+    """Mean speed over pixels and grid pairs of what the camera's motion moves, % of the width per second."""
+    camera_residual: float | None = later(None)
+    """Mean speed of what is left once the camera's motion is taken away, same unit."""
+    camera_shake: float | None = later(None)
+    """Mean change of the camera's velocity from one grid pair to the next, same unit."""
+
+
+def measured(statistics: Statistics) -> tuple[str, ...]:
+    """Names of what was measured."""
+    return tuple(name for name in STATISTICS if getattr(statistics, name) is not None)
+
+
+STATISTICS = tuple(field.name for field in dataclasses.fields(Statistics))
+"""All that can be measured."""
+ALWAYS = frozenset(STATISTICS) - later_fields(Statistics).keys()
+"""What is measured of every clip: flags need it."""
+FIRST = STATISTICS[: STATISTICS.index("scale") + 1]
+"""What is measured where nothing names its statistics: those of the first definition of levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +408,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(NewType("Record", kind), config=_STRICT)  # type: ignore[arg-type]  # known when it runs
 
 
-PLAIN = (str, int, float, bool)
+PLAIN = (str, int, float, bool, float | None, bool | None)
 """Types of fields that are in JSON what they are here."""
 
 
@@ -392,7 +422,7 @@ def _encoder(kind: Any) -> Callable[[Any], Any]:
     if not dataclasses.is_dataclass(kind):
         return lambda value: value
     names = [field.name for field in dataclasses.fields(kind)]
-    deep = [name for name, hint in get_type_hints(kind).items() if name in names and hint not in PLAIN]
+    deep = {name for name, hint in get_type_hints(kind).items() if name in names and hint not in PLAIN}
     defaults = later_fields(kind)  # type: ignore[arg-type]  # a type is hashable
 
     def fields(value: Any) -> dict[str, Any]:
@@ -400,7 +430,7 @@ def _encoder(kind: Any) -> Callable[[Any], Any]:
         for name, default in defaults.items():
             if found[name] == default:
                 del found[name]
-        for name in deep:
+        for name in deep & found.keys():
             found[name] = encode(found[name])
         return found
 

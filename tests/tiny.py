@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from collection.workspace.folder import Workspace
 from mlst.dataset.description import Dataset
 from mlst.levels.levels import find_levels, read_levels
 from mlst.pictures.fingerprints import WINDOWS, WORDS
-from mlst.records import OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
+from mlst.records import FIRST, OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
 
 SIDE, FRAMES, RATE = 32, 6, 30
 P910 = read_levels("p910-240p-v1")
@@ -84,7 +84,7 @@ def source(name: str, **changes: object) -> Source:
 
 def statistics(s: int, t: int) -> Statistics:
     """Of a clip in the middle of a level."""
-    values = {field.name: 0.5 for field in fields(Statistics)}
+    values = dict.fromkeys(FIRST, 0.5)
     quiet = dict.fromkeys(("black_ratio", "freeze_ratio", "duplicate_ratio", "flash_count", "comb_ratio"), 0.0)
     return Statistics(**{**values, **quiet, "si": SI[s], "ti10": TI[t]})
 

@@ -24,11 +24,11 @@ from mlst.dataset.description import (
     File,
     dataset_fingerprint,
 )
-from mlst.dataset.index import Row, write_index
+from mlst.dataset.index import Row, index_columns, write_index
 from mlst.dataset.lock import Footage, LockRow, write_lock
 from mlst.files import atomic
 from mlst.levels.levels import read_levels
-from mlst.records import Shard, Source
+from mlst.records import STATISTICS, Shard, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ def tabulate(folder: Path, draft: Dataset, contents: Contents) -> Body:
         clips=sum(cell.clips for cell in counts),
         cells=counts,
         shards=contents.shards,
+        statistics=tuple(name for name in index_columns(folder / INDEX) if name in STATISTICS),
     )
     files.append(put(folder, ATTRIBUTION, map(str.encode, attribution(sources, clips))))
     return Body(dataset, tuple(files), tuple(sources), clips)

@@ -15,9 +15,9 @@ from collection.recipe import PackSettings
 from collection.select import Chosen
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.index import ClipInfo, Flags, Row
-from mlst.dataset.schema import fields_of
 from mlst.dataset.shards import BLOCK, RECORD, ClipFiles, partition, sample_bytes, shard_path, write_shard
-from mlst.records import Clip, Scan, Shard, Source, Video, canonical_json, decode, digest
+from mlst.levels.flags import telling
+from mlst.records import Clip, Scan, Shard, Source, Video, canonical_json, decode, digest, measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ def describe(chosen: Chosen, clip: Clip, scan: Scan, video: Video, source: Sourc
         source_height=scan.stream.height,
         box=clip.box,
         statistics=clip.statistics,
-        flags=Flags(**{name: name in candidate.flags for name in fields_of(Flags)}),
+        flags=Flags(**{name: name in candidate.flags for name in telling(measured(clip.statistics))}),
     )
 
 

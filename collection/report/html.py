@@ -27,12 +27,12 @@ from collection.report.status import Line, tally, times
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, INDEX, LOCK, THRESHOLDS, Dataset, read_json
-from mlst.dataset.index import Flags
+from mlst.dataset.index import Flags, index_columns
 from mlst.dataset.lock import read_lock
 from mlst.exits import UserError
 from mlst.files import atomic
 from mlst.levels.levels import Axis, Levels, read_levels
-from mlst.records import SPLITS, Statistics
+from mlst.records import SPLITS, STATISTICS
 from mlst.text import one_line
 
 WORST = 1000
@@ -40,7 +40,7 @@ WORST = 1000
 PER_LEVEL = 4
 """Clips of a level that have a moving preview."""
 
-NUMBERS = ("start_seconds", "end_seconds", *(field.name for field in fields(Statistics)))
+SECONDS = ("start_seconds", "end_seconds")
 """Columns of the index that the page can filter, colour and sort by."""
 MANY = 20_000
 """Clips above which only `MAIN` columns are in the page: 10^5 clips take 11 MB."""
@@ -153,8 +153,10 @@ def facts(what: Dataset, index: Path) -> list[tuple[str, str]]:
 def page_data(dataset: Workspace, levels: Levels, told: Story, per_level: int) -> dict[str, Any]:
     """What the script finds in the page, JSON-ready; see `report.js` for its use."""
     rows = read_rows(dataset.path(INDEX), levels)
-    names = NUMBERS if len(rows) <= MANY else tuple(dict.fromkeys((*MAIN, levels.s.column, levels.t.column)))
-    flags = [field.name for field in fields(Flags)]
+    there = index_columns(dataset.path(INDEX))
+    main = dict.fromkeys((*MAIN, levels.s.column, levels.t.column))
+    names = [name for name in ((*SECONDS, *STATISTICS) if len(rows) <= MANY else main) if name in there]
+    flags = [field.name for field in fields(Flags) if f"flag_{field.name}" in there]
     table = pq.read_table(dataset.path(INDEX), columns=[*names, *(f"flag_{name}" for name in flags), "shot"])
     bits = sum(table[f"flag_{name}"].to_numpy().astype(np.int64) << bit for bit, name in enumerate(flags))
     used = {row.source for row in rows}

@@ -65,6 +65,8 @@ class Maker:
 
     active_picture: str
     """Rule of `mlst.pictures.bars`."""
+    columns: tuple[str, ...]
+    """Statistics to measure."""
     rate: Fraction
     """Frames per second of the clips."""
     crf: int
@@ -86,7 +88,7 @@ class Maker:
             last=frames[-1].index,
             start_pts=frames[0].pts,
             frames=len(frames),
-            statistics=measure(pictures),
+            statistics=measure(pictures, self.columns),
             box=pictures.box,
             fingerprint=fingerprint(pictures),
             offset=offset,

@@ -24,8 +24,9 @@ from collection.recipe import ScanSettings
 from collection.scan.cutter import Cutter, Made, Maker, clip_frame
 from collection.scan.doubt import check_scan
 from collection.workspace.folder import Span, Workspace
+from mlst.pictures.bars import brightest
 from mlst.pictures.times import REORDER
-from mlst.records import Clip, Scan, Shot, Transition, Video, digest
+from mlst.records import FIRST, Clip, Scan, Shot, Transition, Video, digest
 
 TOLERANCE = Fraction(101, 100)
 """Rates up to 1 % above the recipe's are not thinned: 30.3 for 30."""
@@ -40,14 +41,22 @@ class ScanStage:
     recipe: ScanSettings
     active_picture: str
     """Rule of `mlst.pictures.bars`: that of the recipe's definition of the levels."""
+    columns: tuple[str, ...]
+    """The statistics that are measured, in the order of `STATISTICS`."""
     name: ClassVar[str] = "scan"
     version: ClassVar[int] = 2
     output: ClassVar[type[Scan]] = Scan
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=6 << 30, network=False)
 
     def settings(self) -> Any:
-        """The recipe's table and the rule, JSON-ready."""
-        return self.recipe.model_dump(mode="json") | {"active_picture": self.active_picture}
+        """The recipe's table and what it left to the definition of the levels, JSON-ready.
+
+        What the first definition says is left out, so that what was scanned before there were others is found.
+        """
+        chosen = {"active_picture": self.active_picture, "columns": list(self.columns)}
+        first = {"active_picture": brightest.__name__, "columns": list(FIRST)}
+        later = {name: value for name, value in chosen.items() if value != first[name]}
+        return self.recipe.model_dump(mode="json", exclude={"columns"}) | later
 
     @staticmethod
     def key(item: Video) -> str:
@@ -105,7 +114,8 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
     ):
         stride = stride_for(decoder.rate, settings.rate)
         detector = _detector(settings, decoder.rate)
-        maker = Maker(stage.active_picture, decoder.rate / stride, settings.crf, video.probe.time_base, file)
+        rate, base = decoder.rate / stride, video.probe.time_base
+        maker = Maker(stage.active_picture, stage.columns, rate, settings.crf, base, file)
         cutter = Cutter(settings, stride, maker)
         for frame in _until(decoder, video, detector.delay + settings.margin):
             index = frame.picture.index

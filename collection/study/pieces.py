@@ -23,7 +23,7 @@ from mlst.dataset.index import read_index
 from mlst.exits import UserError
 from mlst.levels.levels import Levels
 from mlst.levels.splits import order_hash
-from mlst.records import OPEN_END, Count, Rational, Source, Statistics
+from mlst.records import OPEN_END, STATISTICS, Count, Rational, Source, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _of_dataset(place: Path) -> Iterator[Piece]:
 def _of_videos(place: Path, levels: Levels, do: Driver) -> Iterator[Piece]:
     """Shots are found and clips are cut as in a build with the default settings."""
     fetch = FetchStage(FetchSettings(extractors=(), local=True), str(place.resolve()), Access(), frozenset())
-    seen = fetch_and_scan(fetch, ScanStage(ScanSettings(), levels.active_picture), sources_in(place), do)
+    seen = fetch_and_scan(fetch, ScanStage(ScanSettings(), levels.active_picture, STATISTICS), sources_in(place), do)
     for video, scan in seen:
         for clip in scan.clips:
             where = (video.file, 0, video.size, True)

@@ -14,10 +14,11 @@ from mlst.dataset.index import ClipInfo, Flags, Row
 from mlst.dataset.lock import LockRow
 from mlst.dataset.schema import fields_of
 from mlst.dataset.shards import KEY, PATH
-from mlst.levels.flags import flags
+from mlst.levels.flags import flags, telling
 from mlst.levels.levels import Levels, classify, margins
 from mlst.levels.splits import order_hash, split_group, split_of
 from mlst.pictures.fingerprints import Fingerprints, is_fingerprint
+from mlst.records import measured
 
 Broken = tuple[str, str]
 """Rule and detail."""
@@ -46,6 +47,9 @@ def row_rules(row: Row, lock: LockRow, dataset: Dataset, levels: Levels) -> Iter
     if (info.margin_s, info.margin_t) != margins(info.statistics, levels):
         yield "level", f"margins {info.margin_s}, {info.margin_t}, not {margins(info.statistics, levels)}"
     carried = tuple(sorted(name for name in fields_of(Flags) if getattr(info.flags, name)))
+    told = {name for name in fields_of(Flags) if getattr(info.flags, name) is not None}
+    if told != set(telling(measured(info.statistics))):
+        yield "level", f"flags {sorted(told)} are told, not {telling(measured(info.statistics))}"
     if carried != flags(info.statistics, levels):
         yield "level", f"flags {carried}, not {flags(info.statistics, levels)}"
 

@@ -38,7 +38,7 @@ from mlst.dataset.description import (
     read_json,
 )
 from mlst.dataset.exclusions import ExclusionsError, parse_exclusions
-from mlst.dataset.index import ClipInfo, Row, read_index
+from mlst.dataset.index import ClipInfo, Row, index_columns, index_names, read_index
 from mlst.dataset.lock import footage_of
 from mlst.dataset.lookup import Index, Lock
 from mlst.dataset.remote import is_url, mirrored, streamed
@@ -166,7 +166,7 @@ def _verify(folder: Path, place: str, workers: int, watch: Watch) -> Report:
     except (OSError, ValueError) as why:
         return Report((Finding("dataset", DATASET, "", str(why)),), 0, 0, 0, 0)
     findings = [*_files(folder, dataset), *_names(dataset)]
-    rows, spans = _index(folder, findings)
+    rows, spans = _index(folder, dataset, findings)
     tasks = _tasks(folder, place, dataset, spans)
     results: list[ShardResult] = []
     watch(0, len(tasks))
@@ -240,10 +240,15 @@ def _names(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("dataset", path, "", "not in the list of shards")
 
 
-def _index(folder: Path, findings: list[Finding]) -> tuple[Iterable[Row], dict[str, range]]:
+def _index(folder: Path, dataset: Dataset, findings: list[Finding]) -> tuple[Iterable[Row], dict[str, range]]:
     """The index, if all of it can be read, and between which of its rows those of each shard are."""
     spans: dict[str, range] = {}
     try:
+        found, wanted = index_columns(folder / INDEX), list(index_names(dataset.statistics))
+        if found != wanted:
+            odd = ", ".join(sorted(set(found) ^ set(wanted))) or "their order"
+            findings.append(Finding("index", INDEX, "", f"columns are not those of {DATASET}: {odd}"))
+            return (), {}
         for number, row in enumerate(read_index(folder / INDEX)):
             spans[row.shard] = range(spans.get(row.shard, range(number, 0)).start, number + 1)
     except (OSError, ValueError) as why:
@@ -272,6 +277,9 @@ def _tables(folder: Path, dataset: Dataset, rows: Iterable[Row], lock: Lock) -> 
         levels = read_levels(folder / THRESHOLDS)
     except (OSError, ValueError) as why:
         yield Finding("levels", THRESHOLDS, "", str(why))
+        return
+    if lacking := levels.needed - set(dataset.statistics):
+        yield Finding("levels", THRESHOLDS, "", f"of the clips was not measured: {', '.join(sorted(lacking))}")
         return
     for rule, key, detail in index_rules(rows):
         yield Finding(rule, INDEX, key, detail)

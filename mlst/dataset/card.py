@@ -5,7 +5,7 @@ Titles and channels are text from strangers: they reach Markdown through `plain`
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -15,8 +15,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mlst.dataset.description import INDEX, Cell, Dataset, File
-from mlst.dataset.index import ClipInfo, Row, columns
-from mlst.dataset.schema import fields_of
+from mlst.dataset.index import PREFIX, ClipInfo, Row, columns, index_names
+from mlst.dataset.schema import fields_of, given
 from mlst.levels.levels import LEVELS, Cuts, Levels
 from mlst.records import SPLITS, Source
 from mlst.text import one_line
@@ -85,6 +85,7 @@ def card(
 
     `sources` are those with clips, `clips` says how many each has.
     """
+    names = index_names(dataset.statistics)
     front = front_matter(dataset) if release.pixels else index_front_matter(dataset)
     return _render(
         "card.md.j2",
@@ -100,7 +101,7 @@ def card(
         splits=_splits(dataset),
         first=min(dataset.cells, key=lambda cell: (cell.split != "train", cell.level)),
         licences=[(name, len(ids), sum(clips[i] for i in ids)) for name, ids in _by_licence(sources).items()],
-        columns=[(name, DTYPES[kind]) for name, kind in columns(Row)],
+        columns=[(name, DTYPES[kind]) for name, kind in columns(Row) if name in names],
     )
 
 
@@ -120,7 +121,7 @@ def front_matter(dataset: Dataset) -> dict[str, Any]:
         "size_categories": [next((name for limit, name in SIZES if dataset.clips < limit), "10M<n<100M")],
         "tags": list(TAGS),
         "configs": configs,
-        "dataset_info": [{"config_name": c["config_name"], "features": features()} for c in configs],
+        "dataset_info": [{"config_name": c["config_name"], "features": features(dataset.statistics)} for c in configs],
     }
 
 
@@ -156,22 +157,23 @@ def _results(measured: Sequence[Measured]) -> list[tuple[str, list[str], list[li
     return tables
 
 
-def features() -> list[dict[str, Any]]:
+def features(statistics: Collection[str]) -> list[dict[str, Any]]:
     """What `datasets` makes of a sample, in the form it has in a card."""
     return [
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
-        {"name": "json", "struct": _struct(ClipInfo)},
+        {"name": "json", "struct": _struct(ClipInfo, index_names(statistics), "")},
         {"name": "mp4", "dtype": "video"},
     ]
 
 
-def _struct(kind: type) -> list[dict[str, Any]]:
+def _struct(kind: type, here: Collection[str], prefix: str) -> list[dict[str, Any]]:
     return [
-        {"name": name, "struct": _struct(hint)}
+        {"name": name, "struct": _struct(hint, here, PREFIX[name])}
         if dataclasses.is_dataclass(hint)
-        else {"name": name, "dtype": DTYPES[hint]}
+        else {"name": name, "dtype": DTYPES[given(hint)]}
         for name, hint in fields_of(kind).items()
+        if dataclasses.is_dataclass(hint) or prefix + name in here
     ]
 
 

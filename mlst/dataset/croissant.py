@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from mlst.dataset.description import INDEX, Dataset, File
-from mlst.dataset.index import Row, columns
+from mlst.dataset.index import Row, columns, index_names
 from mlst.text import one_line
 
 CROISSANT = "croissant.json"
@@ -53,7 +53,7 @@ def croissant(dataset: Dataset, files: Sequence[File]) -> bytes:
         "version": dataset.version,
         "citeAs": f"{dataset.name} {dataset.version}, fingerprint {dataset.fingerprint}",
         "distribution": [_file(file) for file in sorted(files, key=lambda file: file.path)],
-        "recordSet": [_clips()],
+        "recordSet": [_clips(dataset)],
     }
     return (json.dumps(value, sort_keys=True, indent=1) + "\n").encode()
 
@@ -71,8 +71,9 @@ def _file(file: File) -> dict[str, Any]:
     }
 
 
-def _clips() -> dict[str, Any]:
+def _clips(dataset: Dataset) -> dict[str, Any]:
     """A row per clip, from the index."""
+    names = index_names(dataset.statistics)
     return {
         "@type": "cr:RecordSet",
         "@id": "clips",
@@ -88,5 +89,6 @@ def _clips() -> dict[str, Any]:
                 "source": {"fileObject": {"@id": INDEX}, "extract": {"column": name}},
             }
             for name, kind in columns(Row)
+            if name in names
         ],
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlst.dataset.schema import parse_json, record_of
-from mlst.records import Shard, digest, encode
+from mlst.records import FIRST, Shard, digest, encode, later
 
 FORMAT = "mlst/1"
 """Raised with every change that makes an older reader misread a dataset."""
@@ -104,6 +104,8 @@ class Dataset:
     tools: tuple[Tool, ...]
     files: tuple[File, ...]
     """Every file but this one, by path."""
+    statistics: tuple[str, ...] = later(FIRST)
+    """What was measured of every clip, in the order of the index."""
 
 
 def write_json(dataset: Dataset) -> bytes:

@@ -136,7 +136,7 @@ def _index(folder: Path) -> Any:
         table = pq.read_table(folder / INDEX)
     except (OSError, pa.ArrowInvalid) as why:
         raise DiffError(f"{folder}: not a readable dataset: {why}") from None
-    if [str(field) for field in table.schema] != [str(field) for field in index_schema()]:
+    if [str(field) for field in table.schema] != [str(field) for field in index_schema(table.schema.names)]:
         raise DiffError(f"{folder / INDEX} does not have the columns that this version writes; run `mlst verify`")
     if len(pc.unique(table["key"])) != len(table):
         raise DiffError(f"{folder / INDEX} has duplicate keys; run `mlst verify`")
@@ -169,9 +169,11 @@ def _moved(left: Any, right: Any) -> Iterator[Moved]:
 
 
 def _described(left: Any, right: Any) -> Iterator[Change]:
-    for name in left.column_names:
+    """A column that only one of them has differs for every clip."""
+    for name in dict.fromkeys((*left.column_names, *right.column_names)):
         if name not in PLACE:
-            count = pc.sum(pc.not_equal(left[name], right[name])).as_py() or 0
+            both = name in left.column_names and name in right.column_names
+            count = (pc.sum(pc.not_equal(left[name], right[name])).as_py() or 0) if both else len(left)
             if count:
                 yield Change(name, count)
 

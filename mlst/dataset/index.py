@@ -5,11 +5,11 @@ Columns and types follow from the record types alone, so that JSON, Parquet and 
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlst.dataset.schema import fields_of
-from mlst.records import Box, Count, Integer, Rational, Statistics, decode, encode
+from mlst.dataset.schema import fields_of, given, optional
+from mlst.levels.flags import telling
+from mlst.records import Box, Count, Integer, Rational, Statistics, decode, encode, later
 
 ROW_GROUP = 10_000
 UNPACKED = 1_000
@@ -45,6 +46,9 @@ class Flags:
     borderline: bool
     spatial_disagree: bool
     temporal_disagree: bool
+    camera_only: bool | None = later(None)
+    """None, as for the next, where the camera was not measured."""
+    shaky: bool | None = later(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,42 +116,74 @@ class Row:
 
 @cache
 def columns(kind: type) -> tuple[tuple[str, type], ...]:
-    """Name and type of the flat columns of a record: nested records are taken apart, with their `PREFIX`."""
+    """Name and type of all flat columns of a record: nested records are taken apart, with their `PREFIX`."""
     flat: list[tuple[str, type]] = []
     for name, hint in fields_of(kind).items():
         if dataclasses.is_dataclass(hint):
             flat += [(PREFIX[name] + inner, leaf) for inner, leaf in columns(hint)]
         else:
-            flat.append((name, hint))
+            flat.append((name, given(hint)))
     return tuple(flat)
 
 
-def index_schema() -> Any:
-    """The Arrow schema of the index."""
-    return pa.schema([pa.field(name, SCALARS[kind], nullable=False) for name, kind in columns(Row)])
+@cache
+def spare(kind: type) -> frozenset[str]:
+    """Those of the flat columns of a record that a dataset may lack: what was not measured."""
+    names: set[str] = set()
+    for name, hint in fields_of(kind).items():
+        if dataclasses.is_dataclass(hint):
+            names |= {PREFIX[name] + inner for inner in spare(hint)}
+        elif optional(hint):
+            names.add(name)
+    return frozenset(names)
+
+
+def index_names(statistics: Collection[str]) -> tuple[str, ...]:
+    """Names of the columns of an index of clips of which these `statistics` were measured."""
+    here = {*statistics, *(PREFIX["flags"] + name for name in telling(statistics))}
+    return tuple(name for name, _ in columns(Row) if name in here or name not in spare(Row))
+
+
+def index_schema(names: Collection[str]) -> Any:
+    """The Arrow schema of an index with those of the spare columns that are among `names`, and all others."""
+    here = [(name, kind) for name, kind in columns(Row) if name in names or name not in spare(Row)]
+    return pa.schema([pa.field(name, SCALARS[kind], nullable=False) for name, kind in here])
+
+
+def index_columns(path: Path) -> list[str]:
+    """Names of the columns of an index. Raises ValueError where it is none."""
+    found = pq.read_schema(path)
+    wanted = index_schema(found.names)
+    if [str(field) for field in found] != [str(field) for field in wanted]:
+        odd = [f"unexpected {field}" for field in found if str(field) not in map(str, wanted)]
+        odd += [f"no {field}" for field in wanted if str(field) not in map(str, found)]
+        raise ValueError(f"columns differ: {'; '.join(odd) or 'their order'}")
+    return list(wanted.names)
 
 
 def write_index(file: BinaryIO, rows: Iterable[Row]) -> None:
-    """Write the index as Parquet. Equal rows give equal bytes under one version of pyarrow."""
-    with pq.ParquetWriter(file, index_schema(), compression="zstd", version="2.6", store_schema=False) as writer:
-        for group in _groups(rows):
-            flat = [tuple(_flatten(encode(row))) for row in group]
-            arrays = [
-                pa.array(values, type=SCALARS[kind])
-                for values, (_, kind) in zip(zip(*flat, strict=True), columns(Row), strict=True)
-            ]
-            writer.write_table(pa.table(arrays, schema=index_schema()), row_group_size=ROW_GROUP)
+    """Write the index as Parquet. Equal rows give equal bytes under one version of pyarrow.
+
+    Raises ValueError for rows of which some have columns that others have not.
+    """
+    groups = _groups(rows)
+    first = next(groups, [])
+    schema = index_schema(dict(_flatten(encode(first[0]))) if first else ())
+    with pq.ParquetWriter(file, schema, compression="zstd", version="2.6", store_schema=False) as writer:
+        for group in chain([first] if first else [], groups):
+            flat = [dict(_flatten(encode(row))) for row in group]
+            if odd := next((row for row in flat if list(row) != schema.names), None):
+                wrong = ", ".join(sorted(odd.keys() ^ set(schema.names)))
+                raise ValueError(f"{odd['key']}: not all clips have {wrong}; scan every source for the same columns")
+            table = pa.Table.from_pylist(flat, schema=schema)
+            writer.write_table(table, row_group_size=ROW_GROUP)
 
 
 def read_index(path: Path, span: range = EVERY) -> Iterator[Row]:
     """The rows `span` of an index, a row group in memory at a time. Raises ValueError where the schema is not ours, or
     a number not finite."""
+    names = index_columns(path)
     file = pq.ParquetFile(path)
-    found, wanted = [str(field) for field in file.schema_arrow], [str(field) for field in index_schema()]
-    if found != wanted:
-        odd = [f"unexpected {field}" for field in found if field not in wanted]
-        odd += [f"no {field}" for field in wanted if field not in found]
-        raise ValueError(f"columns differ: {'; '.join(odd) or 'their order'}")
     first = 0
     for group in range(file.num_row_groups):
         last = first + file.metadata.row_group(group).num_rows
@@ -155,7 +191,7 @@ def read_index(path: Path, span: range = EVERY) -> Iterator[Row]:
         if here:
             table = file.read_row_group(group)
             for name, kind in columns(Row):
-                if kind is float and not np.isfinite(table[name].to_numpy()).all():
+                if kind is float and name in names and not np.isfinite(table[name].to_numpy()).all():
                     raise ValueError(f"{name} is infinite or no number in one of the rows {first} to {last - 1}")
             for start in range(here.start, here.stop, UNPACKED):
                 for values in table.slice(start - first, min(UNPACKED, here.stop - start)).to_pylist():
@@ -169,16 +205,17 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def _flatten(value: Mapping[str, Any]) -> Iterator[Any]:
-    for inner in value.values():
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
         if isinstance(inner, dict):
-            yield from _flatten(inner)
+            yield from _flatten(inner, prefix + PREFIX[name])
         else:
-            yield inner
+            yield prefix + name, inner
 
 
 def _nest(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {
         name: _nest(hint, values, prefix + PREFIX[name]) if dataclasses.is_dataclass(hint) else values[prefix + name]
         for name, hint in fields_of(kind).items()
+        if dataclasses.is_dataclass(hint) or prefix + name in values
     }

@@ -23,6 +23,16 @@ def fields_of(kind: type) -> Mapping[str, type]:
     return get_type_hints(kind)
 
 
+def given(hint: Any) -> Any:
+    """The type of a field's value where there is one: `float` for `float | None`."""
+    return next((kind for kind in get_args(hint) if kind is not type(None)), hint) if optional(hint) else hint
+
+
+def optional(hint: Any) -> bool:
+    """Whether None stands for a field that is left out."""
+    return type(None) in get_args(hint)
+
+
 def misfit(kind: Any, value: Any, where: str) -> str:
     """What is wrong with JSON `value` as a record of type `kind`: a sentence that begins with `where`, or "".
 
@@ -33,15 +43,16 @@ def misfit(kind: Any, value: Any, where: str) -> str:
         if not isinstance(value, dict):
             return f"{where} is {value!r}, not an object"
         fields = fields_of(kind)  # type: ignore[arg-type]
-        value = later_fields(kind) | value  # type: ignore[arg-type]
-        if value.keys() != fields.keys():
-            return f"{where} has missing or unknown fields: {', '.join(sorted(value.keys() ^ fields.keys()))}"
-        return next(filter(None, (misfit(hint, value[name], f"{where}.{name}") for name, hint in fields.items())), "")
+        complete = later_fields(kind).keys() | value.keys()  # type: ignore[arg-type]
+        if complete != fields.keys():
+            return f"{where} has missing or unknown fields: {', '.join(sorted(complete ^ fields.keys()))}"
+        return next(filter(None, (misfit(fields[name], v, f"{where}.{name}") for name, v in value.items())), "")
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             return f"{where} is {value!r}, not a list"
         (inner, _) = get_args(kind)
         return next(filter(None, (misfit(inner, item, f"{where}[{i}]") for i, item in enumerate(value))), "")
+    kind = given(kind)
     if kind is Fraction:
         fits = isinstance(value, str) and FRACTION.fullmatch(value) is not None
         return "" if fits else f"{where} is {value!r}, not a fraction like '1001/30000'"

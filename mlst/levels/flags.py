@@ -1,6 +1,6 @@
 """What a user may want to keep out: yes or no, from a clip's statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from mlst.levels.levels import Levels
 from mlst.records import Statistics
@@ -8,6 +8,14 @@ from mlst.registry import Registry
 
 flag: Registry[Callable[[Statistics, Levels], bool]] = Registry("flag")
 """Conditions on one clip, named as recipes name them."""
+
+NEEDS = {"camera_only": ("camera_speed", "camera_residual"), "shaky": ("camera_shake",)}
+"""Statistics that a flag needs and not every clip has."""
+
+
+def telling(measured: Collection[str]) -> tuple[str, ...]:
+    """Names of the flags that statistics of these names tell of, sorted."""
+    return tuple(name for name in flag if set(NEEDS.get(name, ())) <= set(measured))
 
 
 def flags(statistics: Statistics, levels: Levels) -> tuple[str, ...]:
@@ -85,3 +93,20 @@ def spatial_disagree(statistics: Statistics, levels: Levels) -> bool:
 def temporal_disagree(statistics: Statistics, levels: Levels) -> bool:
     """TI and optical flow are two levels apart: flicker without motion, or fast motion of low contrast."""
     return abs(levels.t.step(statistics) - levels.t.second_step(statistics)) == 2
+
+
+@flag
+def camera_only(statistics: Statistics, levels: Levels) -> bool:
+    """The camera moves and nothing else: a still picture that is panned or zoomed, or a scene in which all is still.
+
+    What is left without the camera's motion is what flow leaves of panned stills: at most 0.4 % of the width per
+    second and 15 % of the camera's speed, which is at least 1 %.
+    """
+    speed, residual = statistics.camera_speed, statistics.camera_residual
+    return speed is not None and residual is not None and speed >= 1 and residual <= 0.4 + 0.15 * speed
+
+
+@flag
+def shaky(statistics: Statistics, levels: Levels) -> bool:
+    """The camera's velocity changes by 5 % of the width per second and more from one tenth of a second to the next."""
+    return statistics.camera_shake is not None and statistics.camera_shake >= 5

@@ -16,14 +16,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlst.problems import problems
-from mlst.records import Statistics
+from mlst.records import ALWAYS, FIRST, STATISTICS, Statistics
 
 DEFAULT = "mlst-240p-v2"
 """Thresholds that come with `mlst`, for recipes that name none."""
 LEAST_VALUE = 1e-3
 """Smaller statistics count as this in margins: the logarithm of 0 is not finite."""
-MEASURED = tuple(field.name for field in fields(Statistics))
-"""What may decide."""
 TITLES = {
     "si": "SI",
     "ti10": "TI",
@@ -140,7 +138,15 @@ class Levels:
     """Texture."""
     t: Axis
     """Motion."""
+    columns: tuple[str, ...]
+    """The statistics that are measured where a recipe does not say which, beside those of `needed`."""
     provenance: Provenance
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The statistics that decide or are a second opinion, and those that every clip has: flags need them."""
+        axes = (self.s, self.t)
+        return ALWAYS | {name for axis in axes for name in (axis.column, axis.second)}
 
 
 def step(value: float, cuts: Cuts) -> int:
@@ -202,6 +208,7 @@ def read_levels(source: Path | str) -> Levels:
         active_picture=file.active_picture,
         s=_axis(file, "s"),
         t=_axis(file, "t"),
+        columns=file.columns,
         provenance=_provenance(file.provenance),
     )
 
@@ -221,6 +228,7 @@ def rendered(levels: Levels) -> str:
         {
             "id": levels.id,
             "active_picture": levels.active_picture,
+            **({"columns": list(levels.columns)} if levels.columns != FIRST else {}),
             "decides": {name: axis.column for name, axis in axes.items()},
             "second": {name: axis.second for name, axis in axes.items()},
             "margins": {name: round(math.expm1(axis.margin), 6) for name, axis in axes.items()},
@@ -254,7 +262,7 @@ class _Strict(BaseModel):
 _Real = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(strict=True, ge=0)]
 _Pair = tuple[_Real, _Real]
-_Column = Literal[MEASURED]  # type: ignore[valid-type]  # known when it runs
+_Column = Literal[STATISTICS]  # type: ignore[valid-type]  # known when it runs
 
 
 class _Names(_Strict):
@@ -292,6 +300,7 @@ class _File(_Strict):
     decides: _Names = _Names(s="si", t="ti10")
     second: _Names = _Names(s="dct_energy", t="flow_mean")
     margins: _Shares = _Shares(s=0.1, t=0.2)
+    columns: tuple[_Column, ...] = FIRST
     cuts: dict[str, _Pair]
     provenance: _Provenance
 

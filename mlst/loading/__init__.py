@@ -9,11 +9,10 @@ See docs/loading.md.
 """
 
 from mlst.loading.batches import Batch, Batches, Loader, Share, loader, order_of
-from mlst.loading.clips import STATISTICS, ClipDataset, Sample, load
+from mlst.loading.clips import ClipDataset, Sample, load
 from mlst.loading.errors import CorruptClip, LoadError, Missing, ReadError
 
 __all__ = [
-    "STATISTICS",
     "Batch",
     "Batches",
     "ClipDataset",

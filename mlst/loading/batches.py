@@ -165,7 +165,7 @@ class Batch:
     keys: tuple[str, ...]
     levels: tuple[str, ...]
     statistics: Tensor
-    """(B, K) float64, named by `STATISTICS`."""
+    """(B, K) float64, named by `ClipDataset.columns`."""
     rows: Tensor
     """(B,) int64: the clips' numbers in the dataset."""
     skipped: tuple[str, ...]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -22,12 +22,9 @@ from mlst.dataset.shards import LARGEST, PATH
 from mlst.loading.decode import Colour, Form, Undecodable, decode_into
 from mlst.loading.errors import CorruptClip, LoadError, Missing
 from mlst.loading.stores import Store, store_of
-from mlst.records import SPLITS, Statistics, digest
+from mlst.records import SPLITS, digest
 
 log = logging.getLogger(__name__)
-
-STATISTICS = tuple(field.name for field in fields(Statistics))
-"""Names of the columns of `Sample.statistics`."""
 
 COLUMNS = ("key", "level", "frames", "shard", "offset", "size", "sha256")
 MANY = 1 << 28
@@ -44,7 +41,7 @@ class Sample(NamedTuple):
     key: str
     level: str
     statistics: Tensor
-    """(K,) float64, named by `STATISTICS`."""
+    """(K,) float64, named by `ClipDataset.columns`."""
     row: int
     """Its number in the dataset."""
 
@@ -76,7 +73,7 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
             settings.past + settings.horizon, dataset.side, settings.size or dataset.side, settings.colour
         )
         self._table = table.select(COLUMNS).combine_chunks()
-        self._statistics = np.stack([table[name].to_numpy() for name in STATISTICS], axis=1)
+        self._statistics = np.stack([table[name].to_numpy() for name in dataset.statistics], axis=1)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -117,8 +114,13 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
         return list(self._table["shard"].to_pylist())
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the K statistics that were measured."""
+        return self.dataset.statistics
+
+    @property
     def statistics(self) -> NDArray[np.float64]:
-        """(N, K): statistics of each clip, named by `STATISTICS`."""
+        """(N, K): statistics of each clip, named by `columns`."""
         return self._statistics
 
     @property
@@ -260,7 +262,8 @@ def _index(store: Store, dataset: Dataset) -> Any:
     data = store.whole(INDEX, listed.size)
     if hashlib.sha256(data).hexdigest() != listed.sha256:
         raise LoadError(f"{store.name}: {INDEX} is not the file that {DATASET} lists; run `mlst verify` on a copy")
-    needed = [field for field in index_schema() if field.name in {*COLUMNS, *STATISTICS, "split"}]
+    wanted = {*COLUMNS, *dataset.statistics, "split"}
+    needed = [field for field in index_schema(wanted) if field.name in wanted]
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         odd = [field.name for field in needed if field not in list(file.schema_arrow)]

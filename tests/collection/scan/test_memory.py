@@ -15,11 +15,12 @@ import resource, sys
 from fractions import Fraction
 from pathlib import Path
 from collection.recipe import Limits, ScanSettings
+from mlst.records import FIRST
 from tests.collection.scan.test_stage import video
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
 file = Path(sys.argv[1])
-(scan,) = ScanStage(ScanSettings(size=64), "brightest")(video(file), Workspace(file.parent, "scan"))
+(scan,) = ScanStage(ScanSettings(size=64), "brightest", FIRST)(video(file), Workspace(file.parent, "scan"))
 print(scan.stream.frames, len(scan.clips), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 UNIT = 1024 if sys.platform == "darwin" else 1

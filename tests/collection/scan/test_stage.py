@@ -27,7 +27,7 @@ from collection.scan import stage as scanning
 from collection.scan.cutter import ClipFrame, Cutter, Made
 from collection.scan.stage import ScanStage, merged, stride_for
 from collection.workspace.folder import Workspace
-from mlst.records import OPEN_END, Clip, Scan, Shot, Transition, Upstream, Video
+from mlst.records import FIRST, OPEN_END, Clip, Scan, Shot, Transition, Upstream, Video
 from mlst.records import decode as read_record
 from mlst.records import encode as write_record
 from tests.odd_media import TABLE, counted_from, field_pictures, joined, sparse, thinned, without_box
@@ -72,7 +72,7 @@ def video(
 
 
 def scanned(item: Video, folder: Path, recipe: ScanSettings) -> tuple[Scan, bytes]:
-    outcome = attempt(ScanStage(recipe, "brightest"), item, Workspace(folder, "scan"))
+    outcome = attempt(ScanStage(recipe, "brightest", FIRST), item, Workspace(folder, "scan"))
     assert outcome.status == "done", (outcome.kind, outcome.detail)
     (result,) = outcome.outputs
     return result, (folder / result.file).read_bytes()
@@ -400,7 +400,7 @@ def test_frames_too_close_to_show_motion_make_no_clip(tmp_path: Path) -> None:
 
 def test_files_that_break_after_fetching_end_in_a_typed_outcome(tmp_path: Path) -> None:
     file = write(tmp_path / "a.mp4", Spec())
-    item, stage, work = video(file), ScanStage(settings(), "brightest"), Workspace(tmp_path, "scan")
+    item, stage, work = video(file), ScanStage(settings(), "brightest", FIRST), Workspace(tmp_path, "scan")
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 3])
     outcome = attempt(stage, item, work)
@@ -429,13 +429,13 @@ def test_rgb_and_flat_sources_are_measured_too(tmp_path: Path) -> None:
 
 
 def test_the_key_changes_with_what_the_scan_depends_on(tmp_path: Path) -> None:
-    item, stage = video(write(tmp_path / "a.mp4", Spec(frames=4))), ScanStage(settings(), "brightest")
+    item, stage = video(write(tmp_path / "a.mp4", Spec(frames=4))), ScanStage(settings(), "brightest", FIRST)
     changes = [{"start": Fraction(1)}, {"end": Fraction(2)}, {"origin": Fraction(1, 3)}, {"sha256": "0" * 64}]
     fields = {name: getattr(item, name) for name in Video.__slots__}
     keys = {stage.key(Video(**{**fields, **change})) for change in ({}, {"file": "elsewhere.mp4"}, *changes)}
     assert len(keys) == 1 + len(changes)
     assert all(key.startswith("source@") for key in keys)
-    assert stage.settings() != ScanStage(settings(crf=19), "brightest").settings()
+    assert stage.settings() != ScanStage(settings(crf=19), "brightest", FIRST).settings()
 
 
 def offline(shots: Sequence[tuple[int, int]], stride: int, recipe: ScanSettings) -> list[tuple[int, int]]:
@@ -556,7 +556,9 @@ def test_frames_without_a_usable_time_are_counted_for_status_and_report(tmp_path
         write(tmp_path / "a.mp4", Spec(options={"bf": "3", "preset": "fast"})), tmp_path / "b.mp4", *TABLE, b"ctts"
     )
     work = Workspace(tmp_path, "x")
-    sound, odd = (attempt(ScanStage(settings(), "brightest"), video(f), work) for f in (tmp_path / "a.mp4", file))
+    sound, odd = (
+        attempt(ScanStage(settings(), "brightest", FIRST), video(f), work) for f in (tmp_path / "a.mp4", file)
+    )
     repaired = odd.outputs[0].stream.repaired
     assert repaired > 20
     with Ledger(work, Scan) as ledger:
@@ -569,6 +571,6 @@ def test_frames_without_a_usable_time_are_counted_for_status_and_report(tmp_path
 
 def test_a_scan_that_is_refused_at_its_end_leaves_no_file(tmp_path: Path) -> None:
     file = thinned(write(tmp_path / "a.ts", Spec(frames=120)), tmp_path / "b.ts", 100)
-    outcome = attempt(ScanStage(settings(), "brightest"), video(file), Workspace(tmp_path, "scan"))
+    outcome = attempt(ScanStage(settings(), "brightest", FIRST), video(file), Workspace(tmp_path, "scan"))
     assert (outcome.status, outcome.kind) == ("rejected", "no_timestamps")
     assert not [path for path in (tmp_path / "scan").rglob("*") if path.is_file()]

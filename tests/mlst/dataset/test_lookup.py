@@ -114,7 +114,7 @@ def test_what_a_row_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
         def work() -> None:
             findings: list[verify.Finding] = []
-            index, _ = verify._index(tmp_path, findings)
+            index, _ = verify._index(tmp_path, description, findings)
             with verify._lock(tmp_path, findings) as found:
                 rules = {one.rule for one in verify._tables(tmp_path, description, index, found)}
             assert findings == []

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 import mlst
 from mlst.dataset.description import DATASET, INDEX, read_json
 from mlst.loading import (
-    STATISTICS,
     Batches,
     ClipDataset,
     CorruptClip,
@@ -34,6 +33,7 @@ from mlst.loading import (
     loader,
     order_of,
 )
+from mlst.records import FIRST
 from tests import tiny
 from tests.mlst.loading.loading import (
     HORIZON,
@@ -85,7 +85,7 @@ def test_bytes_are_those_that_datasets_reads(
     for i, row in enumerate(rows):
         assert clips.read(i) == row["mp4"]["bytes"]
         assert clips.levels[i] == row["json"]["level"]
-        assert dict(zip(STATISTICS, clips[i].statistics.tolist(), strict=True)) == row["json"]["statistics"]
+        assert dict(zip(clips.columns, clips[i].statistics.tolist(), strict=True)) == row["json"]["statistics"]
 
 
 def test_past_and_horizon_choose_the_first_frames(clips: ClipDataset) -> None:
@@ -203,7 +203,7 @@ def test_plain_data_loader(clips: ClipDataset, workers: int) -> None:
     assert [batch.row.tolist() for batch in found] == expected  # type: ignore[attr-defined]
     for batch in found:
         assert batch.frames.shape == (5, 6, 3, tiny.SIDE, tiny.SIDE)
-        assert batch.statistics.shape == (5, len(STATISTICS))
+        assert batch.statistics.shape == (5, len(FIRST))
         assert list(batch.key) == [clips.keys[row] for row in batch.row]  # type: ignore[attr-defined]
         assert torch.equal(batch.frames[4], clips[int(batch.row[4])].frames)  # type: ignore[index]
 
