@@ -30,7 +30,7 @@ from collection.scan.stage import ScanStage
 from collection.workspace.store import opened
 from mlst.levels.calibration import fitted
 from mlst.levels.levels import Axis, Levels, Provenance, step, write_levels
-from mlst.records import OPEN_END, Source, Statistics, digest
+from mlst.records import OPEN_END, STATISTICS, Source, Statistics, digest
 
 LIST = Path(__file__).with_suffix(".csv")
 CLIP = 15
@@ -84,7 +84,7 @@ def measure(folder: Path, films: Mapping[str, Film], work: str) -> list[Measured
     ]
     by_id = {key[:16]: film for key, film in films.items()}
     fetch = FetchStage(FetchSettings(extractors=(), local=True), str(folder.resolve()), Access(), frozenset())
-    scan = ScanStage(ScanSettings(length=CLIP, step=CLIP), DEFINITION.active_picture)
+    scan = ScanStage(ScanSettings(length=CLIP, step=CLIP), DEFINITION.active_picture, STATISTICS)
     with opened(work) as here, Bars() as watcher:
         seen = fetch_and_scan(fetch, scan, sources, Driver(here, Local(2), watcher, False, 64, False))
     clips = sorted((clip for one in seen.scanned.outputs for clip in one.clips), key=lambda clip: clip.key)
