@@ -14,7 +14,7 @@ from collection.recipe import Limits, ScanSettings
 from collection.sandbox.outcome import judged
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
-from mlst.records import Upstream, Video
+from mlst.records import FIRST, Upstream, Video
 from tests.synthetic import Spec, write
 
 NOBODY = Upstream("", "", "", "", "", "", "", "", "", "", 0, 0.0, 0, "", "")
@@ -28,7 +28,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[ScanStage, Video, 
     facts = probe(path, Limits())
     zero = facts.first_pts * facts.time_base
     video = Video("own", zero * 0, facts.duration, "a.mp4", path.stat().st_size, "0" * 64, zero, facts, NOBODY)
-    stage = ScanStage(ScanSettings(), "brightest")
+    stage = ScanStage(ScanSettings(), "brightest", FIRST)
     outcome = attempt(stage, video, Workspace(Path(root), "scan-1"))
     assert len(outcome.outputs[0].clips) >= 2, outcome
     return stage, video, message(outcome)
