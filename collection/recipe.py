@@ -189,10 +189,10 @@ def read_recipe(path: Path) -> Recipe:
         inside = path / "recipe.toml"
         remedy = f"give {inside}" if inside.is_file() else "give the path of a recipe.toml"
         raise RecipeError(f"{path} is a folder; {remedy}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+    except (ValueError, RecursionError) as why:  # tomllib also raises plain ones, for dates and huge integers
+        if isinstance(why, ValidationError):
+            raise RecipeError("\n".join(f"{path}: {_said(e)}" for e in why.errors())) from None
         raise RecipeError(f"{path}: not TOML: {why}") from None
-    except ValidationError as why:
-        raise RecipeError("\n".join(f"{path}: {_said(e)}" for e in why.errors())) from None
 
 
 def _said(error: ErrorDetails) -> str:

@@ -1,8 +1,14 @@
-"""How the commands `mlst` and `astm` end: their exit codes, and the errors that need no traceback."""
+"""How the commands `mlst` and `astm` end: their exit codes, the errors that need no traceback, and signals."""
 
+import errno
+import os
+import resource
+import signal
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import ClassVar
+from types import FrameType
+from typing import ClassVar, NoReturn
 
 
 class Exit(IntEnum):
@@ -28,6 +34,70 @@ class UserError(Exception):
 
 class MissingExtraError(UserError):
     """A command needs a package that comes with an extra of `mlst` that is not installed."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks the command to end; `exit_code` is the shell's for it: 130 after SIGINT, 143 after SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+def heed_signals() -> None:
+    """Raise `Stopped` at SIGINT and SIGTERM; a second one of a kind ends the process at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped(number)
+
+
+REMEDIES: Mapping[int, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on that disk"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or give another path"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO), "the disk or its connection fails; see the system's log"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n)"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "give another path"),
+    errno.EROFS: "give a path that can be written to",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EAGAIN: "allow more processes (ulimit -u)",
+    errno.ENOMEM: "allow more memory (ulimit -v), or use fewer --workers",
+    errno.ENOLCK: "the file system has no locks; use a disk of this machine",
+}
+"""What the user can do about an error of the operating system. Any other error number is a bug's."""
+
+
+def of_the_system(why: BaseException) -> str:
+    """What to tell the user of an error that the machine is to blame for, with the remedy; "" for any other."""
+    if isinstance(why, RuntimeError) and "can't start new thread" in str(why):
+        return f"no more threads can be started; {REMEDIES[errno.EAGAIN]}, or use fewer --workers"
+    if isinstance(why, MemoryError):
+        return f"memory is exhausted: {REMEDIES[errno.ENOMEM]}"
+    if not isinstance(why, OSError) or why.errno is None or why.errno not in REMEDIES:
+        return ""
+    place = f"{os.fspath(why.filename)!s}: " if why.filename is not None else ""
+    return f"{place}{why.strerror}; {REMEDIES[why.errno]}"
+
+
+MEMORY, FILES = 2 << 30, 64
+"""Bytes of address space and open files that a command needs at least."""
+
+
+class LimitError(UserError):
+    """The shell allows too little."""
+
+
+def check_limits() -> None:
+    """Raise `LimitError` where importing libraries or starting workers could fail half-way, or hang."""
+    memory = resource.getrlimit(resource.RLIMIT_AS)[0] if sys.platform == "linux" else resource.RLIM_INFINITY
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if memory not in (resource.RLIM_INFINITY, -1) and memory < MEMORY:
+        raise LimitError(f"{memory >> 10} KiB of memory are allowed (ulimit -v), {MEMORY >> 10} are needed at least")
+    if files not in (resource.RLIM_INFINITY, -1) and files < FILES:
+        raise LimitError(f"{files} open files are allowed (ulimit -n), {FILES} are needed at least")
 
 
 EXTRAS: Mapping[str, str] = {

@@ -1,15 +1,26 @@
 """The one way in which files are written: whole or not at all, also when the power goes."""
 
 import contextlib
+import errno
+import fcntl
 import os
+<<<<<<< HEAD
 import secrets
+=======
+import re
+>>>>>>> c876d5c (End by signals, full disks and small limits in one line; remove what killed writers left)
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 PART = ".part"
-"""Ending of what is not finished; such names begin with a dot."""
+"""Ending of what is not finished; such names begin with a dot. Some have another ending behind it, which a library
+wants to see."""
+UNFINISHED = re.compile(r"\..+\.part(\.\w+)?")
+"""Names of it."""
+UNSYNCED = (errno.EINVAL, errno.ENOTSUP)
+"""What `fsync` says on file systems that do not know it."""
 
 
 @contextlib.contextmanager
@@ -27,7 +38,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """As `atomic`, for libraries that open files themselves: gives the neighbour's path, which has `path`'s suffix."""
-    with _neighbour(path, path.suffix) as temporary:
+    with _neighbour(path, PART + path.suffix) as temporary:
         yield temporary
 
 
@@ -40,7 +51,7 @@ def write(path: Path, content: str) -> None:
 def move(finished: Path, path: Path) -> None:
     """Put a file that is written in the place of `path`, in the same file system, and make both outlive the power."""
     with os.fdopen(os.open(finished, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        os.fsync(file.fileno())
+        sync(file.fileno())
     os.replace(finished, path)
     _sync_folder(path.parent)
 
@@ -61,24 +72,54 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _neighbour(path: Path, suffix: str) -> Iterator[Path]:
+<<<<<<< HEAD
     """An empty file beside `path` that is moved there, or removed after an error. It was not there before and is
     reached through no link (O_EXCL). Its mode, 0644 less the user's umask, is not changed afterwards: confined
     processes may not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+=======
+    """An empty file beside `path` (made with O_EXCL and O_NOFOLLOW) that is moved there, or removed after an error.
+
+    It is locked, so that `clean` can tell it from one whose writer was killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+    temporary = Path(name)
+>>>>>>> c876d5c (End by signals, full disks and small limits in one line; remove what killed writers left)
     try:
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
         move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sync(handle: int) -> None:
+    """Make an open file or folder outlive the power, where the file system can. A disk that fails is an error."""
+    try:
+        os.fsync(handle)
+    except OSError as why:
+        if why.errno not in UNSYNCED:
+            raise
+
+
+def clean(folder: Path) -> None:
+    """Remove what writers that were killed left right in `folder`; what is being written stays."""
+    for path in folder.glob(f".*{PART}*"):
+        if UNFINISHED.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            with path.open("rb") as file, contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive the power. Some network file systems cannot and say EINVAL."""
+    """Make the names in a folder outlive the power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)

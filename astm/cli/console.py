@@ -1,6 +1,5 @@
 """What commands print, and how errors end them. Imports nothing heavy."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +7,11 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from mlst.exits import EXTRAS, Exit, UserError, missing_extra
+from mlst.exits import EXTRAS, Exit, Stopped, UserError, check_limits, missing_extra, of_the_system
 from mlst.text import printable
 
 console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 """Progress and messages; standard output is for results. Of several processes only the first one prints."""
-
-INTERRUPTED = 143
-"""Exit code after SIGTERM or SIGINT, when training was saved but is not finished."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def say(text: str, style: str = "") -> None:
@@ -28,6 +23,7 @@ def say(text: str, style: str = "") -> None:
 def refusals() -> Iterator[None]:
     """What the user can put right becomes an error message and an exit code; bugs keep their traceback."""
     try:
+        check_limits()
         yield
     except UserError as why:
         raise _stop(str(why), why.exit_code) from None
@@ -35,11 +31,15 @@ def refusals() -> Iterator[None]:
         if extra := missing_extra(why, {**EXTRAS, "matplotlib": "train", "tomli_w": "train"}):
             raise _stop(str(extra), extra.exit_code) from None
         raise
-    except OSError as why:
-        if why.filename is None:
-            raise
-        code = Exit.WRONG if why.errno in DISK_FULL else Exit.UNUSABLE
-        raise _stop(f"{why.filename}: {why.strerror}; give another path", code) from None
+    except (OSError, MemoryError, RuntimeError) as why:
+        if said := of_the_system(why):
+            raise _stop(said, Exit.WRONG) from None
+        if isinstance(why, OSError) and why.filename is not None:
+            raise _stop(f"{why.filename}: {why.strerror}; give another path", Exit.UNUSABLE) from None
+        raise
+    except Stopped as why:
+        say(f"{why}; run the same command again")
+        raise typer.Exit(why.exit_code) from None
 
 
 def _stop(why: str, code: Exit) -> typer.Exit:

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from astm.cli import scoring, sizes, training, usage
 from astm.cli.console import refusals
 from mlst import __version__
+from mlst.exits import heed_signals
 
 HELP = """Train, evaluate and publish video prediction models.
 
@@ -37,6 +38,7 @@ for command in (
 
 def main() -> None:
     """Entry point of the `astm` command."""
+    heed_signals()
     app()
 
 

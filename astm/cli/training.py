@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from astm.cli.console import INTERRUPTED, console, say
+from astm.cli.console import console, say
 from astm.cli.options import AsJson, Data, Device, Model, Preset, Set, Settings
 
 
@@ -46,6 +46,6 @@ def train(
         sys.stdout.write(json.dumps({**result, "out": str(out)}) + "\n")
     if not ended.finished:
         say(f"stopped after step {progress.step}, saved in {out}; the same command resumes from there")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(128 + ended.signal)
     said = "all {} steps were done before" if math.isnan(ended.loss) else "finished {} steps in {:.0f} s"
     say(f"{said.format(progress.step, ended.seconds)}; best model in {out / loop.PRETRAINED}")

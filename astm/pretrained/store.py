@@ -3,8 +3,11 @@
 Nothing is ever unpickled.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,10 +71,23 @@ def read_config(folder: Path) -> Config:
 
 
 def write_weights(folder: Path, net: nn.Module) -> None:
-    """Write the state of a network as `model.safetensors`, whole or not at all."""
+    """Write the state of a network as `model.safetensors`, whole or not at all. Raises `OSError`."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    with whole(folder / WEIGHTS) as temporary:
+    with saving(folder / WEIGHTS), whole(folder / WEIGHTS) as temporary:
         save_file(weights, temporary, {"format": "pt"})
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """What the operating system says against writing `path` is an `OSError`, which safetensors only puts in words."""
+    try:
+        yield
+    except SafetensorError as why:
+        said = re.search(r"os error (\d+)|code: (\d+)", str(why))
+        if said is None:
+            raise
+        number = int(said[1] or said[2])
+        raise OSError(number, os.strerror(number), str(path)) from None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from astm.predictor import Predictor, model
 from astm.pretrained.provenance import Origin
-from astm.pretrained.store import CONFIG, CheckpointError, load_weights
+from astm.pretrained.store import CONFIG, CheckpointError, load_weights, saving
 from astm.training.settings import Experiment, SettingsError, parse, to_toml
 from mlst import __version__
 from mlst.files import whole
@@ -60,12 +60,12 @@ class Checkpoint:
 def save(
     path: Path, experiment: Experiment, progress: Progress, net: nn.Module, optimiser: Mapping[str, Tensor]
 ) -> None:
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint whole or not at all. Raises `OSError` where the disk cannot take it; the one before stays."""
     tensors = {WEIGHTS + name: tensor for name, tensor in net.state_dict().items()}
     tensors |= {OPTIMISER + name: tensor for name, tensor in optimiser.items()}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = {"format": FORMAT, "experiment": experiment.tree(), "progress": asdict(progress)}
-    with whole(path) as temporary:
+    with saving(path), whole(path) as temporary:
         save_file(plain, temporary, metadata={"astm": json.dumps(about)})
 
 

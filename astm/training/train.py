@@ -29,8 +29,8 @@ from astm.training.checkpoint import BEST, LAST, START, Progress
 from astm.training.graphs import Replayed
 from astm.training.settings import Experiment, TrainSettings, to_toml
 from mlst.draws import stream
-from mlst.exits import Exit, UserError
-from mlst.files import write
+from mlst.exits import Exit, UserError, of_the_system
+from mlst.files import clean, write
 from mlst.loading import Share
 
 EXPERIMENT, PRETRAINED = "experiment.toml", "pretrained"
@@ -43,6 +43,12 @@ class TrainError(UserError, RuntimeError):
 
 class DivergedError(TrainError):
     """A loss or gradient that is not finite."""
+
+    exit_code = Exit.WRONG
+
+
+class UnsavedError(TrainError):
+    """The disk does not take a checkpoint."""
 
     exit_code = Exit.WRONG
 
@@ -91,6 +97,8 @@ class Trained:
 
     finished: bool
     """False after SIGTERM or SIGINT; the same command resumes from there."""
+    signal: int
+    """The number of the signal that ended it, SIGTERM where another process got it; 0 when finished."""
     progress: Progress
     loss: float
     """Of the last step of this process; NaN if there was none to do."""
@@ -139,7 +147,8 @@ def train(experiment: Experiment, out: Path, device: str = "auto", listeners: Se
 
     Raises
     ------
-    TrainError: a model without parameters, a run in `out` with other settings, or a loss that is not finite.
+    TrainError: a model without parameters, a run in `out` with other settings, a loss that is not finite, or a
+        disk that takes no checkpoint.
     DataError: missing or unfit data. CheckpointError: an unreadable run.
     """
     began = time.monotonic()
@@ -152,7 +161,8 @@ def train(experiment: Experiment, out: Path, device: str = "auto", listeners: Se
         finished = run.progress.step == experiment.train.steps
         if finished and team.leads:
             run.export()
-    return Trained(finished, run.progress, loss, time.monotonic() - began)
+    number = 0 if finished else stop.number or signal.SIGTERM
+    return Trained(finished, number, run.progress, loss, time.monotonic() - began)
 
 
 class _Run:
@@ -176,6 +186,8 @@ class _Run:
         self.clips = open_clips(experiment.data, experiment.data_settings, "train")
         self.held = [open_clips(experiment.data, experiment.data_settings, "validation")] if self.validates else []
         if team.leads:
+            clean(out)
+            clean(out / PRETRAINED)
             write(out / EXPERIMENT, to_toml(experiment.tree()))
 
     @property
@@ -204,7 +216,7 @@ class _Run:
         checkpoint.restore_optimiser(self.optimiser, earlier.optimiser)
         return earlier.progress
 
-    def go_on(self, stop: threading.Event, listeners: Sequence[Listener]) -> float:
+    def go_on(self, stop: "Stop", listeners: Sequence[Listener]) -> float:
         """Train until all steps are done or `stop` is set; returns the last loss."""
         s, every, team = self.settings, self.experiment.run, self.team
         self.predictor.checkpoint = s.checkpoint
@@ -236,7 +248,7 @@ class _Run:
                 scored = self.validate()
                 for listener in listeners:
                     listener.validated(scored)
-            halted = team.total(float(stop.is_set()))[0] > 0
+            halted = team.total(float(stop.number > 0))[0] > 0
             if done % every.save_every == 0 or ending or halted:
                 self.save(LAST)
             if halted:
@@ -294,10 +306,18 @@ class _Run:
         return Validated(step, mean, best)
 
     def save(self, name: str) -> None:
-        """Write a checkpoint; the best one without the optimiser."""
-        if self.team.leads:
-            optimiser = checkpoint.optimiser_tensors(self.optimiser) if name == LAST else {}
+        """Write a checkpoint; the best one without the optimiser. Raises `UnsavedError`."""
+        if not self.team.leads:
+            return
+        optimiser = checkpoint.optimiser_tensors(self.optimiser) if name == LAST else {}
+        try:
             checkpoint.save(self.out / name, self.experiment, self.progress, self.predictor, optimiser)
+        except OSError as why:
+            kept = " and ".join(name for name in (LAST, BEST) if (self.out / name).is_file()) or "no earlier one"
+            raise UnsavedError(
+                f"the checkpoint of step {self.progress.step} cannot be saved; {self.out} keeps {kept}. "
+                f"{of_the_system(why) or why}, and run the same command again"
+            ) from why
 
     def export(self) -> None:
         """Write the best weights the way `from_pretrained` reads them."""
@@ -434,17 +454,24 @@ def _team(device: str) -> Iterator[Team]:
         dist.destroy_process_group()
 
 
+@dataclass(slots=True)
+class Stop:
+    """Which signal asked to end; 0 for none yet."""
+
+    number: int = 0
+
+
 @contextlib.contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set, so that a step is finished and saved; a second one ends at once."""
-    stop = threading.Event()
+def _stopping() -> Iterator[Stop]:
+    """Notes SIGTERM and SIGINT, so that a step is finished and saved; a second one ends at once."""
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def handle(number: int, frame: object) -> None:
-        stop.set()
+        stop.number = number
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:

@@ -1,27 +1,21 @@
 """The `mlst` command: which commands there are, and how errors end them."""
 
-import errno
 import importlib.metadata
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from collection.cli import audit, build, checking, manifest, publish, studying, upkeep
-from mlst.exits import Exit, UserError, missing_extra
+from mlst.exits import Exit, Stopped, UserError, check_limits, heed_signals, missing_extra, of_the_system
 
 HELP = """Build, verify and publish multi-level spatiotemporal video datasets.
 
 Exit codes: 0 done; 1 no result, or a wrong one; 2 unusable input; 3 partly done: run the same command again.
 """
-INTERRUPTED = 130
-OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
-"""Errors of the operating system that the user can put right; any other is a bug and keeps its traceback."""
 
 
 class Commands(TyperGroup):
@@ -37,6 +31,7 @@ class Commands(TyperGroup):
 def refusals() -> Iterator[None]:
     """What the user can put right becomes an error message and an exit code; bugs keep their traceback."""
     try:
+        check_limits()
         yield
     except UserError as why:
         raise _stop(str(why), why.exit_code) from None
@@ -44,13 +39,13 @@ def refusals() -> Iterator[None]:
         if extra := missing_extra(why):
             raise _stop(str(extra), extra.exit_code) from None
         raise
-    except OSError as why:
-        if why.errno in OF_THE_DISK:
-            raise _stop(f"{why}; finished work is kept", Exit.WRONG) from None
+    except (OSError, MemoryError, RuntimeError) as why:
+        if said := of_the_system(why):
+            raise _stop(f"{said}; finished work is kept", Exit.WRONG) from None
         raise
-    except KeyboardInterrupt:
-        print("Interrupted; run the same command again to resume.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    except Stopped as why:
+        print(f"{why}; finished work is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(why.exit_code) from None
 
 
 def group(title: str, commands: tuple[Callable[..., None], ...]) -> typer.Typer:
@@ -90,7 +85,7 @@ def top(
 
 def main() -> None:
     """Entry point of `mlst`."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    heed_signals()
     app()
 
 
@@ -114,7 +109,3 @@ def _stop(text: str, code: Exit) -> typer.Exit:
 
     refuse(text)
     return typer.Exit(code)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

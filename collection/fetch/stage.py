@@ -30,6 +30,7 @@ from collection.politeness.keeper import politeness
 from collection.recipe import FetchSettings, Limits
 from collection.sandbox.apart import apart
 from collection.workspace.folder import Span, Workspace
+from mlst.files import PART
 from mlst.records import OPEN_END, Probe, Source, Upstream, Video, digest
 from mlst.sandbox.kernel import Room
 
@@ -355,7 +356,7 @@ def _digest(source: Source) -> str:
 @contextlib.contextmanager
 def _scratch(work: Workspace, source: Source) -> Iterator[Path]:
     """A folder for unfinished files, removed afterwards; what a killed attempt left there is removed before."""
-    folder = work.root / work.folder / "media" / f".{source.id}-{_digest(source)}"
+    folder = work.root / work.folder / "media" / f".{source.id}-{_digest(source)}{PART}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import BinaryIO
 
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
-from mlst.files import PART, atomic, move
+from mlst.files import PART, UNFINISHED, atomic, clean, move, sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Workspace:
     def sync(self, name: str) -> None:
         """Make what was appended to the file `name` outlive this machine's power: on disk, or in the store."""
         with (self.root / name).open("rb") as file:
-            os.fsync(file.fileno())
+            sync(file.fileno())
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[tuple[BinaryIO, str]]:
@@ -146,7 +145,7 @@ def _parts(place: str) -> tuple[str, ...]:
 def held(root: Path) -> Iterator[None]:
     """Hold the workspace for one driver; the lock goes with the process.
 
-    Raises `WorkspaceBusyError`, and `WorkspaceError` where a file is in the way.
+    Raises `WorkspaceBusyError`, and `WorkspaceError` where a file is in the way or the file system has no locks.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -161,12 +160,19 @@ def held(root: Path) -> Iterator[None]:
             raise WorkspaceBusyError(
                 f"{root} is in use by another build; wait for it or give another --work"
             ) from None
+        except OSError as why:
+            raise WorkspaceError(
+                f"{root} cannot be locked ({why.strerror}); give --work a folder on a disk of this machine"
+            ) from None
+        clean(root)
         yield
 
 
 def sweep(folder: Path) -> None:
     """Remove the unfinished files that killed workers left in `folder`; only for who holds the lock."""
-    for path in folder.rglob(f".*{PART}"):
+    for path in folder.rglob(f".*{PART}*"):
+        if not UNFINISHED.fullmatch(path.name):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -123,3 +123,38 @@ def test_a_limit_that_was_added_changes_no_fingerprint_until_it_is_set(kind):
     """What earlier versions fetched and scanned is found again."""
     assert set(kind().model_dump(mode="json")["limits"]) == {"bytes", "seconds", "pixels", "frames", "rate"}
     assert kind(limits={"volume": 9}).model_dump(mode="json")["limits"]["volume"] == 9
+
+
+ODD = {
+    "not UTF-8": b"\xff\xfe",
+    "a byte order mark": b"\xef\xbb\xbf" + MINIMAL.encode(),
+    "a NUL": MINIMAL.encode() + b"title = \"\0\"",
+    "a day that is none": MINIMAL.encode() + b"title = 2024-13-45",
+    "a date": MINIMAL.encode() + b"title = 2024-01-02",
+    "an hour that is none": MINIMAL.encode() + b"title = 25:61:00",
+    "an integer of 5000 digits": MINIMAL.encode() + b"[scan]\nsize = " + b"9" * 5000,
+    "an integer of 100 digits": MINIMAL.encode() + b"[scan]\nsize = " + b"9" * 100,
+    "infinity": MINIMAL.encode() + b"[fetch.limits]\nbytes = inf",
+    "no number": MINIMAL.encode() + b"[scan]\nrate = nan",
+    "a rate of 1/0": MINIMAL.encode() + b"[scan]\nrate = \"1/0\"",
+    "deep lists": MINIMAL.encode() + b"title = " + b"[" * 20_000 + b"]" * 20_000,
+    "deep tables": MINIMAL.encode() + b"[" + b".".join([b"a"] * 5000) + b"]",
+    "a list for a table": MINIMAL.encode() + b"scan = []",
+    "a table for a text": MINIMAL.encode() + b"[title]\na = 1",
+    "a list of tables for a table": MINIMAL.encode() + b"[[scan]]\nsize = 256",
+    "a key twice": MINIMAL.encode() * 2,
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files_are_refused_in_words(tmp_path, name):
+    (tmp_path / "recipe.toml").write_bytes(ODD[name])
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(tmp_path / "recipe.toml")
+    assert str(tmp_path) in str(refused.value)
+
+
+def test_line_ends_of_windows_are_fine(tmp_path):
+    (tmp_path / "recipe.toml").write_bytes(MINIMAL.replace("\n", "\r\n").encode())
+    assert read_recipe(tmp_path / "recipe.toml").name == "x"

@@ -1,6 +1,26 @@
+import contextlib
+import errno
+import os
+import resource
+import signal
+
 import pytest
 
-from mlst.exits import EXTRAS, Exit, MissingExtraError, UserError, missing_extra
+from mlst.exits import (
+    EXTRAS,
+    FILES,
+    MEMORY,
+    REMEDIES,
+    Exit,
+    LimitError,
+    MissingExtraError,
+    Stopped,
+    UserError,
+    check_limits,
+    heed_signals,
+    missing_extra,
+    of_the_system,
+)
 
 
 def test_the_codes_that_scripts_rely_on() -> None:
@@ -20,3 +40,52 @@ def test_a_package_outside_the_table_of_extras_is_a_bug() -> None:
     assert "numpy" not in EXTRAS
     with pytest.raises(MissingExtraError):
         raise missing_extra(ModuleNotFoundError(name="ray")) or AssertionError
+
+
+@pytest.mark.parametrize("number", REMEDIES)
+def test_errors_of_the_machine_have_a_remedy(number: int) -> None:
+    said = of_the_system(OSError(number, os.strerror(number), "/place"))
+    assert said == f"/place: {os.strerror(number)}; {REMEDIES[number]}"
+    assert of_the_system(OSError(number, "words")).startswith("words; ")
+
+
+@pytest.mark.parametrize(
+    ("which", "value", "words"),
+    [
+        (resource.RLIMIT_AS, MEMORY - 1, "ulimit -v"),
+        (resource.RLIMIT_AS, MEMORY, ""),
+        (resource.RLIMIT_NOFILE, FILES - 1, "ulimit -n"),
+        (resource.RLIMIT_NOFILE, FILES, ""),
+    ],
+)
+def test_limits_that_would_end_a_command_half_way_are_refused(
+    monkeypatch: pytest.MonkeyPatch, which: int, value: int, words: str
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda asked: (value if asked == which else -1, -1))
+    with pytest.raises(LimitError, match=words) if words else contextlib.nullcontext():
+        check_limits()
+
+
+def test_errors_of_the_program_are_bugs() -> None:
+    assert of_the_system(MemoryError()).startswith("memory is exhausted: ")
+    for why in (
+        ValueError("x"),
+        OSError("no number"),
+        OSError(errno.EBADF, "x"),
+        FileNotFoundError(errno.ENOENT, "x"),
+    ):
+        assert of_the_system(why) == ""
+
+
+def test_a_signal_ends_a_command_with_the_code_that_shells_know() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            heed_signals()
+            with pytest.raises(Stopped) as stopped:
+                signal.raise_signal(number)
+            assert (stopped.value.exit_code, str(stopped.value)) == (code, f"stopped by {number.name}")
+            assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,12 +1,16 @@
 """Files appear whole or not at all, at their place and nowhere else."""
 
+import contextlib
+import errno
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from mlst.files import atomic, move, whole, write
+from mlst.files import atomic, clean, move, whole, write
 
 
 def fail(path: Path) -> None:
@@ -85,3 +89,42 @@ def test_file_and_folder_are_synced_in_that_order(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "fsync", fsync)
     move(tmp_path / "a", tmp_path / "b")
     assert synced == [("a", False), (tmp_path.name, True)]
+
+
+HALF = """
+import os, signal, sys
+from pathlib import Path
+from mlst.files import atomic, whole
+place = Path(sys.argv[1])
+with atomic(place / "a.json"), whole(place / "b.safetensors"), whole(place / "no_suffix"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".hidden", "b.part", ".partition.txt"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".c.part").symlink_to("b.part")
+    (tmp_path / ".d.part").mkdir()
+    mine = {path.name for path in tmp_path.iterdir()}
+    subprocess.run([sys.executable, "-c", HALF, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == len(mine) + 3
+    with atomic(tmp_path / "e") as file:
+        clean(tmp_path)
+        file.write(b"still being written")
+    assert {path.name for path in tmp_path.iterdir()} == mine | {"e"}
+
+
+@pytest.mark.parametrize(("number", "fatal"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_file_system_without_fsync_is_used_and_a_broken_disk_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fatal: bool
+) -> None:
+    def fsync(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    write(tmp_path / "a", "old")
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError) if fatal else contextlib.nullcontext():  # noqa: PT011
+        write(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == ("old" if fatal else "new")
+    assert len(list(tmp_path.iterdir())) == 1

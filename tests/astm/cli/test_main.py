@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from astm.cli.console import INTERRUPTED
 from astm.cli.films import beside
 from astm.cli.listeners import LogFile
 from astm.cli.main import app
@@ -80,7 +80,8 @@ def test_print_config():
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(root, tmp_path, number):
     """A real process, a real signal."""
     out = tmp_path / "run"
     command = [
@@ -92,10 +93,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(root, tmp_path):
     )
     for line in process.stderr:
         if line.startswith("step 3/"):
-            process.terminate()
+            process.send_signal(number)
             break
     rest = process.stderr.read()
-    assert process.wait(timeout=60) == INTERRUPTED
+    assert process.wait(timeout=60) == 128 + number
     assert "the same command resumes from there" in rest
     assert "Traceback" not in rest
     step = int(re.search(r"stopped after step (\d+)", rest)[1])

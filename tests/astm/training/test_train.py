@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from astm.training.train import (
     PRETRAINED,
     Team,
     TrainError,
+    UnsavedError,
     _Run,
     first_beta,
     learning_rate,
@@ -378,6 +380,57 @@ def test_what_can_be_loaded_is_said(tmp_path):
     with pytest.raises(CheckpointError, match=r"'convlstm' must be trained first"):
         load_predictor("convlstm")
     assert load_predictor("copy_last")(torch.rand(1, 2, 1, 8, 8), 3).shape == (1, 3, 1, 8, 8)
+
+
+DIES_SAVING = """
+import os, signal, sys
+from astm.training import checkpoint, train
+from pathlib import Path
+from tests.astm.data.media import experiment
+written = checkpoint.save_file
+
+def save_file(tensors, path, metadata):
+    written(tensors, path, metadata)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.save_file = save_file
+train.train(experiment(Path(sys.argv[1]), {"train": {"steps": 2}}), Path(sys.argv[2]), "cpu")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_kill_inside_a_save_leaves_is_gone_at_the_next_start(root, tmp_path):
+    for _ in range(2):
+        died = subprocess.run([sys.executable, "-c", DIES_SAVING, str(root), str(tmp_path / "a")], check=False)
+        assert died.returncode == -signal.SIGKILL
+        assert len(list((tmp_path / "a").glob(".*"))) == 1
+    train(experiment(root, {"train": {"steps": 2}}), tmp_path / "a", "cpu")
+    train(experiment(root, {"train": {"steps": 2}}), tmp_path / "b", "cpu")
+    assert list((tmp_path / "a").rglob(".*")) == []
+    assert same(tmp_path / "a" / LAST, tmp_path / "b" / LAST)
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_with_a_remedy_and_the_checkpoint_before_stays(root, tmp_path):
+    """A limit on the size of files stands for the disk: it is met inside safetensors, too."""
+    e = experiment(root, {"train": {"steps": 4, "validate_on": 0}, "run": {"save_every": 2, "log_every": 1}})
+
+    class Shrinks(Recorder):
+        def logged(self, report):
+            if report.step == 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(UnsavedError, match=r"step 4 cannot be saved; .*keeps last.safetensors. .*ulimit -f"):
+            train(e, tmp_path / "a", "cpu", [Shrinks()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read(tmp_path / "a" / LAST).progress.step == 2
+    assert list((tmp_path / "a").glob(".*")) == []
+    train(e, tmp_path / "a", "cpu")
+    train(e, tmp_path / "b", "cpu")
+    assert same(tmp_path / "a" / LAST, tmp_path / "b" / LAST)
 
 
 def test_signals_are_handed_back(root, tmp_path):
