@@ -4,11 +4,8 @@ import contextlib
 import errno
 import fcntl
 import os
-<<<<<<< HEAD
-import secrets
-=======
 import re
->>>>>>> c876d5c (End by signals, full disks and small limits in one line; remove what killed writers left)
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,22 +69,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _neighbour(path: Path, suffix: str) -> Iterator[Path]:
-<<<<<<< HEAD
     """An empty file beside `path` that is moved there, or removed after an error. It was not there before and is
     reached through no link (O_EXCL). Its mode, 0644 less the user's umask, is not changed afterwards: confined
-    processes may not."""
+    processes may not. It is locked, so that `clean` can tell it from one whose writer was killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
-=======
-    """An empty file beside `path` (made with O_EXCL and O_NOFOLLOW) that is moved there, or removed after an error.
-
-    It is locked, so that `clean` can tell it from one whose writer was killed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
-    temporary = Path(name)
->>>>>>> c876d5c (End by signals, full disks and small limits in one line; remove what killed writers left)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         with contextlib.suppress(OSError):  # some file systems have no locks
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,12 +15,20 @@ def problems(why: ValidationError, kind: type[BaseModel], table: str = "") -> It
 
 def problem(error: ErrorDetails, kind: type[BaseModel], table: str = "") -> str:
     """One problem as a line, e.g. `scan.length = 1: Input should be greater than or equal to 2`."""
-    name, value = ".".join([table] * bool(table) + [str(part) for part in error["loc"]]), error["input"]
+    name, value = ".".join([table] * bool(table) + [str(part) for part in error["loc"]]), _shown(error["input"])
     if error["type"] == "missing":
         return f"{name}: missing"
     if error["type"] == "extra_forbidden":
-        return f"{name} = {value!r}: unknown setting; choices are {', '.join(_choices(error, kind))}"
-    return f"{name} = {value!r}: {error['msg']}"
+        return f"{name} = {value}: unknown setting; choices are {', '.join(_choices(error, kind))}"
+    return f"{name} = {value}: {error['msg']}"
+
+
+def _shown(value: object) -> str:
+    """As Python writes it; a value too deep or too long for that is not shown."""
+    try:
+        return repr(value)
+    except (RecursionError, ValueError):
+        return "..."
 
 
 def _choices(error: ErrorDetails, kind: Any) -> list[str]:

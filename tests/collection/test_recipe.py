@@ -128,7 +128,7 @@ def test_a_limit_that_was_added_changes_no_fingerprint_until_it_is_set(kind):
 ODD = {
     "not UTF-8": b"\xff\xfe",
     "a byte order mark": b"\xef\xbb\xbf" + MINIMAL.encode(),
-    "a NUL": MINIMAL.encode() + b"title = \"\0\"",
+    "a NUL": MINIMAL.encode() + b'title = "\0"',
     "a day that is none": MINIMAL.encode() + b"title = 2024-13-45",
     "a date": MINIMAL.encode() + b"title = 2024-01-02",
     "an hour that is none": MINIMAL.encode() + b"title = 25:61:00",
@@ -136,7 +136,7 @@ ODD = {
     "an integer of 100 digits": MINIMAL.encode() + b"[scan]\nsize = " + b"9" * 100,
     "infinity": MINIMAL.encode() + b"[fetch.limits]\nbytes = inf",
     "no number": MINIMAL.encode() + b"[scan]\nrate = nan",
-    "a rate of 1/0": MINIMAL.encode() + b"[scan]\nrate = \"1/0\"",
+    "a rate of 1/0": MINIMAL.encode() + b'[scan]\nrate = "1/0"',
     "deep lists": MINIMAL.encode() + b"title = " + b"[" * 20_000 + b"]" * 20_000,
     "deep tables": MINIMAL.encode() + b"[" + b".".join([b"a"] * 5000) + b"]",
     "a list for a table": MINIMAL.encode() + b"scan = []",
