@@ -193,7 +193,9 @@ def _worker(stage: Stage[In, Out], item: In, work: Workspace, pipe: Connection, 
     inputs = {work.path(span.file) for span in stage.reads(item)}
     lacking = confine(stage.needs, Room(tuple(inputs), (work.root / work.folder, bench.folder)), {pipe.fileno()})
     threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
-    if bench.required and (lacking := lacking or missing()):
+    if bench.required and stage.needs.network:  # it is not confined; one that is cannot ask the kernel any more
+        lacking = missing()
+    if bench.required and lacking:
         outcome: Outcome[Out] = Outcome(stage.key(item), FAILED, UNCONFINED, lacking, ())
     else:
         outcome = attempt(stage, item, work)

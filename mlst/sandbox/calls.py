@@ -1,7 +1,7 @@
 """The system calls that decoding, encoding, Python, NumPy, OpenCV, PyTorch and malloc need: nothing else is answered.
 
-Found with strace over scans of every container and codec of the tests with each detector, packing, cutting of spans
-and decoding of clips. Numbers are those on x86-64 and aarch64 (Linux: arch/x86/entry/syscalls/syscall_64.tbl,
+Tried with scans of the tests' containers and codecs by each detector, packing, cutting of spans and decoding of clips.
+Numbers are those on x86-64 and aarch64 (Linux: arch/x86/entry/syscalls/syscall_64.tbl,
 include/uapi/asm-generic/unistd.h); -1 where an architecture has no such call.
 """
 
