@@ -1,17 +1,19 @@
 """The whole build, top to bottom."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from collection.engine.run import Driver, Result
-from collection.engine.waves import fetch_and_scan
+from collection.engine.waves import Seen, fetch_and_scan
 from collection.fetch.stage import FetchStage
 from collection.order import Order
 from collection.pack.assemble import Inputs, write_dataset
-from collection.pack.stage import Packed, PackStage, plan_shards
+from collection.pack.stage import Packed, PackStage, plan_shards, read_by
 from collection.scan.stage import ScanStage
 from collection.select import Selection, complete, select
+from collection.workspace.damage import remove_damaged
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import Dataset
 from mlst.exits import Exit, UserError
@@ -27,14 +29,42 @@ class Built:
     results: tuple[Result[Video], Result[Scan], Result[Packed]]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a dataset is put together of, in the workspace."""
+
+    seen: Seen
+    selection: Selection
+    packed: Result[Packed]
+    inputs: Inputs
+    damaged: frozenset[str]
+    """Files that were not what the ledgers say, and were removed."""
+
+
 class NothingChosenError(UserError, RuntimeError):
     """No clip is left to make a dataset of."""
 
     exit_code = Exit.WRONG
 
 
+class NotPackedError(UserError, RuntimeError):
+    """Shards could not be written, so that there is no dataset to put in the place of another."""
+
+    exit_code = Exit.PARTLY
+
+
 def build(order: Order, out: Path | Workspace, do: Driver) -> Built:
-    """From a manifest's rows to a dataset at `out`. Raises `NothingChosenError`."""
+    """From a manifest's rows to a dataset at `out`. Raises `NothingChosenError` and `NotPackedError`; what `out` holds
+    is then as it was."""
+    made = make(order, do)
+    if made.damaged:  # and removed: what they held is missing now, and is made again
+        made = make(order, do)
+    dataset = write_dataset(out, do.work, _all(made.packed), made.inputs)
+    return Built(dataset, made.selection, (made.seen.fetched, made.seen.scanned, made.packed))
+
+
+def make(order: Order, do: Driver) -> Made:
+    """From a manifest's rows to shards in the workspace. Raises `NothingChosenError`."""
     recipe = order.recipe
     fetch, scan, pack = stages(order)
 
@@ -43,10 +73,10 @@ def build(order: Order, out: Path | Workspace, do: Driver) -> Built:
     selection = select(seen.scanned.outputs, sources, order.levels, recipe.select, order.preferred)  # levels, quotas
     with plan_shards(_some(selection).chosen, seen, sources, recipe.pack) as plans:  # which clip in which shard
         packed = do(pack, plans)  # ShardPlan -> Packed
-    inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, seen, order.exclusions_txt)
-    dataset = write_dataset(out, do.work, tuple(packed.outputs), inputs)
+        damaged = remove_damaged(do.work, read_by(plans, {outcome.key for outcome in packed.outcomes.undone}))
 
-    return Built(dataset, selection, (seen.fetched, seen.scanned, packed))
+    inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, seen, order.exclusions_txt)
+    return Made(seen, selection, packed, inputs, damaged)
 
 
 def stages(order: Order) -> tuple[FetchStage, ScanStage, PackStage]:
@@ -70,3 +100,14 @@ def _some(selection: Selection) -> Selection:
         return selection
     reasons = ", ".join(f"{count} {reason}" for reason, count in selection.reasons().items()) or "there was none"
     raise NothingChosenError(f"no clip could be chosen ({reasons}); the table says what became of each source")
+
+
+def _all(packed: Result[Packed]) -> tuple[Packed, ...]:
+    """Every shard: without one of them, the others would take the place of a dataset that is whole."""
+    if undone := list(packed.outcomes.undone):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in undone).items())
+        raise NotPackedError(
+            f"{len(undone)} of {len(packed.outcomes)} shards could not be written ({kinds}), so the dataset is as it "
+            "was; run the same command again, with --retry if that does not help"
+        )
+    return tuple(packed.outputs)

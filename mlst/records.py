@@ -139,6 +139,17 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a file of the workspace, as they were written."""
+
+    file: str
+    """Relative to the workspace."""
+    offset: Count
+    size: Count
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Video:
     """A fetched file: what `fetch` makes of a `Source`."""
 
@@ -157,6 +168,11 @@ class Video:
     """Seconds on the file's clock (pts * time base) at which the source's own clock shows 0."""
     probe: Probe
     upstream: Upstream
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The file."""
+        return (Part(self.file, 0, self.size, self.sha256),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +377,11 @@ class Scan:
     transitions: tuple[Transition, ...]
     shots: tuple[Shot, ...]
     clips: tuple[Clip, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The clips; without any, nobody needs the file."""
+        return tuple(Part(self.file, clip.offset, clip.size, clip.sha256) for clip in self.clips)
 
 
 @dataclass(frozen=True, slots=True)

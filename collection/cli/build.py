@@ -67,7 +67,7 @@ def build(
                 order = orders.read_order(recipe, access)
             try:
                 built = pipeline.build(order, dataset, do)
-            except pipeline.NothingChosenError:
+            except (pipeline.NothingChosenError, pipeline.NotPackedError):
                 outcomes.print_status(status(here), as_json)
                 raise
         changed = running.description(dataset) != before

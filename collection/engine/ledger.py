@@ -3,12 +3,14 @@
 The ledger is a folder of numbered segments, JSON Lines, written by the driver alone. A run adds segments of its own
 and never changes an old one, so that a store which can only replace whole files can hold them. A line is a pair: what
 is looked at for every item, then the outputs, which are decoded only where somebody asks for them. The last line of a
-key counts. Where a crash left a torn end, what cannot be read is passed over and its items are done again.
+key counts. Each ends in a CRC-32 of what stands before it, which finds every damage of up to 32 bits in a row; lines
+from before there were sums are read without. A torn or damaged line is passed over and its item done again.
 """
 
 import contextlib
 import json
 import time
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +20,7 @@ from typing import Any, BinaryIO, Generic, Self
 
 from collection.engine.stage import DONE, FAILED, Out, Out_co, Outcome, Status
 from collection.workspace.folder import Workspace
+from mlst.exits import Exit, UserError
 from mlst.records import canonical_json, decode, decode_json
 
 SEGMENT = 64 << 20
@@ -32,7 +35,7 @@ SHARE = 10
 DETAIL = 4000
 """Characters of a detail that are kept: the end of a traceback says most."""
 
-BLAMELESS = ("blocked", "network", "disk_full", "unknown", "unreadable")
+BLAMELESS = ("blocked", "network", "disk_full", "unknown", "unreadable", "damaged")
 """Failures that say nothing about the item; they never lead to quarantine."""
 
 PENDING = "pending"
@@ -51,31 +54,56 @@ class Head:
     detail: str
 
 
+class DamagedLedgerError(UserError, ValueError):
+    """A line of a ledger was damaged while a build ran."""
+
+    exit_code = Exit.PARTLY
+
+
 def line_of(outcome: Outcome[object]) -> bytes:
-    """An outcome as a line of the ledger: a list of its head and its outputs."""
+    """An outcome as a line of the ledger: a list of its head, its outputs and their sum."""
     head = Head(outcome.key, outcome.status, outcome.kind, outcome.detail[-DETAIL:])
-    return canonical_json((head, outcome.outputs)).encode() + b"\n"
+    body = canonical_json((head, outcome.outputs)).encode().removesuffix(b"]")
+    return body + _sum(body)
+
+
+def _sum(body: bytes) -> bytes:
+    """How a line ends that begins with `body`: 13 bytes."""
+    return b',"%08x"]\n' % zlib.crc32(body)
+
+
+def _body(line: bytes) -> bytes:
+    """The list of head and outputs in a line without its last bracket. Raises ValueError where the sum is wrong."""
+    if line.endswith(b"]]\n"):
+        return line[:-2]
+    body, told = line[:-13], line[-13:]
+    if told != _sum(body):
+        raise ValueError("the line is torn, or its sum is not that of its bytes")
+    return body
 
 
 def parse_line(output: type[Out], line: bytes) -> Outcome[Out]:
     """The outcome in a line of the ledger, which has outputs of the type `output`. Raises ValueError."""
     pair: Any = tuple[Head, tuple[output, ...]]  # type: ignore[valid-type]  # known when it runs
-    head, outputs = decode_json(pair, line)
+    head, outputs = decode_json(pair, _body(line) + b"]")
     return Outcome(head.key, head.status, head.kind, head.detail, outputs)
 
 
 def _head(line: bytes) -> Head:
-    """The head of a line; the rest is read only where it is short. Raises ValueError."""
-    if not line.endswith(b"\n"):
-        raise ValueError("a torn line")
+    """The head of a line; the rest is not taken apart. Raises ValueError."""
+    body, head = _body(line), _told(line)
+    if head.status != DONE and not body.endswith(b",[]"):
+        raise ValueError(f"outputs of an item that is {head.status}")
+    return head
+
+
+def _told(line: bytes) -> Head:
+    """What a line says its head is, right or wrong. Raises ValueError."""
     try:
         value, _ = _DECODER.raw_decode(line.decode(), len("["))
     except RecursionError as why:
         raise ValueError(f"nested too deep: {why}") from None
-    head = decode(Head, value)
-    if head.status != DONE and not line.endswith(b",[]]\n"):
-        raise ValueError(f"outputs of an item that is {head.status}")
-    return head
+    return decode(Head, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +190,14 @@ class Reader(Generic[Out]):
         self._segment, self._file = -1, None  # type: int, BinaryIO | None
 
     def outcome(self, places: Places, row: int) -> Outcome[Out]:
-        """The outcome of an item. Raises ValueError where the line was changed behind our back."""
+        """The outcome of an item. Raises `DamagedLedgerError` where the line was changed behind our back."""
         try:
             return parse_line(self._output, self._line(places, row))
         except ValueError as why:
             path = self._paths[self._segment]
-            raise ValueError(f"{path}: byte {places.offset[row]}: no outcome ({why}); delete this file") from None
+            raise DamagedLedgerError(
+                f"{path}: byte {places.offset[row]}: {why}; run the same command again: it does that item again"
+            ) from None
 
     def says(self, places: Places, row: int, words: Sequence[bytes]) -> bool:
         """Whether the line of an item has one of `words`; always where there are none."""
@@ -296,10 +326,17 @@ class Ledger(Generic[Out]):
         offset = 0
         with path.open("rb") as file:
             for line in file:
-                with contextlib.suppress(ValueError):
+                try:
                     head = _head(line)
                     self._note(head.key, head.status, head.kind, (len(self._paths) - 1, offset, len(line)))
+                except ValueError:
+                    self._doubt(line)
                 offset += len(line)
+
+    def _doubt(self, line: bytes) -> None:
+        """Have the item of a damaged line done again, as far as it says whose it is; an older line is out of date."""
+        with contextlib.suppress(ValueError):
+            self._places.put(self.row(_told(line).key), 0, 0, 0, 0)
 
     def _note(self, key: str, status: str, kind: str, place: tuple[int, int, int]) -> None:
         row = self.row(key)

@@ -5,15 +5,16 @@ writes. Deleting a folder redoes its stage.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Generic, Protocol, Self
 
 from collection.engine.ledger import PENDING, Ledger, Outcomes, Outputs
 from collection.engine.stage import DONE, FAILED, REJECTED, AnyStage, In, Out, Out_co, Outcome, Stage
+from collection.workspace.damage import parts
 from collection.workspace.folder import Workspace, sweep
-from mlst.records import digest
+from mlst.records import Part, digest
 
 ATTEMPTS = 3
 """An item that broke its worker this often is quarantined: it stays failed until `--retry`."""
@@ -110,7 +111,7 @@ class Run(Generic[In, Out]):
         self.stage, self.work = stage, replace(driver.work, folder=folder(stage))
         self._driver = driver
         self._ledger = Ledger(self.work, stage.output)
-        self._files: dict[str, frozenset[str]] = {}
+        self._files: dict[str, Mapping[str, int]] = {}
         self._fresh = 0
         sweep(self.work.path(self.work.folder))
 
@@ -139,8 +140,7 @@ class Run(Generic[In, Out]):
         outputs = self._ledger.outputs(row)
         status = self._ledger.status(row)  # pending now where its outputs could not be read
         if status == DONE:
-            files = [output.file for output in outputs if hasattr(output, "file")]
-            return Known(row, outputs, not all(map(self._has, files)))
+            return Known(row, outputs, not all(map(self._has, parts(outputs))))
         again = self._driver.retry or self._ledger.breaks(row) < ATTEMPTS
         return Known(row, outputs, status == PENDING or (status == FAILED and again))
 
@@ -165,12 +165,12 @@ class Run(Generic[In, Out]):
         """What became of the items `rows`."""
         return Result(self.stage.name, self.work.folder, self._ledger.outcomes(rows), self._fresh)
 
-    def _has(self, name: str) -> bool:
-        """Whether the workspace had the file when this run first asked for one of its folder."""
-        parent = name.rpartition("/")[0]
+    def _has(self, part: Part) -> bool:
+        """Whether the workspace had a file as long as that when this run first asked for one of its folder."""
+        parent = part.file.rpartition("/")[0]
         if parent not in self._files:
-            self._files[parent] = frozenset(self.work.names(parent))
-        return name in self._files[parent]
+            self._files[parent] = self.work.sizes(parent)
+        return self._files[parent].get(part.file, -1) >= part.offset + part.size
 
 
 def stage_digest(stage: AnyStage) -> str:

@@ -39,7 +39,7 @@ def staged(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, confin
             desk = Desk(folder, work.folder, work.root, work.shared("."), "")
             return _kept(confined(stage, item, desk), folder, work)
     except FileNotFoundError as why:
-        return Outcome(stage.key(item), FAILED, "error", f"{why} is not in the workspace any more", ())
+        return Outcome(stage.key(item), FAILED, "damaged", f"{why} is not in the workspace any more", ())
     except OSError as why:
         otherwise = "network.store" if isinstance(work, Stored) else "error"
         return Outcome(stage.key(item), FAILED, FULL.get(why.errno or 0, otherwise), traceback.format_exc(), ())

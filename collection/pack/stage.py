@@ -4,20 +4,20 @@ import hashlib
 import json
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from collection.engine.stage import Expected, Needs
+from collection.engine.stage import Expected, Needs, Retry
 from collection.recipe import PackSettings
 from collection.select import Chosen
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.index import ClipInfo, Flags, Row
 from mlst.dataset.shards import BLOCK, RECORD, ClipFiles, partition, sample_bytes, shard_path, write_shard
 from mlst.levels.flags import telling
-from mlst.records import Clip, Scan, Shard, Source, Video, canonical_json, decode, digest, measured
+from mlst.records import Clip, Part, Scan, Shard, Source, Video, canonical_json, decode, digest, measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Piece:
     offset: int
     size: int
     sha256: str
+
+    @property
+    def part(self) -> Part:
+        """Its bytes."""
+        return Part(self.file, self.offset, self.size, self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,14 @@ class Packed:
     """The shard, relative to the workspace."""
     rows: str
     """Its part of the index: a canonical JSON `Row` per line, relative to the workspace."""
+    rows_size: int
+    rows_sha256: str
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Both files."""
+        shard = Part(self.file, 0, self.shard.size, self.shard.sha256)
+        return shard, Part(self.rows, 0, self.rows_size, self.rows_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,7 @@ class PackStage:
     """`ShardPlan` -> `Packed`. How shards are cut is in the plans, so there are no settings."""
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     output: ClassVar[type[Packed]] = Packed
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=0, network=False)
 
@@ -129,7 +142,7 @@ class PackStage:
         return self.key(item).replace("/", "-")
 
     def __call__(self, item: ShardPlan, work: Workspace) -> Iterator[Packed]:
-        """Write the shard and its rows. Raises OSError or ValueError where a clip's bytes are not what was scanned."""
+        """Write the shard and its rows. Raises `Retry("damaged")` where a clip's bytes are not what was scanned."""
         name = self._name(item)
         with work.create(name) as (file, relative):
             written = write_shard(file, _samples(item.pieces, work))
@@ -137,10 +150,11 @@ class PackStage:
             Row(_info(piece), piece.fingerprint, item.path, member.offset, member.size, member.sha256)
             for piece, member in zip(item.pieces, written.members, strict=True)
         )
+        text = b"".join(canonical_json(row).encode() + b"\n" for row in rows)
         with work.create(name + ".rows") as (lines, rows_name):
-            lines.writelines(canonical_json(row).encode() + b"\n" for row in rows)
+            lines.write(text)
         shard = Shard(item.path, item.level, item.split, len(item.pieces), written.size, written.sha256)
-        yield Packed(shard, relative, rows_name)
+        yield Packed(shard, relative, rows_name, len(text), hashlib.sha256(text).hexdigest())
 
 
 class Plans:
@@ -184,6 +198,12 @@ def plan_shards(
                 piece = Piece(clip.key, text, clip.fingerprint, scan.file, clip.offset, clip.size, clip.sha256)
                 pieces.write(places[clip.key], piece, sample_bytes(clip.size, len(text)))
     return Plans(sorted(_cuts(chosen, pieces.sizes, settings), key=lambda cut: cut.path), pieces)
+
+
+def read_by(plans: Iterable[ShardPlan], keys: Set[str]) -> Iterator[Part]:
+    """What the shards with these keys are made of."""
+    if keys:
+        yield from (piece.part for plan in plans if PackStage().key(plan) in keys for piece in plan.pieces)
 
 
 def _cuts(chosen: Sequence[Chosen], sizes: Sequence[int], settings: PackSettings) -> Iterator[Cut]:
@@ -252,12 +272,13 @@ def _info(piece: Piece) -> ClipInfo:
 
 
 def _bytes(path: Path, piece: Piece) -> bytes:
-    with path.open("rb") as file:
-        file.seek(piece.offset)
-        mp4 = file.read(piece.size)
+    try:
+        with path.open("rb") as file:
+            file.seek(piece.offset)
+            mp4 = file.read(piece.size)
+    except OSError as why:
+        raise Retry("damaged", f"{path.name}: clip {piece.key} cannot be read: {why.strerror}") from None
     if hashlib.sha256(mp4).hexdigest() != piece.sha256:
-        raise ValueError(
-            f"{path.name}: the {piece.size} bytes at {piece.offset} are not clip {piece.key} as scanned; "
-            "delete the file and build again"
-        )
+        place = f"{path.name}: the {piece.size} bytes at {piece.offset}"
+        raise Retry("damaged", f"{place} are not clip {piece.key} as scanned")
     return mp4

@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -54,12 +54,17 @@ class Workspace:
         target.parent.mkdir(parents=True, exist_ok=True)
         move(path, target)
 
-    def names(self, folder: str) -> list[str]:
-        """Names of the finished files right in `folder`, sorted; none where there is no such folder."""
+    def sizes(self, folder: str) -> Mapping[str, int]:
+        """Bytes of the finished files right in `folder`, by name, sorted; none where there is no such folder."""
         place = self.root / folder
         if not place.is_dir():
-            return []
-        return sorted(f"{folder}/{p.name}" for p in place.iterdir() if p.is_file() and not p.name.endswith(PART))
+            return {}
+        paths = sorted(p for p in place.iterdir() if p.is_file() and not p.name.endswith(PART))
+        return {f"{folder}/{path.name}": path.stat().st_size for path in paths}
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the finished files right in `folder`, sorted; none where there is no such folder."""
+        return list(self.sizes(folder))
 
     def remove(self, name: str) -> None:
         """Remove the file `name` if it is there."""

@@ -214,9 +214,9 @@ class Stored(Workspace):
         self.store.put(path, name)
         path.unlink()
 
-    def names(self, folder: str) -> list[str]:
-        """See `Workspace.names`."""
-        return [name for name in self.store.sizes(folder) if not name.endswith(PART)]
+    def sizes(self, folder: str) -> Mapping[str, int]:
+        """See `Workspace.sizes`."""
+        return {name: size for name, size in self.store.sizes(folder).items() if not name.endswith(PART)}
 
     def remove(self, name: str) -> None:
         """See `Workspace.remove`."""

@@ -1,5 +1,6 @@
 """Small real stages for tests of executors, ledgers and resume; importable, because workers unpickle them by name."""
 
+import hashlib
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 from collection.engine.stage import Expected, Needs, Rejected, Retry
 from collection.workspace.folder import Span, Workspace
+from mlst.records import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,10 @@ class Text:
 
     item: str
     file: str
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (Part(self.file, 0, len(self.item), hashlib.sha256(self.item.encode()).hexdigest()),)
 
 
 @dataclass(frozen=True, slots=True)

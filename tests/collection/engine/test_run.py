@@ -1,5 +1,8 @@
 """Ledger and resume: every item ends in one outcome, also across crashes; nothing is done twice."""
 
+import re
+import shutil
+
 import pytest
 
 from collection.engine import ledger
@@ -162,11 +165,48 @@ def test_a_line_that_does_not_decode_is_done_again(tmp_path, change):
     assert (again.fresh, list(again.outcomes)) == (1, before)
 
 
+def test_whatever_bit_of_a_ledger_is_flipped_its_item_is_done_again(tmp_path):
+    """A digit that is another digit is JSON like any other: only a sum tells."""
+    result = go(tmp_path, ["a", "gone"])
+    before = list(result.outcomes)
+    (path,) = (tmp_path / result.folder / "ledger").iterdir()
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for place in range(len(whole)):
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        again = go(tmp_path, ["a", "gone"])
+        assert list(again.outcomes) == before, place
+        assert 1 <= again.fresh <= (2 if place == first - 1 else 1), place
+        assert go(tmp_path, ["a", "gone"]).fresh == 0
+
+
+def test_a_damaged_line_does_not_bring_back_an_older_one(tmp_path):
+    with opened(tmp_path) as book:
+        book.add(Outcome("k", "done", "", "", (Text("k", "old.txt"),)))
+        book.add(Outcome("k", "done", "", "", (Text("k", "new.txt"),)))
+    path = tmp_path / "odd" / "ledger" / "000000.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"new.txt", b"nev.txt"))
+    with opened(tmp_path) as book:
+        assert book.status(book.row("k")) == "pending"
+
+
+def test_lines_without_a_sum_are_read_as_they_were_written(tmp_path):
+    """In workspaces of version 0.2 and earlier: doing all again would mean fetching all again."""
+    result = go(tmp_path, ["a", "gone", "b"])
+    before = list(result.outcomes)
+    (path,) = (tmp_path / result.folder / "ledger").iterdir()
+    path.write_bytes(re.sub(rb',"[0-9a-f]{8}"]\n', b"]\n", path.read_bytes()))
+    again = go(tmp_path, ["a", "gone", "b"])
+    assert (again.fresh, list(again.outcomes)) == (0, before)
+
+
 def test_what_is_changed_behind_the_ledgers_back_is_named(tmp_path):
     outcomes = go(tmp_path, ["a"]).outcomes
     path = outcomes.paths[0]
     path.write_bytes(path.read_bytes().replace(b'"item"', b'"itme"'))
-    with pytest.raises(ValueError, match=r"000000\.jsonl: byte 0: .* delete this file"):
+    with pytest.raises(ValueError, match=r"000000\.jsonl: byte 0: .* run the same command again"):
         list(outcomes)
 
 

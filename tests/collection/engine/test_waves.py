@@ -62,7 +62,7 @@ class Fetch:
         self.world.call(f"fetch {source.id}")
         with work.create(f"media/{source.id}.mp4") as (file, name):
             file.write(source.id.encode())
-        yield replace(tiny.video(source.id, tiny.scan(source.id, [], [])), file=name)
+        yield replace(tiny.video(source.id, tiny.scan(source.id, [], [])), file=name, size=len(source.id))
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 from dataclasses import replace
@@ -106,10 +107,20 @@ def test_changed_bytes_of_a_scan_are_found(made: tiny.Material, tmp_path: Path) 
     data[plan.pieces[-1].offset + 5] ^= 1
     path.write_bytes(data)
     outcome = attempt(PackStage(), plan, Workspace(tmp_path / "work", "pack-0000"))
-    assert outcome.status == FAILED
+    assert (outcome.status, outcome.kind) == (FAILED, "damaged")
     assert path.name in outcome.detail
     assert plan.pieces[-1].key in outcome.detail
     assert list((tmp_path / "work" / "pack-0000").iterdir()) == []
+
+
+def test_every_file_of_a_packed_shard_is_one_of_its_parts(made: tiny.Material, tmp_path: Path) -> None:
+    """What a part does not name is not missed when it is lost."""
+    work = Workspace(tmp_path / "work", "pack-0000")
+    (packed,) = attempt(PackStage(), plans(made, 1 << 20)[0], work).outputs
+    assert sorted(part.file for part in packed.parts) == work.names("pack-0000")
+    for part in packed.parts:
+        data = work.path(part.file).read_bytes()
+        assert (part.offset, part.size, part.sha256) == (0, len(data), hashlib.sha256(data).hexdigest())
 
 
 def test_key_of_a_plan_changes_with_its_content(made: tiny.Material) -> None:
