@@ -124,12 +124,14 @@ class MadeUp:
             yield outcome
 
     def outcome(self, stage: Stage, item: Any, work: Workspace) -> Outcome:
-        """Of one item. A scan has a file of its own, as in real builds, but an empty one."""
+        """Of one item. A scan has a file of its own, as in real builds, but one that takes no space on the disk."""
         if isinstance(item, Video):
             file = f"{work.folder}/clips/{item.source}.bin"
             work.path(file).parent.mkdir(parents=True, exist_ok=True)
-            work.path(file).touch()
-            return Outcome(stage.key(item), DONE, "", "", (scan(item, file),))
+            made = scan(item, file)
+            with work.path(file).open("wb") as empty:
+                empty.truncate(sum(clip.size for clip in made.clips))
+            return Outcome(stage.key(item), DONE, "", "", (made,))
         if is_gone(int(item.id[1:])):
             return Outcome(stage.key(item), REJECTED, "gone.private", "Private video", ())
         return Outcome(stage.key(item), DONE, "", "", (video(item),))

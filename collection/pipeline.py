@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from collection.engine.run import Driver, Result
 from collection.engine.waves import Seen, fetch_and_scan
 from collection.fetch.stage import FetchStage
 from collection.order import Order
-from collection.pack.assemble import Inputs, write_dataset
+from collection.pack.assemble import Inputs, needed, write_dataset
 from collection.pack.stage import Packed, PackStage, plan_shards, read_by
+from collection.pack.standing import Standing, standing
 from collection.scan.stage import ScanStage
 from collection.select import Selection, complete, select
 from collection.workspace.damage import remove_damaged
@@ -27,6 +29,8 @@ class Built:
     dataset: Dataset
     selection: Selection
     results: tuple[Result[Video], Result[Scan], Result[Packed]]
+    mended: tuple[str, ...]
+    """Files of the dataset before that were damaged or lost; they are right now, or not part of it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,15 @@ class NotPackedError(UserError, RuntimeError):
 def build(order: Order, out: Path | Workspace, do: Driver) -> Built:
     """From a manifest's rows to a dataset at `out`. Raises `NothingChosenError` and `NotPackedError`; what `out` holds
     is then as it was."""
-    made = make(order, do)
+    before = standing(out, do.work)
+    made = make(order, before, do)
     if made.damaged:  # and removed: what they held is missing now, and is made again
-        made = make(order, do)
-    dataset = write_dataset(out, do.work, _all(made.packed), made.inputs)
-    return Built(dataset, made.selection, (made.seen.fetched, made.seen.scanned, made.packed))
+        made = make(order, before, do)
+    dataset = write_dataset(before, do.work, _all(made), made.inputs)
+    return Built(dataset, made.selection, (made.seen.fetched, made.seen.scanned, made.packed), before.damaged)
 
 
-def make(order: Order, do: Driver) -> Made:
+def make(order: Order, before: Standing, do: Driver) -> Made:
     """From a manifest's rows to shards in the workspace. Raises `NothingChosenError`."""
     recipe = order.recipe
     fetch, scan, pack = stages(order)
@@ -73,7 +78,8 @@ def make(order: Order, do: Driver) -> Made:
     selection = select(seen.scanned.outputs, sources, order.levels, recipe.select, order.preferred)  # levels, quotas
     with plan_shards(_some(selection).chosen, seen, sources, recipe.pack) as plans:  # which clip in which shard
         packed = do(pack, plans)  # ShardPlan -> Packed
-        damaged = remove_damaged(do.work, read_by(plans, {outcome.key for outcome in packed.outcomes.undone}))
+        clips = read_by(plans, {outcome.key for outcome in packed.outcomes.undone})
+        damaged = remove_damaged(do.work, chain(clips, needed(before, packed.outputs)))
 
     inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, seen, order.exclusions_txt)
     return Made(seen, selection, packed, inputs, damaged)
@@ -102,8 +108,14 @@ def _some(selection: Selection) -> Selection:
     raise NothingChosenError(f"no clip could be chosen ({reasons}); the table says what became of each source")
 
 
-def _all(packed: Result[Packed]) -> tuple[Packed, ...]:
+def _all(made: Made) -> tuple[Packed, ...]:
     """Every shard: without one of them, the others would take the place of a dataset that is whole."""
+    packed = made.packed
+    if made.damaged:
+        raise NotPackedError(
+            f"{min(made.damaged)} was damaged again after it was made again, so the dataset is as it was; look after "
+            "the disk of the workspace, and run the same command again"
+        )
     if undone := list(packed.outcomes.undone):
         kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(one.kind for one in undone).items())
         raise NotPackedError(

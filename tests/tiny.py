@@ -17,6 +17,7 @@ import numpy as np
 from collection.engine.stage import DONE, attempt
 from collection.pack.assemble import Inputs, write_dataset
 from collection.pack.stage import PackStage, plan_shards
+from collection.pack.standing import standing
 from collection.recipe import Recipe
 from collection.select import select
 from collection.workspace.folder import Workspace
@@ -180,7 +181,7 @@ def build(root: Path, out: Path, made: Material, recipe_toml: str = RECIPE, shar
     packed = [output for outcome in outcomes for output in outcome.outputs]
     levels_toml = find_levels("p910-240p-v1", Path()).read_bytes()
     inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, made.sources, seen(made))
-    return write_dataset(out, work, packed, inputs)
+    return write_dataset(standing(out, work), work, packed, inputs)
 
 
 @cache

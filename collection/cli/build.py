@@ -27,6 +27,7 @@ def build(
     retry: options.Retry = False,
     wave: options.Wave = options.WAVE,
     keep_videos: options.KeepVideos = False,
+    check: options.Check = False,
     verify: options.Verify = True,
     calibrate_first: Annotated[
         bool,
@@ -39,15 +40,16 @@ def build(
 ) -> None:
     """Build, verify and report on the dataset that RECIPE describes.
 
-    Resumes an interrupted build; does nothing if everything is up to date.
+    Resumes an interrupted build; does nothing if everything is up to date. What is lost or was changed is made again.
     """
     from collection import fitting, pipeline
     from collection import order as orders
     from collection.cli import outcomes, reading, running
     from collection.engine.run import Driver
     from collection.report.status import remember, status
+    from collection.upkeep import check as checks
     from collection.workspace.folder import workspace_of
-    from collection.workspace.store import looked_at, opened
+    from collection.workspace.store import opened, written
     from mlst.levels.levels import DEFAULT, write_levels
 
     began = time.monotonic()
@@ -55,11 +57,13 @@ def build(
     unfitted = calibrate_first and not fitting.awaited(recipe).exists()
     order = orders.read_order(recipe, access, DEFAULT if unfitted else "")
     work = running.lasting(workspace_of(running.lasting(out), work))
-    with opened(work) as here, looked_at(out) as dataset:
+    with opened(work) as here, written(out) as dataset:
         orders.keep_exclusions(dataset, order)
         before = running.description(dataset)
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
         crew = running.crew(executor, workers, address, require_sandbox)
+        if check:
+            outcomes.print_damaged(checks.check(here, pipeline.stages(order)))
         with running.watcher(as_json) as watcher:
             do = Driver(here, crew, watcher, retry, wave, keep_videos)
             if unfitted:

@@ -51,6 +51,9 @@ Retry = Annotated[bool, typer.Option("--retry", help="Try quarantined items agai
 RequireSandbox = Annotated[
     bool, typer.Option("--require-sandbox", help="Refuse to run where workers cannot be confined.")
 ]
+Check = Annotated[
+    bool, typer.Option("--check", help="Read all of workspace and dataset again, and make anew what is damaged.")
+]
 Wave = Annotated[int, typer.Option(min=1, help="Sources kept on disk at once.")]
 KeepVideos = Annotated[bool, typer.Option("--keep-videos", help="Keep fetched videos after they are scanned.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the result, decoding every clip.")]

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,21 @@ def print_built(
         "shards": len(dataset.shards),
         "dropped": built.selection.reasons(),
         "failed": failed,
+        "mended": list(built.mended),
         "findings": [encode(finding) for finding in seen.findings] if seen else [],
         "seconds": round(seconds, 1),
     }
     if as_json:
         print(json.dumps(summary, sort_keys=True))
         return
-    if not changed:
+    if built.mended:
+        lost = ", ".join([*built.mended[:3], *(["..."] if len(built.mended) > 3 else [])])
+        results.print(
+            f"{len(built.mended)} files of the dataset were damaged or lost, and are made again: {safe(lost)}"
+        )
+    elif not changed:
         results.print(f"Nothing to do: {safe(str(out))} is up to date ({dataset.clips} clips).")
-    else:
+    if changed:
         _print_levels(built)
         results.print(
             f"{summary['sources']['rows']} sources ({dataset.sources} used), {summary['shots']} shots, "
@@ -67,6 +73,14 @@ def print_built(
         print_report(seen)
     if failed:
         console.print(f"[yellow]{failed} items failed; run the same command to try them again (see `mlst status`)[/]")
+
+
+def print_damaged(names: Collection[str]) -> None:
+    """What of a workspace was damaged and removed."""
+    for name in sorted(names)[:SHOWN]:
+        console.print(safe(f"{name}: damaged; it is made again"))
+    if len(names) > SHOWN:
+        console.print(f"... and {len(names) - SHOWN} more")
 
 
 def print_status(lines: Iterable[Line], as_json: bool) -> None:

@@ -100,9 +100,9 @@ def failures(built: Built) -> int:
 def after(
     built: Built, order: Order, dataset: Workspace, work: Workspace, look: Callable[[], Report | None]
 ) -> Report | None:
-    """Report on a dataset and check it, unless this very dataset was found sound before."""
+    """Report on a dataset and check it, unless this very dataset was found sound before and has not changed since."""
     state = hashlib.sha256(description(dataset)).hexdigest()
-    if work.exists(VERIFIED) and work.path(VERIFIED).read_text() == state:
+    if not built.mended and work.exists(VERIFIED) and work.path(VERIFIED).read_text() == state:
         return None
     write_page(built, order, dataset, work)
     seen = look()

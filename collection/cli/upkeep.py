@@ -44,7 +44,7 @@ def rebuild(
     from collection.report.status import remember
     from collection.upkeep import rebuild as again
     from collection.workspace.folder import workspace_of
-    from collection.workspace.store import looked_at, opened
+    from collection.workspace.store import opened, written
     from mlst.dataset.description import DATASET, read_json
     from mlst.dataset.diff import diff
 
@@ -54,7 +54,7 @@ def rebuild(
     with reading.described(dataset) as old:
         order = running.reordered(old, files, access)
         order = again.held_to_lock(order, old) if exact else order
-        with opened(work) as here, looked_at(out) as target:
+        with opened(work) as here, written(out) as target:
             orders.keep_exclusions(target, order)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
             with running.watcher(as_json) as watcher:
@@ -146,10 +146,11 @@ def takedown(
     from collection.cli import outcomes, reading
     from collection.order import read_exclusions
     from collection.upkeep import takedown as removal
-    from collection.workspace.store import opened
+    from collection.workspace.store import opened, written
     from mlst.dataset.description import EXCLUSIONS
 
-    done = removal.takedown(dataset, ids)
+    with written(str(dataset)):
+        done = removal.takedown(dataset, ids)
     purged: tuple[str, ...] = ()
     if work:
         with opened(str(work)):

@@ -246,6 +246,10 @@ class Ledger(Generic[Out]):
         self._end_segment()
         self._reader.close()
 
+    def __len__(self) -> int:
+        """How many items have rows, which are numbered from 0."""
+        return len(self._breaks)
+
     def row(self, key: str) -> int:
         """The row of the item `key`; a new one is pending."""
         row = self._rows.setdefault(key, len(self._rows))

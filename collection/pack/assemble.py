@@ -1,22 +1,26 @@
-"""The dataset folder: shards, index, lock, card, and `dataset.json` last.
+"""The dataset folder: shards, index, lock, card and description, prepared beside it and put in place together.
 
-Files appear whole or not at all. What an earlier build left and this one does not have is removed; files that no build
-listed are never touched.
+What an earlier build left and this one does not have is removed; files that no build listed are never touched.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import errno
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from json import loads
 from pathlib import Path
 
+from collection.pack.exchange import exchange, prepared, vacant
 from collection.pack.seal import Contents, put, seal, tabulate
 from collection.pack.stage import Packed
+from collection.pack.standing import RETIRED, Standing, note
 from collection.pack.versions import LIBRARIES, versions
 from collection.recipe import Recipe
 from collection.select import split_rule
-from collection.workspace.folder import Workspace, sweep
-from collection.workspace.store import copy_file
+from collection.workspace.folder import Workspace
+from collection.workspace.store import Stored, copy_file
 from mlst.dataset.card import BUILT
 from mlst.dataset.description import (
     DATASET,
@@ -27,12 +31,12 @@ from mlst.dataset.description import (
     Dataset,
     File,
     Tool,
-    read_json,
     write_json,
 )
 from mlst.dataset.index import Row
 from mlst.dataset.lock import LockRow
-from mlst.records import Scan, Source, Video, decode
+from mlst.files import link_or_copy
+from mlst.records import Part, Scan, Source, Video, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +55,97 @@ class Inputs:
     """The list of sources that were refused, as it is; empty for none."""
 
 
-def write_dataset(place: Path | Workspace, work: Workspace, packed: Sequence[Packed], inputs: Inputs) -> Dataset:
-    """Put the dataset together at `place` and give its description. Doing it again changes nothing.
+def needed(before: Standing, packed: Iterable[Packed]) -> Iterator[Part]:
+    """What of the packed shards has to be right for a dataset: their rows, and the shards that are not in place."""
+    for one in packed:
+        shard, rows = one.parts
+        yield rows
+        if not before.has(File(one.shard.path, one.shard.size, one.shard.sha256)):
+            yield shard
 
-    Shards are hard links into the workspace where the file system allows it, copies otherwise. Raises ValueError for
-    no shards, OSError where a file cannot be written; `dataset.json` then still describes the build before.
+
+def write_dataset(before: Standing, work: Workspace, packed: Sequence[Packed], inputs: Inputs) -> Dataset:
+    """Put the dataset together in the place of `before` and give its description. Doing it again changes nothing.
+
+    Whenever this process is killed, the place holds the dataset before or the new one; in a store, or where the system
+    cannot exchange folders, it may hold none until this is done again. What was damaged is replaced. Shards share
+    their bytes with the workspace where the file system can (`link_or_copy`). Raises ValueError for no shards, OSError
+    where a file cannot be written.
     """
     if not packed:
         raise ValueError(
             "no clip was chosen, so there is no dataset; `mlst status` shows what happened to the sources"
         )
     packed = sorted(packed, key=lambda one: one.shard.path)
-    target = place if isinstance(place, Workspace) else Workspace(place, "")
-    sweep(target.root)
-    before = {file.path: file for file in _previous(target)}
-    for one in packed:
-        _bring(target, work, one, before)
-    body = tabulate(target.root, _draft(inputs.recipe), _contents(packed, work, inputs))
-    dataset, files = seal(target.root, body, BUILT)
-    shards = {one.shard.path for one in packed}
-    for file in files:
-        if file.path not in shards:
-            _send(target, file, before)
-    _remove(target, before.keys() - {file.path for file in files})
-    _finish(target, write_json(dataset))
+    out, shards = before.out, {one.shard.path: one.file for one in packed}
+    with _room(out) as folder:
+        body = tabulate(folder, _draft(inputs.recipe), _contents(packed, work, inputs))
+        dataset, files = seal(folder, body, BUILT)
+        if isinstance(out, Stored):
+            put(folder, DATASET, [write_json(dataset)])
+            _one_by_one(before, folder, files, partial(_upload, work, out, folder, shards))
+        else:
+            _gather(before, folder, files, work, shards)
+            put(folder, DATASET, [write_json(dataset)])  # last: what has one is whole, also for who clears up
+            _place(before, folder, files)
+    note(out, work, files)
     return dataset
 
 
-def _previous(out: Workspace) -> tuple[File, ...]:
-    """The files of the build that `out` holds already; none where there is none, or none that can be read."""
-    try:
-        return read_json(out.path(DATASET)).files
-    except (OSError, ValueError):
-        return ()
+@contextlib.contextmanager
+def _room(out: Workspace) -> Iterator[Path]:
+    """A folder on this machine for new files; for a dataset on this machine, on its disk."""
+    if isinstance(out, Stored):
+        with tempfile.TemporaryDirectory(dir=out.root) as folder:
+            yield Path(folder)
+    else:
+        with prepared(out.root) as folder:
+            yield folder
 
 
-def _bring(out: Workspace, work: Workspace, packed: Packed, before: Mapping[str, File]) -> None:
-    """Link or copy a shard into the dataset, unless it is there already."""
-    shard = packed.shard
-    if before.get(shard.path) != File(shard.path, shard.size, shard.sha256) or out.size(shard.path) != shard.size:
-        copy_file(work, packed.file, out, shard.path)
+def _upload(work: Workspace, out: Workspace, folder: Path, shards: Mapping[str, str], name: str) -> None:
+    """Bring a file of the dataset into its store; shards come from the workspace, others from `folder`."""
+    if name in shards:
+        copy_file(work, shards[name], out, name)
+    else:
+        out.keep(folder / name, name)
 
 
-def _send(out: Workspace, file: File, before: Mapping[str, File]) -> None:
-    """Make sure of a file that was written on this machine, unless it is there already."""
-    if before.get(file.path) != file or out.size(file.path) != file.size:
-        out.sync(file.path)
+def _gather(before: Standing, folder: Path, files: Iterable[File], work: Workspace, shards: Mapping[str, str]) -> None:
+    """Bring the shards into the folder of the other new files. Raises IsADirectoryError where there is no place."""
+    for file in files:
+        if (before.out.root / file.path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is in the way of a file of the dataset", file.path)
+        if file.path in shards:
+            origin = before.out.root / file.path if before.has(file) else work.path(shards[file.path])
+            link_or_copy(origin, folder / file.path)
+
+
+def _place(before: Standing, folder: Path, files: Sequence[File]) -> None:
+    """Put a dataset that is whole in its place on this machine."""
+    out = before.out
+    same = before.description == (folder / DATASET).read_bytes()
+    strange = not before.description and not vacant(out.root)
+    if same or strange or not exchange(folder, out.root, before.files.keys()):
+        _one_by_one(before, folder, files, lambda name: out.keep(folder / name, name))
+
+
+def _one_by_one(before: Standing, folder: Path, files: Sequence[File], bring: Callable[[str], None]) -> None:
+    """Replace what is not right. While the files of one dataset stand beside those of another, there is no
+    `dataset.json`, and the old one is kept to tell the next build what is whose."""
+    out, description = before.out, (folder / DATASET).read_bytes()
+    same = before.description == description
+    if before.description and not same:
+        with replace(out, folder="").create(RETIRED) as (file, _):
+            file.write(before.description)
+        out.remove(DATASET)
+    for one in files:
+        if not before.has(one):
+            bring(one.path)
+    _remove(out, before.files.keys() - {one.path for one in files})
+    if not same:
+        out.keep(folder / DATASET, DATASET)
+    _remove(out, [RETIRED])
 
 
 def _contents(packed: Sequence[Packed], work: Workspace, inputs: Inputs) -> Contents:
@@ -156,14 +205,6 @@ def _draft(recipe: Recipe) -> Dataset:
 def tools() -> tuple[Tool, ...]:
     """Versions of everything here that may change a byte of a dataset, by name."""
     return tuple(Tool(name, version) for name, version in sorted(versions(LIBRARIES).items()))
-
-
-def _finish(out: Workspace, description: bytes) -> None:
-    """Write `dataset.json`, unless it is there already."""
-    path = out.path(DATASET)
-    if not path.is_file() or path.read_bytes() != description:
-        put(out.root, DATASET, [description])
-        out.sync(DATASET)
 
 
 def _remove(out: Workspace, stale: Iterable[str]) -> None:

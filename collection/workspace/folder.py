@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +13,9 @@ from typing import BinaryIO
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
 from mlst.files import PART, UNFINISHED, atomic, clean, move, sync
+
+DATASET_LOCK = ".cache/mlst-lock"
+"""File of a dataset, while it is written; `mlst verify` and uploads pass `.cache` over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,24 @@ class Workspace:
         """Bytes of the file `name`; -1 where there is none."""
         path = self.root / name
         return path.stat().st_size if path.is_file() else -1
+
+    def stamp(self, name: str) -> str:
+        """Changes whenever a program writes to the file `name`, or puts another in its place; "" where there is none.
+
+        Of a folder: size, times of modification and change, number of the inode."""
+        path = self.root / name
+        if not path.is_file():
+            return ""
+        found = path.stat()
+        return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
+
+    def sha256(self, name: str) -> str:
+        """Hash of the file `name`, read in full; "" where the system cannot read it."""
+        try:
+            with (self.root / name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return ""
 
     def spans(self, spans: Iterable[Span]) -> Path:
         """The folder where these parts of files can be read on this machine, each file under its name."""
@@ -171,6 +194,41 @@ def held(root: Path) -> Iterator[None]:
             ) from None
         clean(root)
         yield
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Hold a dataset for one command that writes it, whatever workspace it has; the lock goes with the process, and
+    its file when the command ends. Raises as `held`.
+    """
+    lock, new = out / DATASET_LOCK, not out.exists()
+    with contextlib.ExitStack() as stack:
+        while not _locked(lock, stack):
+            pass
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            for folder in (lock.parent, out)[: 1 + new]:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
+def _locked(lock: Path, stack: contextlib.ExitStack) -> bool:
+    """Lock a file until `stack` ends; False where its last holder has just removed it."""
+    out = lock.parents[1]
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise WorkspaceError(f"{out} cannot be a dataset: a file is in the way; give --out a folder") from None
+    try:
+        file = stack.enter_context(lock.open("a"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), lock.stat())
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        raise WorkspaceBusyError(f"{out} is being written by another command; wait for it") from None
 
 
 def sweep(folder: Path) -> None:

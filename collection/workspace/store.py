@@ -8,6 +8,7 @@ Addresses and credentials are those of each machine's own environment; none trav
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from collection.workspace.folder import Span, Workspace, WorkspaceBusyError, held
+from collection.workspace.folder import DATASET_LOCK, Span, Workspace, WorkspaceBusyError, held, writing
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
 from mlst.files import PART, atomic, link_or_copy
@@ -65,6 +66,24 @@ class Store:
             except FileNotFoundError:
                 return -1
             return int(found["size"]) if found["type"] == "file" else -1
+
+    def stamp(self, name: str) -> str:
+        """What the store says of the version of the file `name`; "" where there is none."""
+        with self._in_words(name), contextlib.suppress(FileNotFoundError):
+            system, base = self.system()
+            return str(system.ukey(f"{base}/{name}"))
+        return ""
+
+    def sha256(self, name: str) -> str:
+        """Hash of the file `name`, read in full; "" where there is none."""
+        with self._in_words(name), contextlib.suppress(FileNotFoundError):
+            system, base = self.system()
+            with system.open(f"{base}/{name}", "rb", block_size=CHUNK, cache_type="readahead") as file:
+                total = hashlib.sha256()
+                while data := file.read(CHUNK):
+                    total.update(data)
+            return total.hexdigest()
+        return ""
 
     def sizes(self, folder: str) -> Mapping[str, int]:
         """Bytes of the files right in `folder`, by name, sorted; none where there is no such folder."""
@@ -132,17 +151,17 @@ class Store:
             system.rm_file(f"{base}/{name}")
 
     @contextlib.contextmanager
-    def held(self, machine: Path) -> Iterator[None]:
-        """Hold the store for one driver. Raises `WorkspaceBusyError`.
+    def held(self, machine: Path, lock: str = LOCK) -> Iterator[None]:
+        """Hold the store for one driver by an object `lock`. Raises `WorkspaceBusyError`.
 
         `machine` is a folder of this machine that the caller has locked: a lock that was written from here is one
         of a driver that was killed, and is taken over. Stores that know no exclusive creation may let two drivers in
         that begin within the same second.
         """
         mine = {"machine": _identity(machine), "host": socket.gethostname(), "process": os.getpid()}
-        with self._in_words(LOCK, writing=True):
+        with self._in_words(lock, writing=True):
             system, base = self.system()
-            place, text = f"{base}/{LOCK}", canonical_json(mine).encode()
+            place, text = f"{base}/{lock}", canonical_json(mine).encode()
             found = _owner(system, place)
             if found and found.get("machine") == mine["machine"]:
                 system.rm_file(place)
@@ -157,12 +176,12 @@ class Store:
         if found != mine:
             raise WorkspaceBusyError(
                 f"{self.url} is in use by a build on {found.get('host')} (process {found.get('process')}). "
-                f"If that build no longer runs, delete {self.url}/{LOCK} and start again"
+                f"If that build no longer runs, delete {self.url}/{lock} and start again"
             )
         try:
             yield
         finally:
-            with self._in_words(LOCK):
+            with self._in_words(lock):
                 if _owner(system, place) == mine:
                     system.rm_file(place)
 
@@ -203,6 +222,14 @@ class Stored(Workspace):
     def size(self, name: str) -> int:
         """See `Workspace.size`."""
         return self.store.size(name)
+
+    def stamp(self, name: str) -> str:
+        """See `Workspace.stamp`."""
+        return self.store.stamp(name)
+
+    def sha256(self, name: str) -> str:
+        """See `Workspace.sha256`."""
+        return self.store.sha256(name)
 
     def spans(self, spans: Iterable[Span]) -> Path:
         """See `Workspace.spans`."""
@@ -261,14 +288,28 @@ def opened(place: str) -> Iterator[Workspace]:
         with held(Path(place)):
             yield Workspace(Path(place), "")
         return
+    with _store_held(place, LOCK), looked_at(place) as here:
+        yield here
+
+
+@contextlib.contextmanager
+def written(place: str) -> Iterator[Workspace]:
+    """The dataset at a path or URL, held for one command that writes it. Raises as `opened`."""
+    with _store_held(place, DATASET_LOCK) if is_url(place) else writing(Path(place)), looked_at(place) as here:
+        yield here
+
+
+@contextlib.contextmanager
+def _store_held(place: str, lock: str) -> Iterator[None]:
+    """Hold a store against other processes of this machine, then against other machines."""
     machine = machine_folder(place)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(held(machine))
         except WorkspaceBusyError:
             raise WorkspaceBusyError(f"{place} is in use by another build on this machine; wait for it") from None
-        stack.enter_context(Store(place).held(machine))
-        yield stack.enter_context(looked_at(place))
+        stack.enter_context(Store(place).held(machine, lock))
+        yield
 
 
 @contextlib.contextmanager

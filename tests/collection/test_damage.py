@@ -1,6 +1,7 @@
 """Damage is found and mended: a workspace and a dataset of which something is lost, cut off or changed."""
 
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 from collection.engine.stage import FAILED, Outcome, Stage
 from collection.order import read_order
-from collection.pipeline import Built, NotPackedError, build
+from collection.pack.standing import note
+from collection.pipeline import Built, NotPackedError, build, stages
+from collection.upkeep.check import check
 from collection.workspace.folder import Workspace
+from mlst.dataset.description import DATASET, read_json
 from tests.collection.upkeep import upkeep
 from tests.synthetic import Spec, texture, write
 
@@ -38,7 +42,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "copy"))
+    """With its hard links."""
+    subprocess.run(["cp", "-a", whole, tmp_path / "copy"], check=True)
+    return tmp_path / "copy"
 
 
 def again(folder: Path, recipe: str = RECIPE, **changes: Any) -> Built:
@@ -54,6 +60,54 @@ def flip(path: Path) -> None:
     data[len(data) // 2] ^= 1
     with path.open("r+b") as file:
         file.write(data)
+
+
+def cut(path: Path) -> None:
+    """Lose the second half of a file."""
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+HARM = {"flip": flip, "cut": cut, "lose": Path.unlink}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("place", ["work", "dataset"])
+def test_whatever_is_damaged_the_next_build_gives_the_same_bytes(copy: Path, place: str, harm: str) -> None:
+    """One file after the other. Shards have two names, so that damage in one place is damage in the other."""
+    right = files(copy / "dataset")
+    paths = sorted(path for path in (copy / place).rglob("*") if path.is_file() and path.stat().st_size)
+    assert len(paths) >= 8
+    for path in paths:
+        if path.exists():  # a run of its own may have replaced it
+            HARM[harm](path)
+            built = again(copy)
+            assert files(copy / "dataset") == right, path
+            if place == "dataset" and path.name != DATASET:
+                assert built.mended == (str(path.relative_to(copy / place)),)
+            assert again(copy).mended == ()
+    assert [path.name for path in copy.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_no_program_did_is_found_by_reading_everything(copy: Path) -> None:
+    """A disk that loses a bit changes no time of the file: it is as if the time had been noted afterwards."""
+    (shard, *_) = sorted((copy / "dataset").rglob("*.tar"))
+    right = files(copy / "dataset")
+    out, work = Workspace(copy / "dataset", ""), Workspace(copy / "work", "")
+    flip(shard)
+    (clips, *_) = sorted((copy / "work").glob("scan-*/clips/*"))
+    flip(clips)
+    note(out, work, read_json(copy / "dataset" / DATASET).files)
+    assert again(copy).mended == ()
+    assert files(copy / "dataset") != right
+    order = read_order(copy / "recipe.toml", upkeep.ACCESS)
+    packed = {f"{path.parent.name}/{path.name}" for path in (copy / "work").glob("pack-*/*") if path.samefile(shard)}
+    assert check(work, stages(order)) == {str(clips.relative_to(copy / "work")), *packed}
+    built = again(copy)
+    assert built.mended == (str(shard.relative_to(copy / "dataset")),)
+    assert [result.fresh for result in built.results] == [1, 1, len(packed)]
+    assert files(copy / "dataset") == right
+    assert check(work, stages(order)) == frozenset()
 
 
 @pytest.mark.parametrize("name", NAMES)

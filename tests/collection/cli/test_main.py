@@ -272,7 +272,9 @@ def test_full_disk_leaves_no_partial_file_and_a_whole_ledger(built, tmp_path):
     def little_room():
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
-    mlst("build", path, "--out", tmp_path / "data", status=1, preexec_fn=little_room)
+    _, err = mlst("build", path, "--out", tmp_path / "data", status=3, preexec_fn=little_room)
+    assert "1 of 1 shards could not be written (1 file_size)" in err
+    assert not (tmp_path / "data").exists()
     work = tmp_path / "data-work"
     assert not list(work.rglob("*.part"))
     lines = json.loads(mlst("status", work, "--json")[0])
