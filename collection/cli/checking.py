@@ -16,6 +16,10 @@ def verify(
     readers: Annotated[
         bool, typer.Option("--readers", help="Also read it with datasets and webdataset, and compare every clip.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First mend what is damaged, from the workspace that built it.")
+    ] = False,
+    work: Annotated[str, typer.Option(help="Folder or URL of that workspace; DATASET-work by default.")] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Check a dataset: hashes, keys, schemas, cuts, splits and levels.
@@ -24,21 +28,22 @@ def verify(
     """
     from dataclasses import replace
 
-    from collection.cli import shown
-    from collection.cli.reading import verified
+    from collection.cli import outcomes, reading, shown
     from mlst.checking.lint import lint
     from mlst.checking.readers import compare_readers
     from mlst.dataset.remote import is_url
 
-    for wanted, name in ((hub, "--hub"), (readers, "--readers")):
+    for wanted, name in ((hub, "--hub"), (readers, "--readers"), (repair, "--repair")):
         if wanted and is_url(dataset):
             raise typer.BadParameter("works on a folder; download the dataset first", param_hint=name)
     if not is_url(dataset) and not Path(dataset).is_dir():
         raise typer.BadParameter(
             f"{dataset!r} is not a folder; give the folder of a built dataset", param_hint="DATASET"
         )
+    if repair:
+        outcomes.print_repaired(reading.repaired(Path(dataset), work))
     read = compare_readers(Path(dataset)) if readers else ()
-    seen = verified(dataset, workers)
+    seen = reading.verified(dataset, workers)
     more = {*read, *(lint(Path(dataset)) if hub else ())}
     seen = replace(seen, findings=tuple(sorted({*seen.findings, *more})))
     shown.print_verified(seen, as_json)

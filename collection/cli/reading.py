@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from collection.cli.console import counted
+from collection.upkeep.repair import Repaired, repair
+from collection.workspace.folder import workspace_of
+from collection.workspace.store import opened, written
 from mlst.checking.verify import Report, verify
 from mlst.dataset.remote import is_url, mirrored
 
@@ -13,6 +16,12 @@ def verified(place: str, workers: int) -> Report:
     """Verify a dataset, with a bar."""
     with counted("verify", "shards") as watch:
         return verify(place, workers, watch)
+
+
+def repaired(dataset: Path, work: str) -> Repaired:
+    """Mend a dataset from its workspace."""
+    with opened(workspace_of(str(dataset), work)) as here, written(str(dataset)):
+        return repair(dataset.resolve(), here)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from json import loads
 from pathlib import Path
 
 from collection.pack.exchange import exchange, prepared, vacant
+from collection.pack.kept import keep
 from collection.pack.seal import Contents, put, seal, tabulate
 from collection.pack.stage import Packed
 from collection.pack.standing import RETIRED, Standing, note
@@ -81,12 +82,13 @@ def write_dataset(before: Standing, work: Workspace, packed: Sequence[Packed], i
     with _room(out) as folder:
         body = tabulate(folder, _draft(inputs.recipe), _contents(packed, work, inputs))
         dataset, files = seal(folder, body, BUILT)
+        if not isinstance(out, Stored):
+            _gather(before, folder, files, work, shards)
+        put(folder, DATASET, [write_json(dataset)])  # last: what has one is whole, also for who clears up
+        keep(work, folder, files)
         if isinstance(out, Stored):
-            put(folder, DATASET, [write_json(dataset)])
             _one_by_one(before, folder, files, partial(_upload, work, out, folder, shards))
         else:
-            _gather(before, folder, files, work, shards)
-            put(folder, DATASET, [write_json(dataset)])  # last: what has one is whole, also for who clears up
             _place(before, folder, files)
     note(out, work, files)
     return dataset

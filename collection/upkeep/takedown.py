@@ -21,6 +21,7 @@ import tomlkit
 
 from collection.addresses import watch_url, youtube_id
 from collection.order import NOTHING, read_exclusions
+from collection.pack.kept import KEPT
 from collection.pack.seal import Contents, put, seal, tabulate
 from mlst.dataset.card import BUILT
 from mlst.dataset.description import (
@@ -254,7 +255,7 @@ def _finish(folder: Path) -> None:
 
 def purge(work: Path, exclusions: Exclusions) -> tuple[str, ...]:
     """Remove from a workspace, which must not be in use, what it holds of excluded sources, and what may show them:
-    videos, clips, packed shards, lines of ledgers, the report. Gives the ids that were found.
+    videos, clips, packed shards, copies of the index, lines of ledgers, the report. Gives the ids that were found.
     """
     found: set[str] = set()
     for path in sorted(path for kind in ("media", "clips") for path in work.glob(f"*/{kind}/*")):
@@ -270,7 +271,7 @@ def purge(work: Path, exclusions: Exclusions) -> tuple[str, ...]:
             found |= {name for name in named_in if exclusions.holds(name)}
             with atomic(path) as file:
                 file.writelines(kept)
-    for path in work.glob("pack-*"):
+    for path in (*work.glob("pack-*"), *work.glob(KEPT)):
         shutil.rmtree(path)
     for name in ("report.html", "verified.txt"):
         (work / name).unlink(missing_ok=True)

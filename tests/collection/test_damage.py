@@ -13,7 +13,10 @@ from collection.engine.stage import FAILED, Outcome, Stage
 from collection.order import read_order
 from collection.pack.standing import note
 from collection.pipeline import Built, NotPackedError, build, stages
+from collection.report.status import remember
 from collection.upkeep.check import check
+from collection.upkeep.repair import Repaired, RepairError, repair
+from collection.upkeep.takedown import takedown
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, read_json
 from tests.collection.upkeep import upkeep
@@ -108,6 +111,31 @@ def test_what_no_program_did_is_found_by_reading_everything(copy: Path) -> None:
     assert [result.fresh for result in built.results] == [1, 1, len(packed)]
     assert files(copy / "dataset") == right
     assert check(work, stages(order)) == frozenset()
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_dataset_is_mended_from_its_workspace(copy: Path, harm: str) -> None:
+    """Without the recipe and the sources; a shard that has two names is packed again."""
+    remember(Workspace(copy / "work", ""), "upkeep", "1.0.0", stages(read_order(copy / "recipe.toml", upkeep.ACCESS)))
+    right, work = files(copy / "dataset"), Workspace(copy / "work", "")
+    for path in [*copy.glob("*.mp4"), copy / "recipe.toml"]:
+        path.unlink()
+    for name in sorted(right):
+        HARM[harm](copy / "dataset" / name)
+        assert repair(copy / "dataset", work) == Repaired((name,), ())
+        assert files(copy / "dataset") == right, name
+    for path in [*(copy / "dataset").rglob("*.tar"), *(copy / "work").glob("scan-*/clips/one-*")]:
+        flip(path)
+    found = repair(copy / "dataset", work)
+    assert found.left
+    assert all(name.endswith(".tar") for name in found.left)
+
+
+def test_a_repair_does_not_undo_a_takedown(copy: Path) -> None:
+    takedown(copy / "dataset", ["one"])
+    (copy / "dataset" / DATASET).write_text("{")
+    with pytest.raises(RepairError, match=r"has other exclusions\.txt"):
+        repair(copy / "dataset", Workspace(copy / "work", ""))
 
 
 @pytest.mark.parametrize("name", NAMES)
