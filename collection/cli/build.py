@@ -57,7 +57,7 @@ def build(
     unfitted = calibrate_first and not fitting.awaited(recipe).exists()
     order = orders.read_order(recipe, access, DEFAULT if unfitted else "")
     work = running.lasting(workspace_of(running.lasting(out), work))
-    with opened(work) as here, written(out) as dataset:
+    with opened(work) as here, written(out, work) as dataset:
         orders.keep_exclusions(dataset, order)
         before = running.description(dataset)
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))

@@ -20,7 +20,7 @@ def verified(place: str, workers: int) -> Report:
 
 def repaired(dataset: Path, work: str) -> Repaired:
     """Mend a dataset from its workspace."""
-    with opened(workspace_of(str(dataset), work)) as here, written(str(dataset)):
+    with opened(workspace_of(str(dataset), work)) as here, written(str(dataset), ""):
         return repair(dataset.resolve(), here)
 
 

@@ -54,7 +54,7 @@ def rebuild(
     with reading.described(dataset) as old:
         order = running.reordered(old, files, access)
         order = again.held_to_lock(order, old) if exact else order
-        with opened(work) as here, written(out) as target:
+        with opened(work) as here, written(out, work) as target:
             orders.keep_exclusions(target, order)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
             with running.watcher(as_json) as watcher:
@@ -149,7 +149,7 @@ def takedown(
     from collection.workspace.store import opened, written
     from mlst.dataset.description import EXCLUSIONS
 
-    with written(str(dataset)):
+    with written(str(dataset), ""):
         done = removal.takedown(dataset, ids)
     purged: tuple[str, ...] = ()
     if work:

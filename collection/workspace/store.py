@@ -151,19 +151,20 @@ class Store:
             system.rm_file(f"{base}/{name}")
 
     @contextlib.contextmanager
-    def held(self, machine: Path, lock: str = LOCK) -> Iterator[None]:
-        """Hold the store for one driver by an object `lock`. Raises `WorkspaceBusyError`.
+    def held(self, machine: Path, lock: str = LOCK, work: str = "") -> Iterator[None]:
+        """Hold the store for one driver by an object `lock`; whoever holds the workspace `work` (a URL, "" for none)
+        takes over the lock of a driver that had that workspace before. Raises `WorkspaceBusyError`.
 
         `machine` is a folder of this machine that the caller has locked: a lock that was written from here is one
         of a driver that was killed, and is taken over. Stores that know no exclusive creation may let two drivers in
         that begin within the same second.
         """
-        mine = {"machine": _identity(machine), "host": socket.gethostname(), "process": os.getpid()}
+        mine = {"machine": _identity(machine), "host": socket.gethostname(), "process": os.getpid(), "work": work}
         with self._in_words(lock, writing=True):
             system, base = self.system()
             place, text = f"{base}/{lock}", canonical_json(mine).encode()
             found = _owner(system, place)
-            if found and found.get("machine") == mine["machine"]:
+            if found and (found.get("machine") == mine["machine"] or (work and found.get("work") == work)):
                 system.rm_file(place)
             try:
                 system.pipe_file(place, text, mode="create")
@@ -288,19 +289,23 @@ def opened(place: str) -> Iterator[Workspace]:
         with held(Path(place)):
             yield Workspace(Path(place), "")
         return
-    with _store_held(place, LOCK), looked_at(place) as here:
+    with _store_held(place, LOCK, ""), looked_at(place) as here:
         yield here
 
 
 @contextlib.contextmanager
-def written(place: str) -> Iterator[Workspace]:
-    """The dataset at a path or URL, held for one command that writes it. Raises as `opened`."""
-    with _store_held(place, DATASET_LOCK) if is_url(place) else writing(Path(place)), looked_at(place) as here:
+def written(place: str, work: str) -> Iterator[Workspace]:
+    """The dataset at a path or URL, held for one command that writes it and holds the workspace `work`, "" for none.
+    Raises as `opened`."""
+    with (
+        _store_held(place, DATASET_LOCK, work if is_url(work) else "") if is_url(place) else writing(Path(place)),
+        looked_at(place) as here,
+    ):
         yield here
 
 
 @contextlib.contextmanager
-def _store_held(place: str, lock: str) -> Iterator[None]:
+def _store_held(place: str, lock: str, work: str) -> Iterator[None]:
     """Hold a store against other processes of this machine, then against other machines."""
     machine = machine_folder(place)
     with contextlib.ExitStack() as stack:
@@ -308,7 +313,7 @@ def _store_held(place: str, lock: str) -> Iterator[None]:
             stack.enter_context(held(machine))
         except WorkspaceBusyError:
             raise WorkspaceBusyError(f"{place} is in use by another build on this machine; wait for it") from None
-        stack.enter_context(Store(place).held(machine, lock))
+        stack.enter_context(Store(place).held(machine, lock, work))
         yield
 
 

@@ -17,7 +17,8 @@ from collection.report.status import remember
 from collection.upkeep.check import check
 from collection.upkeep.repair import Repaired, RepairError, repair
 from collection.upkeep.takedown import takedown
-from collection.workspace.folder import Workspace
+from collection.workspace.folder import Workspace, WorkspaceBusyError
+from collection.workspace.store import written
 from mlst.dataset.description import DATASET, read_json
 from tests.collection.upkeep import upkeep
 from tests.synthetic import Spec, texture, write
@@ -111,6 +112,19 @@ def test_what_no_program_did_is_found_by_reading_everything(copy: Path) -> None:
     assert [result.fresh for result in built.results] == [1, 1, len(packed)]
     assert files(copy / "dataset") == right
     assert check(work, stages(order)) == frozenset()
+
+
+def test_two_builds_with_one_dataset(tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    with written(str(place), ""):
+        refused = pytest.raises(WorkspaceBusyError, match="being written by another command")
+        with refused, written(str(place), "elsewhere"):
+            pass
+        (place / "file").touch()
+    assert [path.name for path in place.iterdir()] == ["file"]
+    with written(str(tmp_path / "new"), ""):
+        pass
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("harm", HARM)
