@@ -28,7 +28,7 @@ def verify(
     """
     from dataclasses import replace
 
-    from collection.cli import outcomes, reading, shown
+    from collection.cli import reading, shown
     from mlst.checking.lint import lint
     from mlst.checking.readers import compare_readers
     from mlst.dataset.remote import is_url
@@ -41,7 +41,7 @@ def verify(
             f"{dataset!r} is not a folder; give the folder of a built dataset", param_hint="DATASET"
         )
     if repair:
-        outcomes.print_repaired(reading.repaired(Path(dataset), work))
+        reading.repair(Path(dataset), work)
     read = compare_readers(Path(dataset)) if readers else ()
     seen = reading.verified(dataset, workers)
     more = {*read, *(lint(Path(dataset)) if hub else ())}

@@ -17,7 +17,6 @@ from collection.release.publish import Plan, Published, Target
 from collection.report.status import Line
 from collection.upkeep.drift import BYTES, PACKETS, PRESENT, STATES, DriftReport
 from collection.upkeep.rebuild import DriftError
-from collection.upkeep.repair import Repaired
 from collection.upkeep.takedown import Takedown
 from mlst.checking.verify import Finding, Report
 from mlst.dataset.description import EXCLUSIONS
@@ -82,14 +81,6 @@ def print_damaged(names: Collection[str]) -> None:
         console.print(safe(f"{name}: damaged; it is made again"))
     if len(names) > SHOWN:
         console.print(f"... and {len(names) - SHOWN} more")
-
-
-def print_repaired(found: Repaired) -> None:
-    """What of a dataset was mended, and what could not be."""
-    for name in found.mended:
-        console.print(safe(f"{name}: mended"))
-    for name in found.left:
-        console.print(safe(f"{name}: the workspace does not have it either; run `mlst build` again"))
 
 
 def print_status(lines: Iterable[Line], as_json: bool) -> None:

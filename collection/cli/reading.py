@@ -4,10 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from collection.cli.console import counted
-from collection.upkeep.repair import Repaired, repair
-from collection.workspace.folder import workspace_of
-from collection.workspace.store import opened, written
+from collection.cli.console import console, counted, safe
 from mlst.checking.verify import Report, verify
 from mlst.dataset.remote import is_url, mirrored
 
@@ -18,10 +15,18 @@ def verified(place: str, workers: int) -> Report:
         return verify(place, workers, watch)
 
 
-def repaired(dataset: Path, work: str) -> Repaired:
-    """Mend a dataset from its workspace."""
+def repair(dataset: Path, work: str) -> None:
+    """Mend a dataset from its workspace, and say what was mended and what could not be."""
+    from collection.upkeep.repair import repair as mend
+    from collection.workspace.folder import workspace_of
+    from collection.workspace.store import opened, written
+
     with opened(workspace_of(str(dataset), work)) as here, written(str(dataset), ""):
-        return repair(dataset.resolve(), here)
+        found = mend(dataset.resolve(), here)
+    for name in found.mended:
+        console.print(safe(f"{name}: mended"))
+    for name in found.left:
+        console.print(safe(f"{name}: the workspace does not have it either; run `mlst build` again"))
 
 
 @contextlib.contextmanager
