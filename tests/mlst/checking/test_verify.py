@@ -480,7 +480,7 @@ class Deadly(str):
 @pytest.mark.slow
 def test_a_shard_that_kills_its_process_is_a_finding(folder: Path) -> None:
     dataset = read_json(folder / DATASET)
-    _, spans = _index(folder, [])
+    _, spans = _index(folder, dataset, [])
     tasks = _tasks(folder, str(folder), dataset, spans)[:3]
     tasks[1] = replace(tasks[1], place=Deadly(tasks[1].place))
     before, dead, after = _in_processes(tasks, 1)
