@@ -33,7 +33,7 @@ def refusals() -> Iterator[None]:
         raise
     except (OSError, MemoryError, RuntimeError) as why:
         if said := of_the_system(why):
-            raise _stop(said, Exit.WRONG) from None
+            raise _stop(said, Exit.UNUSABLE if isinstance(why, PLACES) else Exit.WRONG) from None
         if isinstance(why, OSError) and why.filename is not None:
             raise _stop(f"{why.filename}: {why.strerror}; give another path", Exit.UNUSABLE) from None
         raise

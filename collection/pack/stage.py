@@ -17,7 +17,7 @@ from collection.workspace.folder import Span, Workspace
 from mlst.dataset.index import ClipInfo, Flags, Row
 from mlst.dataset.shards import BLOCK, RECORD, ClipFiles, partition, sample_bytes, shard_path, write_shard
 from mlst.levels.flags import telling
-from mlst.records import Clip, Part, Scan, Shard, Source, Video, canonical_json, decode, digest, measured
+from mlst.records import Clip, Count, Part, Scan, Shard, Source, Video, canonical_json, decode, digest, measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Packed:
     """The shard, relative to the workspace."""
     rows: str
     """Its part of the index: a canonical JSON `Row` per line, relative to the workspace."""
-    rows_size: int
+    rows_size: Count
     rows_sha256: str
 
     @property
