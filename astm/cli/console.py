@@ -12,6 +12,8 @@ from mlst.text import printable
 
 console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 """Progress and messages; standard output is for results. Of several processes only the first one prints."""
+PLACES = (NotADirectoryError, IsADirectoryError, PermissionError)
+"""Errors of a path that was given: another one would do."""
 
 
 def say(text: str, style: str = "") -> None:
