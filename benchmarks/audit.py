@@ -1,6 +1,6 @@
 """What an audit of shots sees: clips of 30 frames with planted transitions, and without: `python -m benchmarks.audit`.
 
-Clips are cut from splices (`tests/splices.py`, hold-out footage, x264): one transition inside at a random place, or
+Clips are cut from splices (`tests/splices`, hold-out footage, x264): one transition inside at a random place, or
 none, but perhaps a flash, a brightness step, a freeze or a whip pan. `--keep FOLDER` leaves them there as a dataset.
 """
 

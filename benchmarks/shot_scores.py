@@ -83,22 +83,41 @@ def evaluate(
     )
 
 
+def typed(truth: Sequence[Transition], found: Sequence[Transition], tolerance: int) -> Score:
+    """Transitions found under their own name.
+
+    Further finds within a true transition that was found are not counted; those within one that was found under
+    another name only are false.
+    """
+    names = sorted({t.kind for t in (*truth, *found)})
+    pairs = [pair for name in names for pair in _pairs(truth, found, tolerance, name)]
+    hit = {i for i, _ in pairs}
+    left = [f for j, f in enumerate(found) if j not in {j for _, j in pairs}]
+    false = [f for f in left if not any(gap(truth[i], f) <= tolerance for i in hit)]
+    return Score(len(hit), len(false), len(truth) - len(hit))
+
+
 def match(truth: Sequence[Transition], found: Sequence[Transition], tolerance: int) -> Score:
     """Greedy one-to-one matching: smallest gap first, then the nearer starts."""
-    pairs = sorted(
+    hits = len(_pairs(truth, found, tolerance, ""))
+    return Score(hits, len(found) - hits, len(truth) - hits)
+
+
+def _pairs(
+    truth: Sequence[Transition], found: Sequence[Transition], tolerance: int, kind: str
+) -> list[tuple[int, int]]:
+    """(i, j) of true and found transitions that belong together; of one kind, unless that is empty."""
+    near = sorted(
         (gap(t, f), abs(t.start - f.start), i, j)
         for i, t in enumerate(truth)
         for j, f in enumerate(found)
-        if gap(t, f) <= tolerance
+        if gap(t, f) <= tolerance and (not kind or t.kind == f.kind == kind)
     )
-    used_truth: set[int] = set()
-    used_found: set[int] = set()
-    for _, _, i, j in pairs:
-        if i not in used_truth and j not in used_found:
-            used_truth.add(i)
-            used_found.add(j)
-    hits = len(used_truth)
-    return Score(hits, len(found) - hits, len(truth) - hits)
+    pairs: list[tuple[int, int]] = []
+    for _, _, i, j in near:
+        if all(i != a and j != b for a, b in pairs):
+            pairs.append((i, j))
+    return pairs
 
 
 def gap(a: Transition, b: Transition) -> int:

@@ -1,137 +1,246 @@
 """Compare all shot detectors on spliced ground truth: `python -m benchmarks.shots --help`.
 
-The splices are made by `tests/splices.py` from the demo's clips: real footage, exact truth, x264 at two qualities.
+`tests/splices` makes the videos from the demo's clips and from drawings; the truth about them is exact.
 """
 
 import argparse
+import csv
+import json
+import re
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 
-from benchmarks.shot_scores import Evaluation, Score, evaluate
+from benchmarks.shot_scores import Score, leaks, match, typed
 from collection.detectors import Thumb, detector, make_detector
 from mlst.records import Transition
-from tests.splices import HOLD_OUT, RATE, TUNING, Footage, Frames, Recipe, decoded, encode, load, same_scene, splice
+from tests.splices import CLIPS, HOLD_OUT, TUNING, Footage, decoded, encode
+from tests.splices.distractors import DISTRACTORS
+from tests.splices.families import CARTOONS, FAMILIES, Sample, footage, samples
 
-TOLERANCES = (0, 1, 2)
-CRFS = (23, 35)
-CUTS_OF_A_SCENE = 9
+TOLERANCE, MARGIN = 1, 3
+"""Frames by which a find may miss, and that clips leave out beside a transition (the recipe's default)."""
+SEEDS = {"tuning": 1, "hold-out": 2}
+SLOW = "transnetv2"
+"""The detector that sees one video of three, and whose finds are kept."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A rendered video and the truth about it."""
+
+    file: Path
+    name: str
+    family: str
+    truth: tuple[Transition, ...]
+    rate: int
+    frames: int
 
 
 @dataclass
 class Tally:
-    """What one detector came to over all videos."""
+    """What one detector came to on one family."""
 
-    spliced: dict[int, Evaluation]
-    """By tolerance."""
-    same_scene: Evaluation
-    """On cuts between views of one scene, at tolerance 1."""
-    single: Evaluation
-    """On footage without transitions."""
-    seconds: float
-    frames: int
+    typed: Score = field(default_factory=Score)
+    any: Score = field(default_factory=Score)
+    """Whatever the kind."""
+    inside: int = 0
+    leaked: int = 0
+    """Frames of true gradual transitions, and those of them that clips would contain."""
+    frames: int = 0
+    clips: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass
+class Outcome:
+    """What one detector came to."""
+
+    families: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    seconds: float = 0.0
+    decoding: float = 0.0
+    """CPU time for the detector, and for decoding the same videos and making thumbs of them."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", choices=("tuning", "hold-out"), default="hold-out", help="which footage")
-    parser.add_argument("--splices", type=int, default=6, help="splices of 24 transitions each")
-    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--set", choices=tuple(SEEDS), default="hold-out", help="which half")
+    parser.add_argument("--detectors", nargs="+", choices=tuple(detector), default=tuple(detector))
+    parser.add_argument("--cache", type=Path, help="folder that keeps the videos, and what the slow detector found")
+    parser.add_argument("--media", type=Path, help="folder of more footage; its footage.csv has file,start,end,set")
     options = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    tallies = run(tuple(detector), HOLD_OUT if options.set == "hold-out" else TUNING, options.splices, options.seed)
-    print(table(tallies))
+    with folder(options.cache) as cache:
+        clips = list(rendered(options.set, options.media, cache))
+        print(tables(compare(options.detectors, clips)))
 
 
-def run(names: Sequence[str], footage: Sequence[Footage], splices: int, seed: int) -> dict[str, Tally]:
-    """Every detector on `splices` splices at each of `CRFS`, and on single shots."""
-    shots = [load(f) for f in footage]
-    tallies = {
-        name: Tally(dict.fromkeys(TOLERANCES, Evaluation()), Evaluation(), Evaluation(), 0.0, 0) for name in names
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "video.mp4"
-        for i in range(splices):
-            made = splice(shots, Recipe(), seed + i)
-            for crf in CRFS:
-                encode(made.frames, path, crf)
-                score(tallies, list(decoded(path)), made.transitions)
-        for i, shot in enumerate(shots):
-            made = same_scene(shot, CUTS_OF_A_SCENE, seed + i)
-            encode(made.frames, path, CRFS[i % 2])
-            for name, found in found_by(tallies, list(decoded(path))).items():
-                tallies[name].same_scene += evaluate(made.transitions, found, len(made.frames), 1)
-        for i, shot in enumerate([*shots, *disturbed(shots, seed)]):
-            encode(shot, path, CRFS[i % 2])
-            score(tallies, list(decoded(path)), ())
-    return tallies
+@contextmanager
+def folder(cache: Path | None) -> Iterator[Path]:
+    """The folder that videos go to."""
+    if cache is not None:
+        yield cache
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
-def disturbed(shots: Sequence[Frames], seed: int) -> list[Frames]:
-    """Three times as many single shots, each with a flash, brightness step, freeze or whip pan."""
-    recipe = Recipe(transitions=0, distractors=1.0, shortest=60)
-    return [splice(shots, recipe, seed + i).frames for i in range(3 * len(shots))]
+def rendered(half: str, media: Path | None, cache: Path) -> Iterator[Clip]:
+    """The videos of a half; those that are in `cache` already are not made again."""
+    here = cache / half
+    index = here / "index.json"
+    if not index.exists():
+        here.mkdir(parents=True, exist_ok=True)
+        clips = [_render(sample, here) for sample in _samples(half, media)]
+        index.write_text(json.dumps(clips))
+    for name, family, truth, rate, frames in json.loads(index.read_text()):
+        transitions = tuple(Transition(kind, start, end) for kind, start, end in truth)
+        yield Clip(here / _file(name), name, family, transitions, rate, frames)
 
 
-def score(tallies: dict[str, Tally], seen: Sequence[Thumb], truth: Sequence[Transition]) -> None:
-    """Add one video to the tallies; without truth it is one of a single shot."""
-    for name, found in found_by(tallies, seen).items():
-        if not truth:
-            tallies[name].single += evaluate(truth, found, len(seen), 0)
-            continue
-        for tolerance in TOLERANCES:
-            tallies[name].spliced[tolerance] += evaluate(truth, found, len(seen), tolerance)
+def _samples(half: str, media: Path | None) -> Iterator[Sample]:
+    films = footage(TUNING if half == "tuning" else HOLD_OUT, CLIPS)
+    if media is not None:
+        with (media / "footage.csv").open(newline="") as rows:
+            more = [
+                Footage(r["file"], int(r["start"]), int(r["end"])) for r in csv.DictReader(rows) if r["set"] == half
+            ]
+        films |= footage(more, media)
+    return samples(films, SEEDS[half])
 
 
-def found_by(tallies: dict[str, Tally], seen: Sequence[Thumb]) -> dict[str, list[Transition]]:
-    """What every detector finds in one video; notes what that took."""
-    everything = {}
-    for name, tally in tallies.items():
-        made = make_detector(name, {}, Fraction(RATE))
+def _render(sample: Sample, here: Path) -> tuple[str, str, list[tuple[str, int, int]], int, int]:
+    encode(sample.frames, here / _file(sample.name), sample.crf, sample.pts)
+    truth = [(t.kind, t.start, t.end) for t in sample.truth]
+    return sample.name, sample.family, truth, sample.rate, len(sample.frames)
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name) + ".mp4"
+
+
+def compare(names: Sequence[str], clips: Iterable[Clip]) -> dict[str, Outcome]:
+    """Every detector on all videos, in turn and on the same decoded frames; the slow one on every third video."""
+    outcomes = {name: Outcome() for name in names}
+    for number, clip in enumerate(clips):
         begin = time.process_time()
-        everything[name] = [t for thumb in seen for t in made.push(thumb)] + made.finish()
-        tally.seconds += time.process_time() - begin
-        tally.frames += len(seen)
-    return everything
+        seen = list(decoded(clip.file))
+        decoding = time.process_time() - begin
+        for name in names:
+            if name != SLOW or number % 3 == 0:
+                outcomes[name].decoding += decoding
+                _add(outcomes[name], clip, _found(name, clip, seen, outcomes[name]))
+    return outcomes
 
 
-def table(tallies: dict[str, Tally]) -> str:
-    """Markdown: one row per detector, the best by overall F1 at tolerance 1 first."""
-    lines = [
-        "| detector | F1 overall, tolerance 0 / 1 / 2 | overall P / R | cut P / R | dissolve P / R | fade P / R "
-        "| cut P / R within one scene | gradual found as anything | leaked frames "
-        "| false per 1000 frames of single shots | µs per frame |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, tally in sorted(tallies.items(), key=lambda item: (-item[1].spliced[1].overall.f1, item[0])):
-        e = tally.spliced[1]
-        f1 = " / ".join(f"{100 * tally.spliced[tolerance].overall.f1:.1f}" for tolerance in TOLERANCES)
-        kinds = " | ".join(map(_pair, (e.overall, e.cut, e.dissolve, e.fade)))
-        leaked = f"{100 * e.leaked / max(1, e.inside):.1f} %"
-        lines.append(
-            f"| `{name}` | {f1} | {kinds} | {_pair(tally.same_scene.overall)} "
-            f"| {100 * e.gradual.recall:.1f} % | {leaked} | {tally.single.false_per_1000:.2f} "
-            f"| {1e6 * tally.seconds / tally.frames:.0f} |"
+def _found(name: str, clip: Clip, seen: Sequence[Thumb], outcome: Outcome) -> list[Transition]:
+    """What a detector finds in one video; notes what that took. The slow one's finds are kept beside the video."""
+    kept = clip.file.with_suffix(f".{name}.json")
+    if name == SLOW and kept.exists():
+        seconds, found = json.loads(kept.read_text())
+    else:
+        made = make_detector(name, {}, Fraction(clip.rate))
+        begin = time.process_time()
+        transitions = [t for thumb in seen for t in made.push(thumb)] + made.finish()
+        seconds, found = time.process_time() - begin, [(t.kind, t.start, t.end) for t in transitions]
+        if name == SLOW:
+            kept.write_text(json.dumps([seconds, found]))
+    outcome.seconds += seconds
+    return [Transition(*f) for f in found]
+
+
+def _add(outcome: Outcome, clip: Clip, found: Sequence[Transition]) -> None:
+    tally = outcome.families[clip.family]
+    tally.typed += typed(clip.truth, found, TOLERANCE)
+    tally.any += match(clip.truth, found, TOLERANCE)
+    inside, leaked = leaks([t for t in clip.truth if t.kind != "cut"], found, MARGIN)
+    tally.inside, tally.leaked = tally.inside + inside, tally.leaked + leaked
+    tally.frames += clip.frames
+    tally.clips += 1
+
+
+def tables(outcomes: dict[str, Outcome]) -> str:
+    """Markdown: all detectors by family, then what they found in single shots, then the sums."""
+    names = list(outcomes)
+    rows = [_heading("family, typed F1 (of any kind)", "goal", *(f"`{n}`" for n in names))]
+    for family in (*FAMILIES, *CARTOONS):
+        shown = (outcomes[n].families[family.name] for n in names)
+        rows.append(_row(family.name, str(family.goal), *(f"{_f1(t.typed)} ({_f1(t.any)})" for t in shown)))
+    rows += ["", _heading("false finds in single shots with", *(f"`{n}`" for n in names))]
+    for distractor in DISTRACTORS:
+        tallies = [outcomes[n].families[distractor] for n in names]
+        rows.append(_row(distractor, *(f"{t.any.false} in {t.clips}" for t in tallies)))
+    rows += ["", _heading(*SUMS)]
+    for name in names:
+        cuts, gradual, single = (sum_of(outcomes[name], group) for group in (CUTS, GRADUAL, SINGLE))
+        outcome = outcomes[name]
+        leaked = f"{100 * gradual.leaked / max(1, gradual.inside):.1f} %"
+        per_clip = f"{gradual.leaked / max(1, gradual.typed.hits + gradual.typed.missed):.2f}"
+        false = f"{90 * single.any.false / max(1, single.clips):.1f}"
+        cost = f"{outcome.seconds / outcome.decoding:.2f}"
+        each = 1e6 * outcome.seconds / sum(t.frames for t in outcome.families.values())
+        rows.append(
+            _row(
+                f"`{name}`",
+                *map(_prf, (cuts.typed, gradual.typed, gradual.any)),
+                leaked,
+                per_clip,
+                false,
+                cost,
+                f"{each:.0f}",
+            )
         )
-    some = next(iter(tallies.values()))
-    kinds = {kind: _truths(getattr(some.spliced[1], kind)) for kind in ("cut", "dissolve", "fade")}
-    counts = ", ".join(f"{n} {kind}s" for kind, n in kinds.items())
-    lines += ["", f"{counts} in {some.spliced[1].frames} frames; {some.single.frames} frames of single shots."]
-    return "\n".join(lines)
+    return "\n".join(rows)
 
 
-def _truths(score: Score) -> int:
-    return score.hits + score.missed
+SUMS = (
+    "detector",
+    "cuts P / R / F1",
+    "gradual P / R / F1",
+    "gradual, of any kind",
+    "leaked",
+    "leaked frames per gradual",
+    "false finds in 90 single shots",
+    "CPU to decoding",
+    "µs per frame",
+)
+CUTS = tuple(f.name for f in (*FAMILIES, *CARTOONS) if f.goal == 97)
+GRADUAL = tuple(f.name for f in (*FAMILIES, *CARTOONS) if f.goal == 93)
+SINGLE = tuple(DISTRACTORS)
 
 
-def _pair(score: Score) -> str:
-    return f"{100 * score.precision:.1f} / {100 * score.recall:.1f}"
+def sum_of(outcome: Outcome, families: Sequence[str]) -> Tally:
+    """The tallies of some families as one."""
+    total = Tally()
+    for name in families:
+        total += outcome.families[name]
+    return total
+
+
+def _heading(*cells: str) -> str:
+    return _row(*cells) + "\n" + "|---" * len(cells) + "|"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _f1(score: Score) -> str:
+    return f"{100 * score.f1:.1f}"
+
+
+def _prf(score: Score) -> str:
+    return f"{100 * score.precision:.1f} / {100 * score.recall:.1f} / {100 * score.f1:.1f}"
 
 
 if __name__ == "__main__":

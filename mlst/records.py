@@ -217,13 +217,13 @@ class Stream:
 class Transition:
     """A change of shot; its frames belong to neither shot.
 
-    A cut is empty: `start == end` is the first frame of the new shot. A dissolve or fade covers `[start, end)`.
+    A cut is empty: `start == end` is the first frame of the new shot. A dissolve, fade or wipe covers `[start, end)`.
     A break is not an edit: the picture changes its size or a hole gapes in time (empty), or frames are
     damaged.
     """
 
     kind: str
-    """`cut`, `dissolve`, `fade` or `break`."""
+    """`cut`, `dissolve`, `fade`, `wipe` or `break`."""
     start: Count
     end: Count
 

@@ -1,12 +1,11 @@
 """What the `mlst` detector measures on thumbs: pure functions of one pair of frames or one run of them."""
 
+from collections import deque
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from collection.detectors.thumbs import Bytes
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -15,6 +14,16 @@ Indices = int | NDArray[np.signedinteger]
 
 CONTRAST_FLOOR = (0.03 * 255) ** 2
 """C2 of SSIM (Wang et al. 2004): keeps the similarity of two flat pictures at 1."""
+
+EDGE_FLOOR = 0.25
+"""Mean square of what a 7x7 mean leaves of a picture without edges: half a code of rounding."""
+
+UNCHANGED, ENOUGH = 4, 0.4
+"""Codes of luma up to which a pixel counts as unchanged, since encoding changes it by so much, and the least share of
+changed ones that stands for the picture: bars that come or go over a still change less of its middle."""
+
+DARK = 32
+"""Luma code, 0..255, that no pixel of a dark thumb exceeds; many fades end at codes that are not quite black."""
 
 BINS = 32
 """Of a plane's histogram."""
@@ -59,10 +68,40 @@ def detail(a: Plane, b: Plane) -> float:
     """Correlation of what a 7x7 mean leaves of the two planes, -1..1.
 
     Two views of one room share brightness and large shapes but not their edges: across a cut it is near 0, while a
-    lamp, a flash or a title over the picture leaves the edges where they were.
+    lamp, a flash or a title over the picture leaves the edges where they were. Pictures without any edges count as
+    the same.
     """
-    p, q = (plane - cv2.blur(plane, (7, 7)) for plane in (a.astype(np.float32), b.astype(np.float32)))
-    return float((p * q).sum() / np.sqrt((p * p).sum() * (q * q).sum() + 1e-9))
+    return _correlation(_edges(a), _edges(b))
+
+
+def detail_of_changed(a: Plane, b: Plane) -> float:
+    """The same among the pixels that change by more than `UNCHANGED`, if they make up at least `ENOUGH` of the planes.
+
+    Lettering that stays over two shots keeps its edges; this leaves them out.
+    """
+    changed = np.abs(b - a) > UNCHANGED
+    return _correlation(_edges(a)[changed], _edges(b)[changed]) if changed.mean() >= ENOUGH else detail(a, b)
+
+
+def _edges(plane: Plane) -> NDArray[np.float32]:
+    real = plane.astype(np.float32)
+    return np.asarray(real - cv2.blur(real, (7, 7)), np.float32)
+
+
+def _correlation(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
+    floor = EDGE_FLOOR * p.size
+    return float(((p * q).sum() + floor) / (np.sqrt((p * p).sum() * (q * q).sum()) + floor))
+
+
+def alike(a: Plane, b: Plane) -> bool:
+    """Whether two pictures show the same thing in other light, perhaps between bars or behind something small."""
+    return detail(a, b) >= 0.5
+
+
+def middle(plane: Plane) -> Plane:
+    """What no letterbox covers: half of the height, three quarters of the width."""
+    height, width = plane.shape
+    return plane[height // 4 : -height // 4, width // 8 : -width // 8]
 
 
 def spread(a: Plane, b: Plane) -> float:
@@ -75,12 +114,18 @@ def spread(a: Plane, b: Plane) -> float:
     return float(np.abs(e).mean() / np.sqrt((e * e).mean() + 1e-9))
 
 
+def lit_as(a: Plane, b: Plane) -> Plane:
+    """The picture a with the mean and the contrast of b: as if a lamp had been dimmed or turned up."""
+    gain = (b.std() + 1.0) / (a.std() + 1.0)
+    return np.asarray(np.clip(np.rint((a - a.mean()) * gain + b.mean()), 0, 255), np.int16)
+
+
 def unexplained(a: Plane, b: Plane) -> float:
     """Share of the change from a to b that is left when a is moved along the optical flow (DIS), about 0..1.
 
-    On the tuning footage of `tests/splices.py` motion leaves 0.2 to 0.6, a dissolve at least 0.76.
+    On the tuning footage of `tests/splices` motion leaves 0.2 to 0.6, a dissolve at least 0.76.
     """
-    before, after = a.astype(np.uint8), b.astype(np.uint8)
+    before, after = lit_as(a, b).astype(np.uint8), b.astype(np.uint8)
     flow = _FLOW.calc(after, before, None)
     rows, columns = np.indices(a.shape, np.float32)
     x, y = columns + flow[..., 0], rows + flow[..., 1]
@@ -89,24 +134,39 @@ def unexplained(a: Plane, b: Plane) -> float:
     return float(cv2.norm(moved, after, cv2.NORM_L1) / (cv2.norm(before, after, cv2.NORM_L1) + a.size / 2))
 
 
-def summary(y: Bytes, u: Bytes, v: Bytes) -> Vector:
-    """(1728,) integers: luma averaged to (18, 32), then chroma of the same size."""
-    luma = (y.reshape(18, 2, 32, 2).sum((1, 3), dtype=np.int64) + 2) >> 2
-    return np.concatenate([luma.ravel(), u.ravel(), v.ravel()]).astype(np.float64)
+def is_dark(luma: Plane) -> bool:
+    """Whether no pixel of a thumb's luma exceeds `DARK`."""
+    return bool(luma.max() <= DARK)
+
+
+ROWS, COLUMNS = 18, 32
+"""Of the pictures in a `Gram`; its chroma has half of each."""
+
+
+def summary(y: Plane, u: Plane, v: Plane) -> Vector:
+    """(864,) integers: luma averaged to (18, 32), then both chroma planes to (9, 16)."""
+    parts = (
+        (p.reshape(rows, 2, columns, 2).sum((1, 3), dtype=np.int64) + 2) >> 2
+        for p, rows, columns in ((y, ROWS, COLUMNS), (u, ROWS // 2, COLUMNS // 2), (v, ROWS // 2, COLUMNS // 2))
+    )
+    return np.concatenate([part.ravel() for part in parts]).astype(np.float64)
 
 
 class Gram:
     """The last `keep` frames and their inner products; integers, so exact in float64 whatever the order of sums."""
 
-    def __init__(self, keep: int, size: int) -> None:
-        self.keep, self.size, self.count = keep, size, 0
-        self._vectors = np.zeros((2 * keep, size))
+    size = ROWS * COLUMNS * 3 // 2
+
+    def __init__(self, keep: int) -> None:
+        self.keep, self.count = keep, 0
+        self._frames: deque[Small] = deque(maxlen=keep)
+        self._vectors = np.zeros((2 * keep, self.size))
         self._products = np.zeros((2 * keep, 2 * keep))
         self._shift = 0
         """Number of the frame in row 0; when all 2 * keep rows are full, the newer half moves to the front."""
 
-    def push(self, vector: Vector) -> None:
-        """Add the next frame, (size,)."""
+    def push(self, frame: Small) -> None:
+        """Add the next frame."""
         at = self.count - self._shift
         if at == 2 * self.keep:
             at = self.keep
@@ -114,10 +174,25 @@ class Gram:
             self._products[:at, :at] = self._products[at:, at:]
             self._shift += at
         oldest = max(0, at - self.keep)
+        vector = summary(frame.y, frame.u, frame.v)
         self._vectors[at] = vector
         self._products[at, oldest : at + 1] = self._vectors[oldest : at + 1] @ vector
         self._products[oldest:at, at] = self._products[at, oldest:at]
+        self._frames.append(frame)
         self.count += 1
+
+    def small(self, frame: int) -> Small:
+        """One of the last `keep` frames."""
+        return self._frames[frame - self.count]
+
+    def luma(self, frame: int) -> Plane:
+        """(36, 64) of one of the last `keep` frames."""
+        return self.small(frame).y
+
+    def pictures(self, first: int, last: int) -> Vector:
+        """(n, 18, 32) luma of frames first..last, both among the last `keep`."""
+        rows = self._vectors[first - self._shift : last + 1 - self._shift, : ROWS * COLUMNS]
+        return rows.reshape(-1, ROWS, COLUMNS)
 
     def between(self, first: int, last: int) -> Matrix:
         """(n, n) inner products of frames first..last, both among the last `keep`."""
@@ -129,6 +204,36 @@ class Gram:
         i, j = np.asarray(some) - self._shift, np.asarray(others) - self._shift
         d = self._products
         return np.asarray(np.sqrt(np.maximum(d[i, i] + d[j, j] - 2 * d[i, j], 0) / self.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How the pixels of a run change over from the first picture to the last, weighted by how much they change."""
+
+    sharpness: float
+    """Share of all that a pixel changes which falls into its steepest few frames, 0..1."""
+    disorder: float
+    """By how much the time of a pixel's step differs from those around it, as a share of the run."""
+    breadth: float
+    """Standard deviation of the times of the steps, as a share of the run: 0.29 where they are spread evenly."""
+
+
+def steps(pictures: Vector) -> Steps:
+    """From the luma of a run of n + 1 pictures, (n + 1, 18, 32)."""
+    changes = np.abs(np.diff(pictures, axis=0))
+    n = len(changes)
+    window = max(2, n // 5)
+    sums = np.cumsum(np.concatenate([np.zeros((1, *changes.shape[1:])), changes]), axis=0)
+    within = sums[window:] - sums[:-window]
+    weight = np.abs(pictures[-1] - pictures[0])
+    weight = weight / (weight.sum() + 1e-9)
+    # Two codes for noise keep pixels that hardly change from looking sharp.
+    sharpness = float((weight * within.max(axis=0) / (sums[-1] + 2.0)).sum())
+    time = within.argmax(axis=0) / n
+    around = cv2.blur(time * weight, (3, 3)) / (cv2.blur(weight, (3, 3)) + 1e-12)
+    mean = float((weight * time).sum())
+    breadth = float(np.sqrt((weight * (time - mean) ** 2).sum()))
+    return Steps(sharpness, float((weight * np.abs(time - around)).sum()), breadth)
 
 
 @dataclass(frozen=True, slots=True)

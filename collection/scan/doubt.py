@@ -14,7 +14,7 @@ from mlst.records import Clip, Scan, Shot, Stream, Transition, Video
 SHA256 = re.compile("[0-9a-f]{64}")
 LONGEST = FRAMES * 2 * HASHED
 """Hex digits of a clip's fingerprint."""
-KINDS = ("cut", "dissolve", "fade", "break")
+KINDS = ("cut", "dissolve", "fade", "wipe", "break")
 
 
 def check_scan(scan: Scan, video: Video, length: int) -> None:

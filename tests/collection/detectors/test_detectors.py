@@ -33,6 +33,7 @@ from tests.splices import (
     splice,
     thumbs,
 )
+from tests.splices.joins import JOINS, Join
 
 PEERS = {
     "content": scenedetect.ContentDetector,
@@ -295,6 +296,27 @@ class TestMlst:
         assert abs(found.end - 200) <= 3
 
 
+@pytest.mark.parametrize("name", ["wipe", "iris", "clock", "push", "slide", "zoom"])
+def test_wipes_and_moves_are_wipes(name: str, shots: list[Frames]) -> None:
+    assert_found(JOINS[name], shots, 16)
+
+
+@pytest.mark.parametrize("name", ["fade to white", "fade to a colour", "dip to white", "dissolve", "eased dissolve"])
+def test_fades_of_any_colour_and_dissolves_of_any_shape(name: str, shots: list[Frames]) -> None:
+    assert_found(JOINS[name], shots, 14)
+
+
+def assert_found(join: Join, shots: list[Frames], length: int) -> None:
+    """The detector finds just this transition between two shots, under its name."""
+    old, new = shots[0][:80], shots[3][:80]
+    middle = join.mix(old[40 : 40 + length], new[:length], np.random.default_rng(3))
+    frames = np.concatenate([old[:40], middle, new[length : length + 40]])
+    (found,) = detect("mlst", thumbs(frames))
+    assert found.kind == join.kind
+    assert abs(found.start - 40) <= 4
+    assert abs(found.end - 40 - length) <= 4
+
+
 def test_cuts_between_views_of_one_scene(shots: list[Frames]) -> None:
     """Two faces before the same wall: brightness and large shapes stay, edges do not."""
     made = [same_scene(shot, 6, seed=4) for shot in (shots[0], shots[1])]
@@ -302,6 +324,14 @@ def test_cuts_between_views_of_one_scene(shots: list[Frames]) -> None:
     scores = [evaluate(one.transitions, hits, len(one.frames), 0).cut for one, hits in zip(made, found, strict=True)]
     assert [score.false for score in scores] == [0, 0]
     assert sum(score.hits for score in scores) >= 11
+
+
+def test_a_cut_under_lettering_that_stays(shots: list[Frames]) -> None:
+    """The edges of a counter burnt into both shots stay where they are; those behind it do not."""
+    frames = np.concatenate([shots[0][:30], shots[1][:30]])
+    rows, columns = np.indices((64, 160)) // 8
+    frames[:, 58:122, 80:240] = np.where((rows + columns) % 2, 235, 16)
+    assert detect("mlst", thumbs(frames)) == [Transition("cut", 30, 30)]
 
 
 def test_a_lamp_leaves_the_edges_where_they_were(shots: list[Frames]) -> None:

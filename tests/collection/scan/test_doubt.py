@@ -64,7 +64,7 @@ LIES: dict[str, Change] = {
     "no number": lambda s: first(s)["statistics"].update(si=float("nan")),
     "no hash": lambda s: first(s).update(sha256="x"),
     "hashes without end": lambda s: first(s).update(fingerprint="00" * (1 << 15)),
-    "an unknown kind of transition": lambda s: s["transitions"].append({"kind": "wipe", "start": 1, "end": 2}),
+    "an unknown kind of transition": lambda s: s["transitions"].append({"kind": "blink", "start": 1, "end": 2}),
     "a picture of no size": lambda s: s["stream"].update(width=0),
     "a text for a number": lambda s: first(s).update(shot="0"),
 }
