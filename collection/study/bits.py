@@ -1,7 +1,7 @@
 """What a clip costs an encoder and a trivial predictor: yardsticks that no column was made from."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from collection.engine.stage import Expected, Needs
+from collection.engine.stage import Needs
 from collection.media.encode import fitted
 from collection.sandbox.apart import apart
 from collection.study.pieces import Piece
-from collection.study.raw import ANSWER, APART, Raw, decoded, opened, rate_of, run
-from collection.workspace.folder import Span, Workspace
+from collection.study.raw import APART, OfPieces, Raw, decoded, opened, rate_of, run
+from collection.workspace.folder import Workspace
 from mlst.pictures.bars import active_picture
 from mlst.pictures.frames import canonical, reduce
 from mlst.sandbox.kernel import Room
@@ -59,7 +59,7 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class CostStage:
+class CostStage(OfPieces):
     """Measures what one clip costs: `Piece` in, `Costs` out."""
 
     name: ClassVar[str] = "costs"
@@ -75,28 +75,6 @@ class CostStage:
     def settings(self) -> Any:
         """The rule and the quantiser."""
         return {"active_picture": self.active_picture, "qp": self.qp}
-
-    @staticmethod
-    def key(item: Piece) -> str:
-        """The clip's."""
-        return item.key
-
-    def reads(self, item: Piece) -> Iterable[Span]:
-        """The file with its frames."""
-        return (Span(item.file, 0, item.size),)
-
-    @staticmethod
-    def expects(item: Piece) -> Expected:
-        """Numbers."""
-        del item
-        return ANSWER
-
-    @staticmethod
-    def check(item: Piece, outputs: tuple[Costs, ...]) -> None:
-        """One answer, for the item."""
-        (found,) = outputs
-        if (found.key, found.group) != (item.key, item.group):
-            raise ValueError(f"an answer for {found.key!r} of {found.group!r}")
 
     def __call__(self, item: Piece, work: Workspace) -> Iterator[Costs]:
         """The costs of one clip. Raises `Rejected` and `Retry`."""

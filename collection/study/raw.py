@@ -5,12 +5,12 @@ given. What it writes there is raw video, which ffmpeg reads without a demuxer o
 over has nothing to take over ffmpeg with.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import ffmpeg
@@ -23,6 +23,7 @@ from collection.media.encode import Bytes, limited8
 from collection.media.probe import probe
 from collection.recipe import Limits
 from collection.study.pieces import Piece
+from collection.workspace.folder import Span
 from mlst.pictures.frames import Picture, PictureFormat, Plane, resized
 from mlst.records import Count, Rational
 
@@ -34,6 +35,46 @@ LATE = Fraction(1, 1000)
 
 ANSWER = Expected((), 1 << 20)
 """Numbers alone; a clip with all its renditions takes 30 kB."""
+
+
+class Answer(Protocol):
+    """What a stage of the study says of a clip."""
+
+    @property
+    def key(self) -> str:
+        """The clip's."""
+
+    @property
+    def group(self) -> str:
+        """The clip's."""
+
+
+class OfPieces:
+    """What the stages of the study have in common: one `Piece` in, one answer about it out."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def key(item: Piece) -> str:
+        """The clip's."""
+        return item.key
+
+    def reads(self, item: Piece) -> Iterable[Span]:
+        """The file with its frames."""
+        return (Span(item.file, 0, item.size),)
+
+    @staticmethod
+    def expects(item: Piece) -> Expected:
+        """Numbers."""
+        del item
+        return ANSWER
+
+    @staticmethod
+    def check(item: Piece, outputs: tuple[Answer, ...]) -> None:
+        """One answer, for the item."""
+        (found,) = outputs
+        if (found.key, found.group) != (item.key, item.group):
+            raise ValueError(f"an answer for {found.key!r} of {found.group!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,20 @@
 """The same clip in other clothes: coded, scaled, thinned, with bars, and measured again."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collection.engine.stage import Expected, Needs
+from collection.engine.stage import Needs
 from collection.media.decode import open_video
 from collection.media.probe import probe
 from collection.recipe import Limits
 from collection.sandbox.apart import apart
 from collection.study.pieces import Piece
-from collection.study.raw import ANSWER, APART, Raw, decoded, opened, plain, rate_of, run
-from collection.workspace.folder import Span, Workspace
+from collection.study.raw import APART, OfPieces, Raw, decoded, opened, plain, rate_of, run
+from collection.workspace.folder import Workspace
 from mlst.pictures.bars import active_picture
 from mlst.pictures.frames import Area, PictureFormat, Reduced, canonical, reduce
 from mlst.records import Statistics
@@ -97,7 +97,7 @@ class Remakes:
 
 
 @dataclass(frozen=True, slots=True)
-class RenditionStage:
+class RenditionStage(OfPieces):
     """Makes and measures the renditions of one clip: `Piece` in, `Remakes` out."""
 
     name: ClassVar[str] = "renditions"
@@ -113,28 +113,6 @@ class RenditionStage:
     def settings(self) -> Any:
         """The renditions and the rule."""
         return {"renditions": [asdict(one) for one in self.renditions], "active_picture": self.active_picture}
-
-    @staticmethod
-    def key(item: Piece) -> str:
-        """The clip's."""
-        return item.key
-
-    def reads(self, item: Piece) -> Iterable[Span]:
-        """The file with its frames."""
-        return (Span(item.file, 0, item.size),)
-
-    @staticmethod
-    def expects(item: Piece) -> Expected:
-        """Numbers."""
-        del item
-        return ANSWER
-
-    @staticmethod
-    def check(item: Piece, outputs: tuple[Remakes, ...]) -> None:
-        """One answer, for the item."""
-        (found,) = outputs
-        if (found.key, found.group) != (item.key, item.group):
-            raise ValueError(f"an answer for {found.key!r} of {found.group!r}")
 
     def __call__(self, item: Piece, work: Workspace) -> Iterator[Remakes]:
         """The renditions of one clip. Raises `Rejected` and `Retry`."""
