@@ -129,14 +129,15 @@ class Predictor(nn.Module):
         """
         yield self(past, horizon)
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """Training loss of one batch; by default the mean squared error of the predicted frames.
 
         Parameters
         ----------
         past, future: (B, T, C, H, W) and (B, T', C, H, W) in [0, 1].
-        step: global optimiser step, from 0. Whatever is random or scheduled is a pure function of (seed, step), so
-            that a resumed run repeats an uninterrupted one exactly.
+        step: global optimiser step, from 0. It has no default: a loop that forgets it would stay at the first step of
+            scheduled sampling. Whatever is random or scheduled is a pure function of (seed, step), so that a resumed
+            run repeats an uninterrupted one exactly.
         seed: of the run; give each rank its own.
         """
         wide = torch.promote_types(future.dtype, torch.float32)

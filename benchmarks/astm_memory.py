@@ -33,12 +33,12 @@ def allocated(predictor: Predictor, past: Tensor, future: Tensor) -> tuple[int, 
     if past.is_cuda:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        loss = predictor.loss(past, future)
+        loss = predictor.loss(past, future, 0)
         live = torch.cuda.memory_allocated() - before
         loss.backward()
         return live, torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as forward:
-        loss = predictor.loss(past, future)
+        loss = predictor.loss(past, future, 0)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as backward:
         loss.backward()
     before = list(itertools.accumulate(_allocations(forward)))

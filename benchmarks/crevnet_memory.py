@@ -40,7 +40,7 @@ def main() -> None:
             predictor.checkpoint = label == "reversible"
             sizes = [saved_bytes(predictor, past, future), *allocated(predictor, past, future)]
             began = time.process_time()
-            predictor.loss(past, future).backward()
+            predictor.loss(past, future, 0).backward()
             cells = "".join(f" {size / MIB:.1f} |" for size in sizes)
             seconds = time.process_time() - began
             print(f"| {cell} | {label} | {count_parameters(predictor):,} |{cells} {seconds:.2f} |")

@@ -275,7 +275,7 @@ class CrevNet(Predictor):
         clips = self.unroll(frames, known - CLIP + horizon)[:, known - CLIP :]
         return clips[:, :, :, -1].to(past.dtype)
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """The sum over all time steps of the mean squared error of the predicted clip."""
         self.padded(future)
         frames = torch.cat([self.padded(past), future], dim=1)

@@ -153,7 +153,7 @@ class FRNN(Predictor):
             predicted.append(frame)
         return (torch.stack(predicted, dim=1).to(past.dtype) + 1) / 2
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """Mean absolute (or squared) error of the predicted frames."""
         if self.settings.criterion == "l2":
             return super().loss(past, future, step, seed)

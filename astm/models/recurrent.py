@@ -82,7 +82,7 @@ class Recurrent(Predictor):
         predicted = self.unroll(frames, past.shape[1] + horizon - 1)[:, past.shape[1] - 1 :]
         return unpatchify(predicted, self.settings.patch).to(past.dtype)
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """`criterion` over all T + T' - 1 outputs, with scheduled sampling; see `Predictor.loss`."""
         self.check(past)
         self.check(future)

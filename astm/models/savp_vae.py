@@ -332,7 +332,7 @@ class SAVPVAE(Predictor):
             z = torch.cat([known.to(noise.dtype), noise[:, seen - 1 :]], dim=1)
         return self.unroll(past, z)[:, seen - 1 :]
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """Error of all T + T' - 1 next frames made with z of the posterior, plus the annealed divergence."""
         self.check(past)
         self.check(future)

@@ -320,7 +320,7 @@ class STMFANet(Predictor):
         H, state = self.read(x, state)
         return self.decoder(H), state
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """Squared error and gradient difference of the predicted frames, and with `adversarial` the losses of both
         sides of the game; see `Predictor.loss`."""
         self.check(future)

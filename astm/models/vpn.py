@@ -204,7 +204,7 @@ class VPN(Predictor):
             generators = [np.random.default_rng([seed, k]) for seed in seeds]
             yield self.roll(past, horizon, partial(self.draw, generators=generators))
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """Mean negative log-likelihood of the future's pixels, in nats per pixel and channel."""
         return self.nats(past, future).mean() / future[0, 0].numel()
 

@@ -162,7 +162,7 @@ def measure(case: Case, job: Job) -> Speed:
     compiled, began, first = case.way.startswith("compiled"), time.perf_counter(), 0.0
     if compiled:  # off the lock: compilers may work side by side
         ready = prepare(predictor, case.way, case.precision, past, future)
-        ready.loss(past, future).backward()
+        ready.loss(past, future, 0).backward()
         first = time.perf_counter() - began
     with gpu(job):
         began = time.perf_counter()
@@ -181,7 +181,7 @@ def measure(case: Case, job: Job) -> Speed:
 
 def step(ready: Ready, predictor: nn.Module, optimiser: torch.optim.Optimizer, past: Tensor, future: Tensor) -> float:
     """One step of training; the loss, which waits for the device. Raises ArithmeticError where there is no number."""
-    loss = ready.loss(past, future)
+    loss = ready.loss(past, future, 0)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(predictor.parameters(), 1.0)

@@ -38,8 +38,8 @@ def test_every_way_gives_the_same_frames_and_gradients(way):
     past, future = torch.rand(2, 2, 5, 1, 16, 16, dtype=torch.float64)
     ours, other = small(), small()
     ready = prepare(other, way, "float32", past, future)
-    ours.loss(past, future).backward()
-    ready.loss(past, future).backward()
+    ours.loss(past, future, 0).backward()
+    ready.loss(past, future, 0).backward()
     torch.testing.assert_close(ready.net(past, 4), ours(past, 4), rtol=0, atol=1e-12)
     for (name, mine), theirs in zip(ours.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(theirs.grad, mine.grad, rtol=1e-5, atol=1e-8, msg=name)

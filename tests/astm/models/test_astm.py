@@ -238,7 +238,7 @@ def test_recomputing_eifag_changes_nothing(monkeypatch, name, dtype, tolerance):
     for function in (eifag, plain_eifag):
         monkeypatch.setattr(implementation, "eifag", function)
         predictor = small(name, norm="group").to(dtype)
-        loss = predictor.loss(clip(3).to(dtype), clip(4).to(dtype))
+        loss = predictor.loss(clip(3).to(dtype), clip(4).to(dtype), 0)
         loss.backward()
         results.append([loss.detach(), *(parameter.grad for parameter in predictor.parameters())])
     torch.testing.assert_close(*results, rtol=0, atol=tolerance)
@@ -297,7 +297,7 @@ def test_one_compilation_serves_every_time_step():
     for cell in compiled.cells:
         cell.compile(backend=count, fullgraph=True)
     compiled.compiled = True
-    losses = [predictor.loss(clip(5), clip(4)) for predictor in (plain, compiled)]
+    losses = [predictor.loss(clip(5), clip(4), 0) for predictor in (plain, compiled)]
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
@@ -347,7 +347,7 @@ def test_the_encoder_of_the_paper_is_one_convolution():
     assert [tuple(encoded.encoder.kernel_size), encoded.encoder.out_channels] == [(3, 5, 5), 64]
     layer_1 = 7 * 64 * (64 - 16) * 75  # reads 64 features instead of 16 pixels
     assert count_parameters(encoded) == 18_086_928 + 16 * 64 * 75 + 64 + layer_1
-    small(encoder="conv").loss(clip(2), clip(2)).backward()
+    small(encoder="conv").loss(clip(2), clip(2), 0).backward()
 
 
 @pytest.mark.parametrize("pad", ["zeros", "replicate"])

@@ -50,7 +50,7 @@ def test_the_network_carries_both_states_of_each_layer():
 def test_peepholes_are_off_by_default_and_train_when_on():
     assert not [name for name, _ in create("convlstm", hidden=(4,)).named_parameters() if "W_c" in name]
     predictor = create("convlstm", hidden=(4, 4), kernel=3, peepholes=True)
-    predictor.loss(torch.rand(1, 3, 1, 8, 8), torch.rand(1, 2, 1, 8, 8)).backward()
+    predictor.loss(torch.rand(1, 3, 1, 8, 8), torch.rand(1, 2, 1, 8, 8), 0).backward()
     peepholes = {name: p.grad for name, p in predictor.named_parameters() if "W_c" in name}
     assert len(peepholes) == 6
     assert all(gradient.abs().sum() > 0 for gradient in peepholes.values())

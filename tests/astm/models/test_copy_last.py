@@ -11,4 +11,4 @@ def test_the_last_frame_is_repeated():
 
 def test_the_loss_is_the_mean_squared_change():
     past, future = torch.zeros(1, 2, 1, 4, 4), torch.full((1, 3, 1, 4, 4), 0.5)
-    assert create("copy_last").loss(past, future).item() == 0.25
+    assert create("copy_last").loss(past, future, 0).item() == 0.25

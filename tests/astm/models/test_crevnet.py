@@ -170,7 +170,7 @@ def test_a_block_is_undone_with_its_gradients(down):
 def gradients(predictor, past, future, checkpoint):
     predictor.checkpoint = checkpoint
     predictor.zero_grad()
-    predictor.loss(past, future).backward()
+    predictor.loss(past, future, 0).backward()
     return torch.cat([parameter.grad.flatten().clone() for parameter in predictor.parameters()])
 
 
@@ -190,7 +190,7 @@ def test_the_reversible_backward_pass_runs_in_the_precision_of_the_forward_pass(
     predictor.checkpoint = True
     predictor.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = predictor.loss(past, future)
+        loss = predictor.loss(past, future, 0)
     loss.backward()  # outside, as the trainer does
     found = torch.cat([parameter.grad.flatten() for parameter in predictor.parameters()])
     assert kinds == [torch.bfloat16] * 4 * 2 * 2  # time steps, there and back, forward and backward pass
@@ -229,7 +229,7 @@ def test_memory_is_freed_without_the_garbage_collector(checkpoint):
     gc.collect()
     gc.disable()
     try:
-        predictor.loss(clips(2), clips(3)).backward()
+        predictor.loss(clips(2), clips(3), 0).backward()
         alive = [reference for reference in outputs if reference() is not None]
     finally:
         gc.enable()
@@ -244,7 +244,7 @@ def test_training_reads_true_clips_only():
     """So that it does not matter where the past ends; the loss is a sum over time of means over whole clips."""
     predictor, frames = small().double(), clips(8).double()
     with torch.no_grad():
-        loss = predictor.loss(frames[:, :5], frames[:, 5:])
+        loss = predictor.loss(frames[:, :5], frames[:, 5:], 0)
         assert torch.equal(loss, predictor.loss(frames[:, :3], frames[:, 3:], step=10_000, seed=1))
         predicted = predictor.unroll(frames, 5)
     errors = [(predicted[:, t, 0] - frames[:, t + 1 : t + 4, 0]).square().mean() for t in range(5)]
@@ -256,8 +256,8 @@ def test_without_teacher_forcing_training_reads_what_prediction_reads():
     with torch.no_grad():
         predicted = predictor.unroll(past, 4)
         true = torch.stack([torch.cat([past, future], 1)[:, t + 1 : t + 4] for t in range(4)], dim=1).transpose(2, 3)
-        torch.testing.assert_close(predictor.loss(past, future), 4 * (predicted - true).square().mean())
-        assert not torch.allclose(small().loss(past, future), predictor.loss(past, future), rtol=1e-4)
+        torch.testing.assert_close(predictor.loss(past, future, 0), 4 * (predicted - true).square().mean())
+        assert not torch.allclose(small().loss(past, future, 0), predictor.loss(past, future, 0), rtol=1e-4)
 
 
 def test_a_short_past_is_preceded_by_copies_of_its_first_frame():
@@ -265,7 +265,7 @@ def test_a_short_past_is_preceded_by_copies_of_its_first_frame():
     longer = torch.cat([past[:, :1], past], dim=1)
     with torch.no_grad():
         assert torch.equal(predictor(past, 3), predictor(longer, 3))
-        assert torch.equal(predictor.loss(past, clips(3)), predictor.loss(longer, clips(3)))
+        assert torch.equal(predictor.loss(past, clips(3), 0), predictor.loss(longer, clips(3), 0))
 
 
 def test_a_size_that_its_stages_do_not_tile_is_refused():

@@ -110,7 +110,7 @@ def test_predictions_are_never_encoded_again():
 
 def test_each_direction_has_its_own_weights_and_the_first_state_is_learned():
     predictor = small()
-    loss = predictor.loss(torch.rand(1, 2, 1, 8, 8).double(), torch.rand(1, 3, 1, 8, 8).double())
+    loss = predictor.loss(torch.rand(1, 2, 1, 8, 8).double(), torch.rand(1, 3, 1, 8, 8).double(), 0)
     loss.backward()
     assert all(h_0.grad.abs().min() > 0 for h_0 in predictor.h_0)
     shapes = [
@@ -123,10 +123,10 @@ def test_the_loss_is_that_of_the_predicted_frames():
     past, future = torch.rand(2, 3, 1, 8, 8).double(), torch.rand(2, 2, 1, 8, 8).double()
     predictor = small()
     error = predictor(past, 2) - future
-    assert predictor.loss(past, future).item() == pytest.approx(error.abs().mean().item(), rel=1e-12)
+    assert predictor.loss(past, future, 0).item() == pytest.approx(error.abs().mean().item(), rel=1e-12)
     squared = small(criterion="l2")
     squared.load_state_dict(predictor.state_dict())
-    assert squared.loss(past, future).item() == pytest.approx(error.square().mean().item(), rel=1e-12)
+    assert squared.loss(past, future, 0).item() == pytest.approx(error.square().mean().item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 3, 3), (20, 1, 3, 3)])

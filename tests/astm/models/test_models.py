@@ -1,6 +1,7 @@
 """What every registered model must satisfy, whatever paper it comes from."""
 
 import gc
+import inspect
 import json
 import math
 import re
@@ -113,7 +114,7 @@ def test_a_sample_is_of_its_clip_and_seed_alone(name):
 @trained
 def test_every_parameter_gets_a_gradient(name):
     predictor = tiny(name)
-    predictor.loss(clip(3), clip(3)).backward()
+    predictor.loss(clip(3), clip(3), 0).backward()
     without = [
         parameter
         for parameter, value in predictor.named_parameters()
@@ -134,6 +135,12 @@ def test_some_training_helps(name):
         losses[-1].backward()
         optimiser.step()
     assert losses[-1] < 0.75 * losses[0]
+
+
+@every_model
+def test_the_loss_requires_its_step(name):
+    """A loop that forgets it would train at step 0 for ever, where scheduled sampling shows every true frame."""
+    assert inspect.signature(model[name].loss).parameters["step"].default is inspect.Parameter.empty
 
 
 @every_model
@@ -218,7 +225,7 @@ def test_memory_is_freed_without_the_garbage_collector(name, checkpoint):
     gc.collect()
     gc.disable()
     try:
-        predictor.loss(clip(2), clip(3)).backward()
+        predictor.loss(clip(2), clip(3), 0).backward()
         alive = [reference for reference in outputs if reference() is not None]
     finally:
         gc.enable()
@@ -235,9 +242,9 @@ def test_bfloat16_autocast_stays_close(name):
     """Its gradient errs no more than that of float32 whose weights and frames are rounded to bfloat16 once."""
     predictor = unaided(name)
     past, future = clip(3), clip(3)
-    exact = predictor.loss(past, future)
+    exact = predictor.loss(past, future, 0)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = predictor.loss(past, future)
+        loss = predictor.loss(past, future, 0)
         predicted = predictor(past, 2)
     assert predicted.dtype == torch.float32
     torch.testing.assert_close(loss, exact, rtol=0.03, atol=0.003)
@@ -245,7 +252,7 @@ def test_bfloat16_autocast_stays_close(name):
     with torch.no_grad():
         for parameter in predictor.parameters():
             parameter.copy_(parameter.bfloat16())
-    rounded = gradient(predictor, predictor.loss(past.bfloat16().float(), future))
+    rounded = gradient(predictor, predictor.loss(past.bfloat16().float(), future, 0))
     assert (found - wanted).norm() < 3 * (rounded - wanted).norm() + 0.01 * wanted.norm()
 
 
@@ -433,7 +440,7 @@ def test_sizes_and_channels_that_do_not_fit_are_refused(name):
     with pytest.raises(ValueError, match=r"height 2 is not a multiple of the patch, 4; .* resize to 4,"):
         tiny(name)(clip(2, (2, 16)), 2)
     with pytest.raises(ValueError, match=r"takes 1 channel\(s\), the frames have 3; .*set channels = 3"):
-        tiny(name).loss(clip(2, channels=3), clip(2, channels=3))
+        tiny(name).loss(clip(2, channels=3), clip(2, channels=3), 0)
 
 
 @pytest.mark.parametrize(

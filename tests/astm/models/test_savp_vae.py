@@ -285,7 +285,7 @@ def test_sizes_that_do_not_fit_are_refused():
     ):
         create("savp_vae", ngf=2)(torch.rand(1, 1, 1, 16, 20), 1)
     with pytest.raises(ValueError, match=r"takes 1 channel\(s\), the frames have 3; .*set channels = 3"):
-        tiny().loss(torch.rand(1, 2, 3, 16, 16), torch.rand(1, 2, 3, 16, 16))
+        tiny().loss(torch.rand(1, 2, 3, 16, 16), torch.rand(1, 2, 3, 16, 16), 0)
     with pytest.raises(ValueError, match=r"bad value 96 of size: .*32, 64, 128 or 256"):
         create("savp_vae", size=96)
 

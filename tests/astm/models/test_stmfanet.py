@@ -182,7 +182,7 @@ def gradients(predictor, loss):
 def test_each_side_learns_from_its_own_loss():
     """The predictor's gradient is that of a game against a fixed judge, the judge's that of judging fixed frames."""
     predictor, past, future = tiny(adversarial=0.3, discriminator=4), clip(3), clip(2)
-    both = gradients(predictor, predictor.loss(past, future))
+    both = gradients(predictor, predictor.loss(past, future, 0))
     judge, plain = predictor.discriminator, functional.binary_cross_entropy_with_logits
     one, zero = torch.ones(2).double(), torch.zeros(2).double()
 
@@ -231,7 +231,7 @@ def test_there_is_no_adversary_unless_asked_for():
     with torch.no_grad():
         assert torch.equal(on(clip(2), 3), off(clip(2), 3))
         added = on.game(clip(2), on(clip(2), 3), clip(3))
-        torch.testing.assert_close(on.loss(clip(2), clip(3)) - added, off.loss(clip(2), clip(3)))
+        torch.testing.assert_close(on.loss(clip(2), clip(3), 0) - added, off.loss(clip(2), clip(3), 0))
 
 
 def test_sizes_that_do_not_fit_are_refused():
@@ -240,4 +240,4 @@ def test_sizes_that_do_not_fit_are_refused():
     ):
         create("stmfanet", growth=2, hidden=16)(torch.rand(1, 1, 1, 12, 16), 1)
     with pytest.raises(ValueError, match=r"takes 1 channel\(s\), the frames have 3"):
-        tiny().loss(clip(2), torch.rand(1, 2, 3, 16, 16))
+        tiny().loss(clip(2), torch.rand(1, 2, 3, 16, 16), 0)

@@ -148,7 +148,7 @@ def test_with_pixel_dependency_it_keeps_the_contract(settings):
     predictor(seen, 1).sum().backward()
     assert seen.grad.abs().amax(dim=(0, 2, 3, 4)).gt(0).all()
     predictor.zero_grad()
-    predictor.loss(past, future).backward()
+    predictor.loss(past, future, 0).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in predictor.parameters())
     kept = saved_bytes(predictor, past, future)
     predictor.checkpoint = True
@@ -176,7 +176,7 @@ def test_nats_of_bits_are_the_cross_entropy_of_what_is_predicted():
         p, nats = predictor(past, 1), predictor.nats(past, future)
     entropy = -(future * p.log() + (1 - future) * (1 - p).log())
     torch.testing.assert_close(nats, entropy.sum(dim=(2, 3, 4)), rtol=1e-10, atol=0)
-    assert predictor.loss(past, future).item() == pytest.approx(entropy.mean().item(), rel=1e-10)
+    assert predictor.loss(past, future, 0).item() == pytest.approx(entropy.mean().item(), rel=1e-10)
 
 
 def test_nats_of_levels_are_the_logarithm_of_their_probability():

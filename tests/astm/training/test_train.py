@@ -293,7 +293,7 @@ class Diverging(Predictor):
     def forward(self, past, horizon):
         return self.scale * past[:, -1:].repeat(1, horizon, 1, 1, 1)
 
-    def loss(self, past, future, step=0, seed=0):
+    def loss(self, past, future, step, seed=0):
         loss = super().loss(past, future, step, seed)
         return loss * float("nan") if step == 3 else loss
 
@@ -312,7 +312,7 @@ def test_not_a_number_stops_with_step_and_clips(root, tmp_path, monkeypatch):
 class Drifting(Diverging):
     """Starts as `copy_last`, and what it is trained for makes it worse."""
 
-    def loss(self, past, future, step=0, seed=0):
+    def loss(self, past, future, step, seed=0):
         return (self.scale - 9) ** 2
 
 
