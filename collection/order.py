@@ -90,7 +90,7 @@ def _order(
     try:
         make_detector(recipe.scan.detector, recipe.scan.options, Fraction(25))
         levels = read_levels(thresholds)
-        _check_reject(recipe, levels)
+        _check_measured(recipe, levels)
     except ValueError as why:
         raise RecipeError(f"{path}: {why}") from None
     refused = read_exclusions(exclusions) if exclusions else NOTHING
@@ -108,14 +108,15 @@ def columns(setting: str | tuple[str, ...], levels: Levels) -> tuple[str, ...]:
     return tuple(name for name in STATISTICS if name in wanted)
 
 
-def _check_reject(recipe: Recipe, levels: Levels) -> None:
-    """Raise ValueError for a flag that nothing tells of."""
+def _check_measured(recipe: Recipe, levels: Levels) -> None:
+    """Raise ValueError for a flag that nothing tells of, and for the range of a statistic that is not measured."""
     measured = columns(recipe.scan.columns, levels)
-    for flag in recipe.select.reject:
-        if lacking := set(NEEDS.get(flag, ())) - set(measured):
+    asked = {f"reject names {flag}, which": NEEDS.get(flag, ()) for flag in recipe.select.reject}
+    asked |= {f"keep.{name}": (name,) for name in recipe.select.keep}
+    for what, needs in asked.items():
+        if lacking := set(needs) - set(measured):
             raise ValueError(
-                f"select.reject names {flag}, which needs {', '.join(sorted(lacking))}: "
-                f'add them to scan.columns, or set it to "all"'
+                f'select.{what} needs {", ".join(sorted(lacking))}: add this to scan.columns, or set it to "all"'
             )
 
 

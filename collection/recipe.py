@@ -36,6 +36,9 @@ Rejectable = Literal["black", "frozen", "static", "borderline", "low_resolution"
 
 Column = Literal[STATISTICS]  # type: ignore[valid-type]  # known when it runs
 
+Range = tuple[float, float]
+"""Least and greatest value, both inside; `-inf` and `inf` are written so in TOML."""
+
 
 class Settings(BaseModel):
     """Strict and frozen: a misspelt key is an error, defaults stand here and nowhere else."""
@@ -133,6 +136,15 @@ class SelectSettings(Settings):
     """Clips per source and level at most; 0 for no limit."""
     reject: tuple[Rejectable, ...] = ("black", "frozen")
     """Flags that keep a clip out."""
+    keep: dict[Column, Range] = {}
+    """Ranges of statistics; a clip outside of one is kept out."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "SelectSettings":
+        for name, (low, high) in self.keep.items():
+            if not low <= high:
+                raise ValueError(f"keep.{name} must be [least, greatest], got [{low}, {high}]")
+        return self
 
     @model_validator(mode="after")
     def _shares(self) -> "SelectSettings":

@@ -13,13 +13,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from collection.recipe import SelectSettings
+from collection.recipe import Range, SelectSettings
 from mlst.dataset.description import SplitRule, SplitShare
 from mlst.levels.flags import flags
 from mlst.levels.levels import LEVELS, Level, Levels, classify, margins
 from mlst.levels.splits import order_hash, quotas, split_group, split_of
 from mlst.pictures.fingerprints import Fingerprints
-from mlst.records import SPLITS, Clip, Scan, Source, Upstream
+from mlst.records import SPLITS, Clip, Scan, Source, Statistics, Upstream
 
 PRIORITY = ("test", "validation", "train")
 """Of two copies of the same footage in different splits, the one in the earlier of these stays."""
@@ -39,6 +39,8 @@ class Candidate:
     margin_s: float
     margin_t: float
     flags: tuple[str, ...]
+    outside: str
+    """The first statistic that is outside of its range, "" for none."""
     group: str
     """What its split was decided by."""
     split: str
@@ -59,10 +61,10 @@ class Dropped:
 
     candidate: Candidate
     reason: str
-    """`flag`, `leak` (its footage is in a split of higher priority), `duplicate` (another source's copy is kept),
-    `per_source` or `quota` (a reserve)."""
+    """`flag`, `range`, `leak` (its footage is in a split of higher priority), `duplicate` (another source's copy is
+    kept), `per_source` or `quota` (a reserve)."""
     detail: str
-    """The flag, the key of the other copy, or the rank of the reserve: the lowest is next."""
+    """The flag, the statistic, the key of the other copy, or the rank of the reserve: the lowest is next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def select(
         index = np.array(sorted(range(len(by_hash)), key=lambda n: _cell(by_hash[n])), np.int64)
         pool = _Pool(tuple(by_hash[n] for n in index), prints, numbers[index])
         ranked = sorted(by_hash, key=lambda c: c.key not in preferred)
-        return _settled(pool, _split_off(ranked, _unflagged(settings.reject)), settings, preferred)
+        return _settled(pool, _split_off(ranked, _unwanted(settings.reject)), settings, preferred)
 
 
 def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
@@ -160,12 +162,12 @@ def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
     return order
 
 
-def _settled(pool: _Pool, unflagged: _Step, settings: SelectSettings, preferred: Collection[str]) -> Selection:
+def _settled(pool: _Pool, wanted: _Step, settings: SelectSettings, preferred: Collection[str]) -> Selection:
     """The selection whose own clips tell of no link that it does not respect."""
     parents: Parents = {}
-    _join(parents, pool.links(unflagged.left))
+    _join(parents, pool.links(wanted.left))
     while True:
-        steps = [unflagged]
+        steps = [wanted]
         for rule in (_unlinked(parents, preferred), _per_source(settings.per_source), _quota(settings)):
             steps.append(_split_off(steps[-1].left, rule))
         if not _join(parents, pool.links(steps[-1].left)):
@@ -203,17 +205,34 @@ def _candidates(
             level = LEVELS[classify(clip.statistics, levels).number - 1]
             found = flags(clip.statistics, levels)
             found = carried.setdefault(found, found)
-            margin_s, margin_t = margins(clip.statistics, levels)
-            yield clip, Candidate(clip.key, source.id, clip.shot, level, margin_s, margin_t, found, group, split)
+            far = margins(clip.statistics, levels)
+            outside = _outside(clip.statistics, settings.keep)
+            yield clip, Candidate(clip.key, source.id, clip.shot, level, *far, found, outside, group, split)
 
 
-def _unflagged(reject: Sequence[str]) -> Sieve:
+def _outside(statistics: Statistics, keep: Mapping[str, Range]) -> str:
+    """The first statistic that is outside of its range, "" for none. Raises ValueError where it was not measured."""
+    for name, (low, high) in keep.items():
+        value = getattr(statistics, name)
+        if value is None:
+            raise ValueError(f"select.keep.{name} needs what the scan did not measure: add {name} to scan.columns")
+        if not low <= value <= high:
+            return name
+    return ""
+
+
+def _unwanted(reject: Sequence[str]) -> Sieve:
+    """Without the clips that carry a flag, or whose statistics are outside of their ranges."""
+
     def rule(ranked: Sequence[Candidate]) -> Iterator[Dropped]:
         for candidate in ranked:
             for flag in reject:
                 if flag in candidate.flags:
                     yield Dropped(candidate, "flag", flag)
                     break
+            else:
+                if candidate.outside:
+                    yield Dropped(candidate, "range", candidate.outside)
 
     return rule
 

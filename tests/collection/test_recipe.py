@@ -57,6 +57,8 @@ def test_committed_recipes_are_valid(path):
         ("[scan]\nsize = 255", ["scan.size", "255", "multiple of 2"]),
         ("[scan]\nfit = 'zoom'", ["scan.fit", "zoom", "stretch"]),
         ("[select]\nreject = ['ugly']", ["select.reject", "ugly", "black"]),
+        ("[select]\nkeep = { beauty = [1, 2] }", ["select.keep", "beauty"]),
+        ("[select]\nkeep = { ti10 = [2, 1] }", ["select", "keep.ti10", "[2.0, 1.0]"]),
         ("[select]\nsplits = { train = 0.9, holdout = 0.1 }", ["holdout"]),
         ("[pack]\nshard_bytes = 1", ["pack.shard_bytes", "1"]),
         ("[extra]\na = 1", ["extra"]),

@@ -1,4 +1,5 @@
 import itertools
+import math
 import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -231,7 +232,7 @@ def test_a_new_source_moves_nothing_in_test() -> None:
     assert keys(before) == keys(after)
 
 
-def flagged(name: str, **values: float) -> World:
+def flagged(name: str, **values: float | None) -> World:
     made = world({"aa": [(1, 1, 0, -1)], "bb": [(1, 1, 0, -1)]})
     clip = made.scans[0].clips[0]
     odd: Statistics = replace(clip.statistics, **values)
@@ -255,6 +256,22 @@ def test_flags_keep_clips_out_if_the_recipe_says_so(name: str, values: dict[str,
     without = made.select(SelectSettings(splits=SHARES, reject=()))
     assert len(without.chosen) == 2
     assert name in next(c.candidate.flags for c in without.chosen if c.candidate.source == "aa")
+
+
+@pytest.mark.parametrize(
+    ("ends", "out"), [((0, 3), []), ((0, 2), ["aa"]), ((1, math.inf), ["bb"]), ((-math.inf, -1), ["aa", "bb"])]
+)
+def test_ranges_keep_clips_out(ends: tuple[float, float], out: list[str]) -> None:
+    made = flagged("flash", flash_count=3)
+    selection = made.select(SelectSettings(splits=SHARES, keep={"scale": (0, math.inf), "flash_count": ends}))
+    assert [d.candidate.source for d in selection.dropped] == out
+    assert {(d.reason, d.detail) for d in selection.dropped} <= {("range", "flash_count")}
+
+
+def test_a_range_of_what_was_not_measured_is_refused() -> None:
+    made = flagged("flash", camera_residual=None)
+    with pytest.raises(ValueError, match=r"select.keep.camera_residual .* add camera_residual to scan.columns"):
+        made.select(SelectSettings(splits=SHARES, keep={"camera_residual": (0, 1)}))
 
 
 def test_per_source() -> None:
