@@ -42,6 +42,12 @@ UNCONFINED = "unconfined"
 """Kind of an item that was not begun, because its worker could not be confined and that is required."""
 GRACE = 5.0
 """Seconds a worker has to exit after it has sent its outcome."""
+STARTS = 3
+"""How often an item is begun whose fork server is killed under it, each time by a new server."""
+UNKNOWN = 255
+"""What `multiprocessing` gives as exit status of a process whose fork server is gone."""
+LAST_BREATH = 1.0
+"""Seconds in which a fork server that is being killed ends: its pipes close before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +85,44 @@ def ready(also: Sequence[str] = ()) -> None:
 
 def _runs() -> bool:
     """Whether this process has a fork server that lives."""
-    server = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009 - typeshed has no such name
-    if server is None:
-        return False
+    server = _server()
     with contextlib.suppress(ChildProcessError):
-        return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return bool(server) and os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     return False
+
+
+def _server() -> int:
+    """The fork server's process, dead or alive; 0 where there was none."""
+    return getattr(forkserver, "_forkserver")._forkserver_pid or 0  # noqa: B009 - typeshed has no such name
+
+
+def _lost(server: int) -> bool:
+    """Whether a fork server has ended, or does so in a moment."""
+    end = time.monotonic() + LAST_BREATH
+    while _server() == server and _runs():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def confined(
     stage: Stage[In, Out], item: In, work: Workspace, required: bool = False, halt: Sequence[Connection] = ()
 ) -> Outcome[Out]:
     """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
-    with scratch(user_folder() / "workers") as folder:
-        job = _start(stage, item, work, Bench(folder, online(os.environ), required))
-        try:
-            line = _message(job, stage.expects(item).message, halt)
-            return judged(line, stage, item, work.folder) if line[-1:] == END else _ended(job, stage)
-        finally:
-            _kill(job)
+    for _ in range(STARTS):
+        with contextlib.suppress(LostServerError), scratch(user_folder() / "workers") as folder:
+            job = _start(stage, item, work, Bench(folder, online(os.environ), required))
+            try:
+                line = _message(job, stage.expects(item).message, halt)
+                return judged(line, stage, item, work.folder) if line[-1:] == END else _ended(job, stage)
+            finally:
+                _kill(job)
+    return Outcome(stage.key(item), FAILED, "unknown.server", f"its fork server was killed {STARTS} times", ())
+
+
+class LostServerError(Exception):
+    """The fork server was killed before it could tell how a worker ended: nothing is known of the item."""
 
 
 @contextlib.contextmanager
@@ -126,6 +151,8 @@ class Bench:
 class _Job:
     key: str
     process: Any
+    server: int
+    """The fork server that started it."""
     pipe: Connection
     deadline: float
 
@@ -139,9 +166,13 @@ def _start(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench) -> _J
     ours, theirs = context.Pipe()
     process = context.Process(target=_worker, args=(stage, item, work, theirs, bench))
     with theirs, _PROCESSES:
-        ready()
-        process.start()
-    return _Job(stage.key(item), process, ours, time.monotonic() + stage.needs.seconds)
+        try:
+            ready()
+            process.start()
+        except (EOFError, ConnectionError):
+            ours.close()  # which ends the worker, should there be one
+            raise LostServerError from None
+        return _Job(stage.key(item), process, _server(), ours, time.monotonic() + stage.needs.seconds)
 
 
 def _message(job: _Job, longest: int, halt: Sequence[Connection]) -> bytes:
@@ -165,12 +196,14 @@ def _message(job: _Job, longest: int, halt: Sequence[Connection]) -> bytes:
 
 
 def _ended(job: _Job, stage: Stage[In, Out]) -> Outcome[Out]:
-    """The outcome that the end of a worker amounts to which sent none."""
+    """The outcome that the end of a worker amounts to which sent none. Raises `LostServerError`."""
     if time.monotonic() >= job.deadline:
         return Outcome(job.key, FAILED, "timeout", f"no outcome within {stage.needs.seconds:g} s", ())
     wait([job.process.sentinel], GRACE)
     with _PROCESSES:
         job.process.join(0)
+    if job.process.exitcode == UNKNOWN and _lost(job.server):
+        raise LostServerError
     return epitaph(job.process.exitcode, stage.needs, job.key)
 
 

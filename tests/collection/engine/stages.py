@@ -54,6 +54,9 @@ class Odd:
 
     def __call__(self, item: str, work: Workspace) -> Iterable[Text]:
         note(work, item)
+        if item == "lonely" or (item == "orphan" and calls(work.root).count(item) == 1):
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
         behave(item)
         with work.create(f"{item}.txt") as (file, name):
             file.write((item.upper() if self.shout else item).encode())

@@ -2,19 +2,23 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from collection.engine.ledger import breaks
 from collection.engine.stage import DONE, FAILED
 from collection.executors import Local, local
 from collection.workspace.folder import Workspace
-from tests.collection.executors.test_executors import wait_for
+from tests.collection.engine.stages import Odd, calls, pids
+from tests.collection.executors.test_executors import alive, wait_for
 from tests.collection.sandbox.hijacked import Hijacked
 
 ENDS = {
@@ -36,6 +40,34 @@ def test_a_worker_may_stop_in_the_middle_of_its_message(tmp_path: Path, monkeypa
     assert {key: (o.status, o.kind) for key, o in found.items()} == ENDS
     assert time.monotonic() - began < 40  # sleeps of 60 s are not waited for
     assert found["flood"].detail == "worker sent no outcome and did not end"
+
+
+def test_a_killed_fork_server_costs_nothing_but_time(tmp_path: Path) -> None:
+    items = ["orphan", "slow", "a", "b"]
+    found = {o.key: (o.status, o.kind) for o in Local(2)(Odd(shout=False), items, Workspace(tmp_path, "odd"))}
+    assert found == dict.fromkeys(items, (DONE, ""))
+    assert calls(tmp_path).count("orphan") == 2
+
+
+def test_a_fork_server_that_is_killed_as_it_starts_a_worker(tmp_path: Path) -> None:
+    """It has taken the request, and its answer never comes."""
+    local.ready()
+    server = local._server()
+    os.kill(server, signal.SIGSTOP)
+    timer = threading.Timer(0.3, os.kill, (server, signal.SIGKILL))
+    timer.start()
+    (outcome,) = Local(1)(Odd(shout=False), ["a"], Workspace(tmp_path, "odd"))
+    timer.join()
+    assert outcome.status == DONE
+    assert local._server() != server
+
+
+def test_an_item_whose_fork_servers_are_all_killed_is_not_blamed(tmp_path: Path) -> None:
+    (outcome,) = Local(1)(Odd(shout=False), ["lonely"], Workspace(tmp_path, "odd"))
+    assert (outcome.status, outcome.kind) == (FAILED, "unknown.server")
+    assert not breaks(outcome.status, outcome.kind)
+    assert len(calls(tmp_path)) == local.STARTS
+    assert wait_for(lambda: not any(map(alive, pids(tmp_path))))
 
 
 DRIVER = """
