@@ -12,8 +12,13 @@ OPEN_FILES = 256
 def limit(seconds: float, memory: int) -> None:
     """CPU time, and bytes of address space (0 for no limit); no core dumps. One busy thread that may run for
     `seconds` of wall-clock time meets that end before its CPU limit."""
-    _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_CPU, math.ceil(seconds) + 1, spare=1)  # SIGXCPU tells more than the SIGKILL after it
+    limit_memory(memory)
+
+
+def limit_memory(memory: int) -> None:
+    """Bytes of address space (0 for no limit); no core dumps."""
+    _lower(resource.RLIMIT_CORE, 0)
     if memory and sys.platform == "linux":  # macOS knows the limit and does not keep it
         _lower(resource.RLIMIT_AS, memory)
 
