@@ -1,6 +1,8 @@
 """What is shown and written of training while it runs."""
 
 import json
+import math
+import time
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +16,18 @@ from astm.training.settings import SettingsError
 from astm.training.train import Logged, Validated
 from mlst import files
 
+FIRST_GAP, LONGEST_GAP = 2.0, 60.0
+"""Seconds between two lines: after the first one, and in the end."""
+
 
 class Bars:
-    """Training on a terminal: a bar with loss, speed and time left; without one, a line at each report."""
+    """Training on a terminal: a bar with loss, speed and time left.
+
+    Without one, lines: the first after the first step, then each after twice as long, up to a minute.
+    """
 
     def __init__(self) -> None:
+        self._steps, self._said, self._gap = 0, time.monotonic(), 0.0
         self._bar = Bar(
             TextColumn("training"),
             BarColumn(bar_width=28),
@@ -41,16 +50,27 @@ class Bars:
 
     def began(self, step: int, steps: int, about: str) -> None:
         """Show the bar."""
-        say(about if step == 0 else f"{about}; resumes after step {step}")
+        say(about if step == 0 else f"{about}\nresumes after step {step}")
         self._task = self._bar.add_task("", total=steps, completed=step, say="")
+        self._steps = steps
+
+    def stepped(self, step: int, loss: float) -> None:
+        """Move the bar; without one, say a line when it is time."""
+        self._bar.update(self._task, completed=step)
+        if not console.is_terminal and time.monotonic() - self._said >= self._gap:
+            self._line(step, f"loss {loss:.5f}")
+
+    def _line(self, step: int, text: str) -> None:
+        say(f"step {step}/{self._steps}: {text}")
+        self._said, self._gap = time.monotonic(), min(max(2 * self._gap, FIRST_GAP), LONGEST_GAP)
 
     def logged(self, report: Logged) -> None:
-        """Move the bar."""
+        """Show speed and time left."""
         speed = f"{report.clips_per_second:.1f} clips/s, {_duration(report.seconds_left)} left"
         text = f"loss {report.loss:.5f}{self._score}, {speed}"
-        self._bar.update(self._task, completed=report.step, say=text)
+        self._bar.update(self._task, say=text)
         if not console.is_terminal:
-            say(f"step {report.step}/{report.steps}: {text}")
+            self._line(report.step, text)
 
     def validated(self, report: Validated) -> None:
         """Show the score from now on."""
@@ -72,17 +92,22 @@ class LogFile:
         kept = (line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step)
         files.write(self.path, "".join(kept))
 
+    def stepped(self, step: int, loss: float) -> None:
+        """Nothing: reports have the mean."""
+
     def logged(self, report: Logged) -> None:
         """Append."""
         self._append(asdict(report))
 
     def validated(self, report: Validated) -> None:
         """Append."""
-        self._append(asdict(report))
+        self._append({"step": report.step, "score": report.score, "best": report.best})
 
-    def _append(self, values: dict[str, Any]) -> None:
+    def _append(self, values: dict[str, float]) -> None:
+        """JSON has no infinity, which the gradient of a step that float16 left out is: null."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            file.write(json.dumps(plain) + "\n")
 
 
 class Boards:
@@ -100,14 +125,18 @@ class Boards:
         """Open a new file."""
         self._writer = self._kind(str(self.folder), purge_step=step + 1)
 
+    def stepped(self, step: int, loss: float) -> None:
+        """Nothing: reports have the mean."""
+
     def logged(self, report: Logged) -> None:
         """Loss, gradient norm, learning rate and speed."""
         for name in ("loss", "gradient", "lr", "clips_per_second"):
             self._writer.add_scalar(f"train/{name}", getattr(report, name), report.step)
 
     def validated(self, report: Validated) -> None:
-        """The score."""
+        """The score, and the first clips: true frames above predicted ones."""
         self._writer.add_scalar("validation/mse_sum", report.score, report.step)
+        self._writer.add_image("validation/clips", report.picture, report.step, dataformats="HWC")
         self._writer.flush()
 
 

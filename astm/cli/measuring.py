@@ -10,8 +10,8 @@ from astm.data import dataset
 from astm.evaluation.cost import Stopwatch, cost
 from astm.predictor import model
 from astm.size import count_parameters, macs
+from astm.training.optimisation import make_optimiser, make_scaler, mixed
 from astm.training.settings import Experiment, SettingsError, presets
-from astm.training.train import make_optimiser
 
 
 def measure(experiment: Experiment, device: torch.device, repeat: int) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def measure(experiment: Experiment, device: torch.device, repeat: int) -> dict[s
     clips = torch.rand(shape, device=device)
     past, future = clips[:, : d.past], clips[:, d.past :]
     watch = Stopwatch(device)
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
+    with torch.no_grad(), mixed(device, s.precision):
         predictor.eval()(past, d.horizon)
         for _ in range(repeat):
             watch.predict(predictor, past, d.horizon)
@@ -35,16 +35,19 @@ def measure(experiment: Experiment, device: torch.device, repeat: int) -> dict[s
         return row
     if s.compile:
         predictor.compile_cells()
-    optimiser, timer = make_optimiser(predictor, s, device), Stopwatch(device)
+    optimiser, scaler = make_optimiser(predictor, s, device), make_scaler(device, s.precision)
+    timer = Stopwatch(device)
     for i in range(repeat + 1):
         if i == 1:  # the first one warms up
             timer = Stopwatch(device)
         with timer.running():
-            with torch.autocast(device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
-                loss = predictor.loss(past, future, i, s.seed)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            for p, f in zip(past.chunk(s.accumulate), future.chunk(s.accumulate), strict=True):
+                with mixed(device, s.precision):
+                    loss = predictor.loss(p, f, i, s.seed) / s.accumulate
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimiser)
+            scaler.update()
     rate = repeat * s.batch_size / timer.seconds
     return {**row, "training_clips_per_second": rate, "training_peak_bytes": timer.peak_bytes}
 

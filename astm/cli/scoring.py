@@ -48,13 +48,13 @@ def evaluate(
     from astm.metrics import metric
     from astm.training.checkpoint import load_predictor
     from astm.training.settings import SettingsError
-    from astm.training.train import choose_device
+    from astm.training.team import prepared
 
     name, settings = data_of(sources, data, chosen, more or [])
     names = [name.strip() for name in metrics.split(",")] if metrics else list(metric)
     if unknown := [n for n in names if n not in metric]:
         raise SettingsError(f"unknown metric {', '.join(unknown)}; choices are {', '.join(metric)}")
-    clips, where = open_clips(name, settings, split), choose_device(device)
+    clips, where = open_clips(name, settings, split), prepared(device)
     say(clips.protocol)
 
     def score(source: str, label: str, progress: Callable[[int], None]) -> Scored:

@@ -64,10 +64,10 @@ def bench(
     """Time and memory of training and prediction, on random pictures of the dataset's size."""
     from astm.cli.experiment import experiment_of
     from astm.cli.measuring import measure
-    from astm.training.train import choose_device
+    from astm.training.team import prepared
 
     experiment = experiment_of(name, data, chosen, [*(settings or []), *(more or [])])
-    row = measure(experiment, choose_device(device), repeat)
+    row = measure(experiment, prepared(device), repeat)
     if as_json:
         sys.stdout.write(json.dumps(row) + "\n")
         return

@@ -35,9 +35,9 @@ def predict(
     from astm.evaluation.evaluate import to_bytes
     from astm.metrics import metric
     from astm.training.checkpoint import load_predictor
-    from astm.training.train import choose_device
+    from astm.training.team import prepared
 
-    predictor, where = load_predictor(source), choose_device(device)
+    predictor, where = load_predictor(source), prepared(device)
     channels = int(getattr(predictor.settings, "channels", 3))
     side = size or predictor.origin.size or 256
     times = presentation_times(video)

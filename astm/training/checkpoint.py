@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from astm.predictor import Predictor, model
 from astm.pretrained.provenance import Origin
 from astm.pretrained.store import CONFIG, CheckpointError, load_weights, saving
-from astm.training.settings import Experiment, SettingsError, parse, to_toml
+from astm.training.settings import OVERRIDES, Experiment, Override, SettingsError, parse, to_toml
 from mlst import __version__
 from mlst.files import whole
 
 FORMAT = "astm-checkpoint/1"
 LAST, BEST = "last.safetensors", "best.safetensors"
-WEIGHTS, OPTIMISER = "weights.", "optimiser."
+WEIGHTS, AVERAGE, OPTIMISER, SCALER = "weights.", "average.", "optimiser.", "scaler."
 """How the names of tensors begin."""
 
 
@@ -47,24 +47,50 @@ START = Progress(0, 0, 0, float("inf"), 0)
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """The tensors of a run."""
+
+    weights: Mapping[str, Tensor]
+    average: Mapping[str, Tensor]
+    """Their moving average; empty without one."""
+    optimiser: Mapping[str, Tensor]
+    """By "<index of the parameter>.<name>"."""
+    scaler: Mapping[str, Tensor]
+    """Of the loss; empty unless in float16."""
+
+    @property
+    def best(self) -> Mapping[str, Tensor]:
+        """The weights to predict with."""
+        return self.average or self.weights
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint as read."""
+    """A run at a step: all that continuing it takes."""
 
     experiment: Experiment
+    """With the settings of that step."""
+    overrides: tuple[Override, ...]
+    """What was changed until then."""
     progress: Progress
-    weights: Mapping[str, Tensor]
-    optimiser: Mapping[str, Tensor]
-    """By "<index of the parameter>.<name>"; empty in the best one, which is not continued."""
+    state: State
 
 
-def save(
-    path: Path, experiment: Experiment, progress: Progress, net: nn.Module, optimiser: Mapping[str, Tensor]
-) -> None:
+def save(path: Path, run: Checkpoint) -> None:
     """Write a checkpoint whole or not at all. Raises `OSError` where the disk cannot take it; the one before stays."""
-    tensors = {WEIGHTS + name: tensor for name, tensor in net.state_dict().items()}
-    tensors |= {OPTIMISER + name: tensor for name, tensor in optimiser.items()}
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = {"format": FORMAT, "experiment": experiment.tree(), "progress": asdict(progress)}
+    state = run.state
+    parts = {WEIGHTS: state.weights, AVERAGE: state.average, OPTIMISER: state.optimiser, SCALER: state.scaler}
+    plain = {
+        prefix + name: tensor.detach().cpu().contiguous()
+        for prefix, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+    about = {
+        "format": FORMAT,
+        "experiment": run.experiment.tree(),
+        OVERRIDES: [asdict(change) for change in run.overrides],
+        "progress": asdict(run.progress),
+    }
     with saving(path), whole(path) as temporary:
         save_file(plain, temporary, metadata={"astm": json.dumps(about)})
 
@@ -83,13 +109,15 @@ def read(path: Path) -> Checkpoint:
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a mapping
         experiment, progress = parse(about["experiment"]), Progress(**about["progress"])
+        overrides = tuple(Override(**change) for change in about.get(OVERRIDES, ()))
     except (SafetensorError, OSError, json.JSONDecodeError) as why:
         raise CheckpointError(
             f"{path} is not a readable safetensors file ({why}); pickled checkpoints are never loaded"
         ) from None
     except (SettingsError, KeyError, TypeError) as why:
         raise CheckpointError(f"{path} does not fit this version: {why}") from None
-    return Checkpoint(experiment, progress, _part(tensors, WEIGHTS), _part(tensors, OPTIMISER))
+    state = State(*(_part(tensors, prefix) for prefix in (WEIGHTS, AVERAGE, OPTIMISER, SCALER)))
+    return Checkpoint(experiment, overrides, progress, state)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -135,8 +163,8 @@ def load_predictor(source: str) -> Predictor:
     if path.is_file() or (path.is_dir() and not (path / CONFIG).is_file()):
         checkpoint = read(find(path))
         predictor = checkpoint.experiment.predictor()
-        load_weights(predictor, checkpoint.weights, source)
-        predictor.origin = origin(checkpoint.experiment, checkpoint.progress)
+        load_weights(predictor, checkpoint.state.best, source)
+        predictor.origin = origin(checkpoint)
         return predictor
     if source in model and not path.exists():
         predictor = model[source]()
@@ -151,11 +179,13 @@ def load_predictor(source: str) -> Predictor:
         raise CheckpointError(f"{why}; neither is it a model without weights: {', '.join(weightless)}") from None
 
 
-def origin(experiment: Experiment, progress: Progress, protocol: str = "", fingerprint: str = "") -> Origin:
+def origin(run: Checkpoint, protocol: str = "", fingerprint: str = "") -> Origin:
     """What to say of weights that a run made; `protocol` and `fingerprint` of its training split."""
+    experiment, progress = run.experiment, run.progress
     tree, d = experiment.tree(), experiment.data_settings
     kept = {name: tree[name] for name in ("model", "data", "train")}
     kept["data"] = {name: _no_folder(value) for name, value in tree["data"].items() if name not in d.places}
+    kept["train"] = {name: _no_folder(value) for name, value in tree["train"].items()}
     return Origin(
         version=__version__,
         data=experiment.data,
@@ -168,7 +198,7 @@ def origin(experiment: Experiment, progress: Progress, protocol: str = "", finge
         step=progress.best_step or progress.step,
         steps=experiment.train.steps,
         score=progress.best if math.isfinite(progress.best) else -1.0,
-        recipe=to_toml(kept),
+        recipe=to_toml(kept, run.overrides),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from astm.predictor import Predictor
+from astm.training.optimisation import mixed
 
 
 class Replayed(nn.Module):
@@ -41,5 +42,5 @@ class _Recorded(nn.Module):
         self.predictor, self.precision = predictor, precision
 
     def forward(self, past: Tensor, future: Tensor) -> Tensor:
-        with torch.autocast(past.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with mixed(past.device, self.precision):
             return self.predictor.loss(past, future, int(self.predictor.steady_from))

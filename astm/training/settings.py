@@ -6,8 +6,8 @@ Defaults stand in the settings types and nowhere else; a preset only says what d
 import importlib.resources
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 import tomli_w
@@ -24,6 +24,10 @@ Tree: TypeAlias = dict[str, Any]
 """Nested tables of a TOML file, before they are checked."""
 
 
+OVERRIDES = "overrides"
+"""The array in `experiment.toml` of what was changed in the middle of a run."""
+
+
 class SettingsError(UserError, ValueError):
     """Settings that cannot be used; one line for each, with its name, value and choices."""
 
@@ -33,11 +37,17 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    start: str = ""
+    """A run, checkpoint, saved model or Hub id whose weights are taken where names and shapes are the same; without, a
+    model starts from random ones."""
     seed: Annotated[int, Field(ge=0)] = 0
     steps: Annotated[int, Field(ge=1)] = 200_000
     """Batches; with `reverse_input` there are two updates in each."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Of all processes together."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Parts in which a process goes through its share of a batch, one after the other: the gradient is that of the
+    whole batch, the memory that of a part. What a model draws (scheduled sampling), it draws anew for each part."""
     optimiser: Literal["adam", "adamw", "rmsprop"] = "adam"
     """`rmsprop`: decay 0.9, no momentum and an epsilon of 1e-5 beside the root, which is TensorFlow 1's 1e-10 under
     it; its average of squares starts at 0, not at 1."""
@@ -57,8 +67,11 @@ class TrainSettings(BaseModel):
     """Gradients are scaled down to this norm; 0 for never."""
     reverse_input: bool = False
     """A second update on each batch played backwards (PredRNN, PredRNN++)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """`bfloat16` is autocast; weights and optimiser stay float32."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """`bfloat16` and `float16` are autocast; weights and optimiser stay float32. `float16` scales the loss, and leaves
+    out a step whose gradient overflows."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the weights' exponential moving average, which is then what is validated and published; 0 for none."""
     checkpoint: bool = False
     """Recompute activations in the backward pass instead of keeping them."""
     compile: bool = False
@@ -70,6 +83,8 @@ class TrainSettings(BaseModel):
     """Steps between scores of the validation split, after which the best weights so far are kept."""
     validate_on: Annotated[int, Field(ge=0)] = 1_000
     """Validation clips at most; with 0 there is no validation, and the last weights are the best."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Validations in a row without a better score after which training ends; 0 for never."""
 
 
 class RunSettings(BaseModel):
@@ -80,11 +95,45 @@ class RunSettings(BaseModel):
     workers: Annotated[int, Field(ge=-1)] = -1
     """Processes that load data; 0 loads in the training process; -1 is 4 for CUDA, or as many as there are free CPU
     cores for each process, and 0 on a CPU."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads of each process. 0 is OMP_NUM_THREADS, or else half of the cores that are free at the start, so
+    that a run beside it has the others; a continued run keeps its number, since sums depend on it."""
     autotune: bool = True
     """On CUDA, let cuDNN time its algorithms once for each shape. It takes seconds; with depthwise convolutions in
     bfloat16 (`simvp`) over a minute was seen, which a short run does not earn back."""
     log_every: Annotated[int, Field(ge=1)] = 50
     save_every: Annotated[int, Field(ge=1)] = 1_000
+    """Steps between checkpoints."""
+    save_minutes: Annotated[float, Field(ge=0)] = 10.0
+    """Minutes after which one is written whatever the step; 0 for never."""
+
+
+FIXED = frozenset({"start", "seed", "batch_size", "optimiser"})
+"""Settings of training that a run keeps to its end: its state, or its place among the batches, is of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting with another value."""
+
+    setting: str
+    """`train.lr`."""
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} is {self.now}, was {self.before}"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A setting that was changed in the middle of a run."""
+
+    step: int
+    """Batches done before."""
+    setting: str
+    before: str
+    now: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +160,33 @@ class Experiment:
             "run": self.run.model_dump(mode="json"),
         }
 
-    def difference(self, other: "Experiment") -> list[str]:
-        """Settings that would change the weights and are not the same: "train.lr is 0.1, was 0.2"."""
+    def difference(self, other: "Experiment") -> list["Change"]:
+        """Settings that would change the weights and are not the same in both."""
         mine, theirs = _decisive(self), _decisive(other)
         return [
-            f"{name} is {mine.get(name)!r}, was {theirs.get(name)!r}"
+            Change(name, repr(theirs.get(name)), repr(mine.get(name)))
             for name in sorted(mine.keys() | theirs.keys())
             if mine.get(name) != theirs.get(name)
         ]
 
+    def doubts(self) -> list[str]:
+        """What can be trained like this, but was hardly meant."""
+        sampling, steps = getattr(self.model_settings, "sampling_steps", 0), self.train.steps
+        if sampling < steps:
+            return []
+        return [
+            f"scheduled sampling ends at step {sampling}, training at {steps}: up to then the model reads true "
+            f"frames, which it will not have when it predicts; set model.sampling_steps={steps // 4}, or more steps"
+        ]
+
 
 def parse(tree: Mapping[str, Any]) -> Experiment:
-    """Check tables `model`, `data`, `train` and `run`; the first two have a `name`. Raises `SettingsError`."""
+    """Check tables `model`, `data`, `train` and `run`; the first two have a `name`. Raises `SettingsError`.
+
+    `overrides`, the history that `experiment.toml` has beside them, is passed over.
+    """
     tables = {name: dict(tree.get(name, {})) for name in ("model", "data", "train", "run")}
-    if unknown := tree.keys() - tables.keys():
+    if unknown := tree.keys() - tables.keys() - {OVERRIDES}:
         raise SettingsError(f"unknown table {', '.join(sorted(unknown))!r}; choices are {', '.join(tables)}")
     model_name, data_name = (str(tables[table].pop("name", "")) for table in ("model", "data"))
     try:
@@ -195,9 +257,21 @@ def merge(*trees: Mapping[str, Any]) -> Tree:
     return result
 
 
-def to_toml(tree: Mapping[str, Mapping[str, Any]]) -> str:
-    """Tables of plain values as TOML."""
-    return tomli_w.dumps(tree)
+def overridden(assignments: Iterable[str]) -> frozenset[str]:
+    """Names of the settings that a run is told to change, `train.lr`. Raises `SettingsError` for one it cannot."""
+    names = {f"{table}.{name}" for table, values in override(assignments).items() for name in values}
+    free = [name for name in TrainSettings.model_fields if name not in FIXED]
+    if fixed := sorted(name for name in names if name not in {f"train.{setting}" for setting in free}):
+        raise SettingsError(
+            f"a run keeps {', '.join(fixed)} to its end, start another one; --override changes those of train: "
+            f"{', '.join(free)}"
+        )
+    return frozenset(names)
+
+
+def to_toml(tree: Mapping[str, Mapping[str, Any]], overrides: Sequence[Override] = ()) -> str:
+    """Tables of plain values as TOML, and the changes that led to them."""
+    return tomli_w.dumps({**tree, **({OVERRIDES: [asdict(change) for change in overrides]} if overrides else {})})
 
 
 def _presets(data: str) -> dict[str, Tree]:

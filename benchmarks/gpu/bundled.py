@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from astm.training.train import make_optimiser, train
+from astm.training.optimisation import make_optimiser
+from astm.training.train import train
 from benchmarks.gpu.forms import Job, experiment
 from benchmarks.gpu.speed import step, timed
 from benchmarks.gpu.training import BATCH, Curve, before

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from astm.predictor import Predictor, model
 from astm.size import count_parameters
-from astm.training.train import make_optimiser
+from astm.training.optimisation import make_optimiser
 from benchmarks.gpu.forms import COMPILED, Case, Job, compiled_cases, eager_cases, experiment
 from benchmarks.gpu.ways import Ready, prepare, set_precision
 

@@ -26,7 +26,8 @@ from astm.metrics import metric
 from astm.predictor import Predictor, model
 from astm.size import count_parameters
 from astm.training.checkpoint import load_predictor
-from astm.training.train import Logged, Trained, Validated, make_optimiser, train
+from astm.training.optimisation import make_optimiser
+from astm.training.train import Logged, Trained, Validated, train
 from benchmarks.gpu.forms import TEST_COUNT, TRAINED, Job, experiment
 from benchmarks.gpu.speed import step, timed
 from benchmarks.gpu.ways import Precision, Way, prepare, set_precision
@@ -80,6 +81,9 @@ class Curve:
     scores: list[Validated] = field(default_factory=list)
 
     def began(self, step: int, steps: int, about: str) -> None:
+        """Nothing to keep."""
+
+    def stepped(self, step: int, loss: float) -> None:
         """Nothing to keep."""
 
     def logged(self, report: Logged) -> None:

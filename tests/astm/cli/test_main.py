@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,46 @@ def test_training_again_says_that_nothing_was_left_to_do(trained, root):
     )
     assert "finished 6 steps in " in ran.stderr
     assert f"all 6 steps were done before; best model in {out}/pretrained" in again.stderr
+
+
+def test_lines_from_the_first_step_on(trained):
+    """`run.log_every` is 2; without a terminal the first step is told as soon as it is done."""
+    assert re.search(r"^step 1/6: loss 0\.\d+$", trained[1].stderr, re.M)
+
+
+def test_a_finished_run_goes_on_and_another_starts_from_it(trained, root, tmp_path):
+    """Both by the options of the command; the setting that is refused names the option that allows it."""
+    out = tmp_path / "longer"
+    shutil.copytree(trained[0], out)
+    common = ("--device", "cpu", f"data.root={root}", *TINY, "train.validate_on=2")
+    refused = run("train", "convlstm", "--out", out, *common, "train.steps=8")
+    assert refused.exit_code == 2
+    assert "or those of train as --override:\ntrain.steps is 8, was 6" in refused.stderr
+    longer = run("train", "convlstm", "--out", out, *common, "train.steps=6", "--override", "train.steps=8")
+    assert longer.exit_code == 0, longer.output
+    assert "from step 6 on train.steps is 8, was 6\nresumes after step 6" in longer.stderr
+    again = run("train", "convlstm", "--out", out, *common, "--override", "train.steps=8", "--rollback")
+    assert "8 steps" in again.stderr
+    fresh = run("train", "convlstm", "--out", tmp_path / "new", *common, "train.steps=1", "--from", out)
+    assert fresh.exit_code == 0, fresh.output
+    assert f"starts from {out}: " in fresh.stderr
+    seed = run("train", "convlstm", "--out", out, *common, "--override", "train.seed=3")
+    assert seed.exit_code == 2
+    assert "a run keeps train.seed to its end" in seed.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is an extra")
+def test_tensorboard_has_scores_and_pictures(root, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ran = run("train", "convlstm", "--out", tmp_path, f"data.root={root}", *TINY, "train.steps=1", "--tensorboard")
+    assert ran.exit_code == 0, ran.output
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert events.Tags()["images"] == ["validation/clips"]
+    (picture,) = events.Images("validation/clips")
+    assert (picture.height, picture.width) == (2 * 2 * 32, 5 * 32)
+    assert "validation/mse_sum" in events.Tags()["scalars"]
 
 
 def test_print_config():
@@ -193,7 +234,7 @@ def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
     log = LogFile(path)
     log.began(2, 9, "")
-    log.validated(Validated(3, 0.5, True))
+    log.validated(Validated(3, 0.5, True, np.zeros((0, 0, 3), np.uint8)))
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
 
 

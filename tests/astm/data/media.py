@@ -103,6 +103,6 @@ def experiment(root, *trees):
             "test_count": 7,
         },
         "train": {"steps": 12, "batch_size": 4, "validate_every": 5, "validate_on": 4},
-        "run": {"log_every": 2, "save_every": 100},
+        "run": {"log_every": 2, "save_every": 100, "threads": 1},
     }
     return parse(merge(base, *trees))

@@ -20,7 +20,7 @@ from astm.pretrained.card import card as card_of
 from astm.pretrained.provenance import UNKNOWN
 from astm.pretrained.store import CheckpointError
 from astm.results import EvaluationError, read_results, write_results
-from astm.training.checkpoint import START, load_predictor, origin, read_experiment
+from astm.training.checkpoint import load_predictor, origin, read, read_experiment
 from astm.training.train import PRETRAINED, train
 from tests.astm.data.media import experiment, mlst_dataset, mnist
 from tests.astm.models.test_models import tiny
@@ -156,10 +156,13 @@ def test_a_finished_run_says_what_it_was_trained_on(run):
 
 
 def test_no_folder_of_this_machine_is_told(run):
-    e = read_experiment(str(run))
-    moved = replace(e, data_settings=e.data_settings.model_copy(update={"train": "/home/me/train.npz"}))
-    recipe = origin(moved, START).recipe
+    made = read(run / "best.safetensors")
+    e = made.experiment
+    data = e.data_settings.model_copy(update={"train": "/home/me/train.npz"})
+    started = e.train.model_copy(update={"start": "/home/me/runs/a"})
+    recipe = origin(replace(made, experiment=replace(e, data_settings=data, train=started))).recipe
     assert 'train = "train.npz"' in recipe
+    assert 'start = "a"' in recipe
     assert "/home" not in recipe
 
 

@@ -21,19 +21,10 @@ from astm.metrics import mse_sum
 from astm.predictor import Predictor, model
 from astm.pretrained.store import CheckpointError
 from astm.training.checkpoint import BEST, LAST, load_predictor, read
+from astm.training.optimisation import first_beta, learning_rate, make_optimiser
 from astm.training.settings import merge, parse, preset, to_toml
-from astm.training.train import (
-    PRETRAINED,
-    Team,
-    TrainError,
-    UnsavedError,
-    _Run,
-    first_beta,
-    learning_rate,
-    loaders,
-    make_optimiser,
-    train,
-)
+from astm.training.team import Team, TrainError, UnsavedError, loaders
+from astm.training.train import PRETRAINED, _Run, train
 from mlst.loading import Share
 from tests.astm.data.media import experiment, mnist
 
@@ -47,10 +38,13 @@ class Recorder:
     """Keeps what it hears, and can interrupt after a step."""
 
     def __init__(self, stop_at=0):
-        self.losses, self.scores, self.first, self.stop_at = {}, {}, -1, stop_at
+        self.losses, self.scores, self.each, self.first, self.stop_at = {}, {}, {}, -1, stop_at
 
     def began(self, step, steps, about):
-        self.first = step
+        self.first, self.about = step, about
+
+    def stepped(self, step, loss):
+        self.each[step] = loss
 
     def logged(self, report):
         self.losses[report.step] = report.loss
@@ -67,12 +61,14 @@ def same(a, b):
     return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
 
 
+PLAIN, ALL_STATE = {}, {"accumulate": 2, "ema": 0.9, "precision": "float16"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stop", [4, 6])
-def test_interrupted_and_continued_equals_uninterrupted(root, tmp_path, workers, stop):
+@pytest.mark.parametrize(("workers", "stop", "more"), [(0, 4, PLAIN), (2, 6, PLAIN), (0, 6, ALL_STATE)])
+def test_interrupted_and_continued_equals_uninterrupted(root, tmp_path, workers, stop, more):
     """20 clips in batches of 4: step 6 is in the second epoch; sampling and one cycle change at each step."""
-    e = experiment(root, {"run": {"workers": workers}, "train": {"schedule": "onecycle", "clip_norm": 0.05}})
+    e = experiment(root, {"run": {"workers": workers}, "train": {"schedule": "onecycle", "clip_norm": 0.05, **more}})
     whole, first, second = Recorder(), Recorder(stop), Recorder()
     assert train(e, tmp_path / "whole", "cpu", [whole]).finished
     halted = train(e, tmp_path / "parts", "cpu", [first])
@@ -117,8 +113,7 @@ def test_a_run_killed_before_its_first_checkpoint(root, tmp_path):
         train(experiment(root, {"train": {"validate_on": 0}}), tmp_path, "cpu")
     heard = Recorder()
     assert train(e, tmp_path, "cpu", [heard]).finished
-    assert heard.first == 0
-    assert (tmp_path / BEST).read_bytes() == best
+    assert (heard.first, (tmp_path / BEST).read_bytes()) == (-1, best)  # the last one was the best
 
 
 def test_a_gpu_is_fed_by_as_many_workers_as_there_are_cores_for(monkeypatch):
@@ -171,7 +166,7 @@ def test_training_helps_and_the_best_is_kept(root, tmp_path):
     assert ended.progress.best == min(heard.scores.values())
     assert heard.scores[ended.progress.best_step] == ended.progress.best
     best = from_pretrained(tmp_path / PRETRAINED)
-    assert all(torch.equal(best.state_dict()[n], t) for n, t in read(tmp_path / BEST).weights.items())
+    assert all(torch.equal(best.state_dict()[n], t) for n, t in read(tmp_path / BEST).state.weights.items())
     clips = MovingMnist(e.data_settings, "validation")
     (batch,) = ordered_batches(clips, 0, 6, 0, torch.device("cpu"))
     with torch.no_grad():
@@ -202,7 +197,7 @@ def test_without_validation_the_last_is_the_best(root, tmp_path):
     train(experiment(root, {"train": {"steps": 2, "validate_on": 0}}), tmp_path, "cpu")
     assert not (tmp_path / BEST).exists()
     weights = from_pretrained(tmp_path / PRETRAINED).state_dict()
-    assert all(torch.equal(weights[n], t) for n, t in read(tmp_path / LAST).weights.items())
+    assert all(torch.equal(weights[n], t) for n, t in read(tmp_path / LAST).state.weights.items())
 
 
 def test_every_setting_is_written(root, tmp_path):
@@ -216,6 +211,8 @@ def test_every_setting_is_written(root, tmp_path):
     "change",
     [
         {"precision": "bfloat16"},
+        {"precision": "float16"},
+        {"ema": 0.9, "lr": 0.1},
         {"checkpoint": True},
         {"reverse_input": True},
         {"optimiser": "adamw", "weight_decay": 0.1},
@@ -232,7 +229,7 @@ def test_settings_have_an_effect(root, tmp_path, change):
     train(base, tmp_path / "base", "cpu")
     ended = train(experiment(root, {"train": {"steps": 3, "validate_on": 0, **change}}), tmp_path / "changed", "cpu")
     assert math.isfinite(ended.loss)
-    x, y = read(tmp_path / "base" / LAST).weights, read(tmp_path / "changed" / LAST).weights
+    x, y = read(tmp_path / "base" / LAST).state.weights, read(tmp_path / "changed" / LAST).state.weights
     equal = all(torch.allclose(x[name], y[name], rtol=1e-5, atol=1e-7) for name in x)
     assert equal == ("checkpoint" in change)
 
@@ -323,7 +320,7 @@ def test_the_best_is_kept_when_training_harms(root, tmp_path, monkeypatch):
         type(e)("test_drifting", Drifting.Settings(), e.data, e.data_settings, e.train, e.run), tmp_path, "cpu"
     )
     assert ended.progress.best_step == 2
-    scale = {name: float(read(tmp_path / name).weights["scale"]) for name in (BEST, LAST)}
+    scale = {name: float(read(tmp_path / name).state.weights["scale"]) for name in (BEST, LAST)}
     assert scale == {BEST: pytest.approx(1.2, abs=0.01), LAST: pytest.approx(1.6, abs=0.02)}
     assert float(from_pretrained(tmp_path / PRETRAINED).scale) == scale[BEST]
 
@@ -447,9 +444,11 @@ def test_signals_are_handed_back(root, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_equal_one(root, tmp_path):
-    """Without sampling, whose draws differ by rank, halves of each batch give the whole batch's gradient."""
+    """Without sampling, whose draws differ by rank, halves of each batch give the whole batch's gradient; so do halves
+    of these, in parts that do not wait for the other process."""
     e = experiment(root, {"model": {"sampling_steps": 0}, "train": {"steps": 4, "lr": 1e-3}})
     train(e, tmp_path / "one", "cpu")
+    e = experiment(root, {"model": {"sampling_steps": 0}, "train": {"steps": 4, "lr": 1e-3, "accumulate": 2}})
     settings = [f"{t}.{k}={json.dumps(v)}" for t, values in e.tree().items() for k, v in values.items() if k != "name"]
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone"),
@@ -470,5 +469,5 @@ def test_two_processes_equal_one(root, tmp_path):
     one, two = read(tmp_path / "one" / LAST), read(tmp_path / "two" / LAST)
     assert one.progress.step == two.progress.step == 4
     assert one.progress.best == pytest.approx(two.progress.best, rel=1e-4)
-    for name, tensor in one.weights.items():
-        assert torch.allclose(tensor, two.weights[name], atol=2e-5), name
+    for name, tensor in one.state.weights.items():
+        assert torch.allclose(tensor, two.state.weights[name], atol=2e-5), name
