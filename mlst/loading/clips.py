@@ -19,9 +19,10 @@ from torch import Tensor
 from mlst.dataset.description import DATASET, INDEX, Dataset, File, dataset_fingerprint, parse_dataset
 from mlst.dataset.index import index_schema
 from mlst.dataset.shards import LARGEST, PATH
-from mlst.loading.decode import Colour, Form, Undecodable, decode_into
 from mlst.loading.errors import CorruptClip, LoadError, Missing
 from mlst.loading.stores import Store, store_of
+from mlst.pictures.decode import Colour, Form, decode_into
+from mlst.pictures.mp4 import NotAClip
 from mlst.records import SPLITS, digest
 
 log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
         video = self.read(index)
         try:
             decode_into(out, video, self.form)
-        except Undecodable as why:
+        except NotAClip as why:
             raise CorruptClip(f"{self.where(index)} {why}, in {self.store.name}") from None
 
     def _value(self, name: str, index: int) -> Any:

@@ -22,6 +22,7 @@ where unspecified: BT.709.
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -233,4 +234,14 @@ def pixel_aspect(declared: Fraction | None) -> Fraction:
 
 def rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """(H, W, 3) full-range RGB: FFmpeg's conversion of a frame, by its own tags. Raises `av.FFmpegError`."""
-    return np.asarray(reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
+    return np.asarray(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+
+
+def rgb_planes(frame: VideoFrame, reformatter: VideoReformatter) -> Iterator[NDArray[np.uint8]]:
+    """The same as three planes, (H, W) each, good until the next call, without taking pixels apart."""
+    if frame.width % 16:  # swscale 9 may then write the last columns wrong, by up to 255
+        yield from np.moveaxis(rgb(frame, reformatter), 2, 0)
+        return
+    green, blue, red = reformatter.reformat(frame, format="gbrp", threads=1).planes
+    for plane in (red, green, blue):
+        yield np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]

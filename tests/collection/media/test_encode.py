@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collection.media.encode import Bytes, Coding, cropped, encode, fitted, inner_size, limited8
-from mlst.loading.decode import Form, decode_into
+from mlst.pictures.decode import Form, decode_into
 from mlst.pictures.frames import Picture, PictureFormat, Plane
 from mlst.pictures.presentation import MATRICES, TRANSFERS
 from tests.synthetic import counted, read_counter, texture

@@ -15,7 +15,8 @@ import webdataset
 
 from mlst.checking.verify import decoded
 from mlst.dataset.shards import LARGEST, PIECE, ClipFiles, ShardError, read_shard, write_shard
-from mlst.loading.decode import Form, Undecodable, decode_into
+from mlst.pictures.decode import Form, decode_into
+from mlst.pictures.mp4 import NotAClip
 from tests import tiny
 
 MEMBERS = {
@@ -146,7 +147,7 @@ def test_clips_of_another_codec_are_not_decoded() -> None:
     assert decoded(tiny.mp4(1), tiny.SIDE, tiny.FRAMES) == (tiny.FRAMES, "")
     count, detail = decoded(other_codec(), tiny.SIDE, tiny.FRAMES)
     assert (count, detail) == (0, "mjpeg, not h264")
-    with pytest.raises(Undecodable, match="mjpeg"):
+    with pytest.raises(NotAClip, match=r"is b'mp4v', not H\.264"):
         decode_into(np.empty(FORM.shape, np.uint8), other_codec(), FORM)
 
 
@@ -164,7 +165,7 @@ def test_damaged_clips_are_refused_or_decoded_but_never_anything_else(seed: int)
     for at in rng.integers(0, len(video), 1 + seed % 12):
         video[at] ^= 1 << int(rng.integers(8))
     small = replace(FORM, frames=2)
-    with contextlib.suppress(Undecodable):
+    with contextlib.suppress(NotAClip):
         decode_into(np.empty(small.shape, np.uint8), bytes(video), small)
     count, detail = decoded(bytes(video), tiny.SIDE, tiny.FRAMES)
     assert detail or count == tiny.FRAMES

@@ -355,14 +355,14 @@ def test_a_batch_of_nothing_is_an_error(damaged: tuple[Path, list[dict[str, Any]
         clips.__getitems__([4, 17])
 
 
-def test_without_verification_only_the_decoder_complains(damaged: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_without_verification_only_the_reader_complains(damaged: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, rows = damaged
     with (folder / rows[0]["shard"]).open("r+b") as shard:
         shard.seek(rows[0]["offset"])
         shard.write(bytes(rows[0]["size"]))
     clips = load(folder, verify=False, **SHORT)
     clips[17]
-    with pytest.raises(CorruptClip, match=f"clip {rows[0]['key']} does not decode"):
+    with pytest.raises(CorruptClip, match=f"clip {rows[0]['key']} is no MP4: it begins with 00"):
         clips[4]
 
 
@@ -386,10 +386,10 @@ def other_video(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("video", "message"),
     [
-        (lambda: other_video(side=64), "is h264 of 64x64, not h264 of 32x32"),
+        (lambda: other_video(side=64), "is H.264 of 64x64, not of 32x32"),
         (lambda: other_video(frames=5), "has 5 frames, 6 are wanted"),
-        (lambda: b"\x00\x00\x00\x20ftypisom" + bytes(500), "does not decode"),
-        (lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n" * 20, "does not decode"),
+        (lambda: b"\x00\x00\x00\x20ftypisom" + bytes(500), "is a damaged MP4|is an MP4 with 0 boxes"),
+        (lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n" * 20, "is no MP4: it begins with 23 45 58 54"),
     ],
 )
 def test_videos_that_are_not_ours(tmp_path: Path, video: Any, message: str) -> None:
