@@ -8,6 +8,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from collection.media.decode import open_video
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tallies, odd = {name: Tally() for name in active_picture}, list[str]()
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
-            frames, fmt = decoded(case.write(Path(folder) / "case.mkv"))
+            frames, fmt, _ = decoded(case.write(Path(folder) / "case.mkv"))
             for name, tally in tallies.items():
                 found = sides(name, frames, fmt)
                 if not judge(case, found, tally):
@@ -59,10 +60,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n" + "\n".join(sorted(odd)))
 
 
-def decoded(path: Path) -> tuple[list[Reduced], PictureFormat]:
-    """What a scan keeps of the frames of a file."""
-    with open_video(path, probe(path, Limits()), Limits()) as decoder:
-        return [reduce(frame.picture, decoder.format) for frame in decoder], decoder.format
+def decoded(path: Path) -> tuple[list[Reduced], PictureFormat, list[Fraction]]:
+    """What a scan keeps of the frames of a file, and their times in seconds."""
+    facts = probe(path, Limits())
+    with open_video(path, facts, Limits()) as decoder:
+        frames = list(decoder)
+        times = [frame.picture.pts * facts.time_base for frame in frames]
+        return [reduce(frame.picture, decoder.format) for frame in frames], decoder.format, times
 
 
 def sides(rule: str, frames: Sequence[Reduced], fmt: PictureFormat) -> Sides:

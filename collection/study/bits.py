@@ -43,7 +43,8 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a clip costs. Bits are per pixel and frame, without the first frame."""
+    """What a clip costs, without its first frame: bits per pixel and frame, or between frames per pixel and second,
+    since frames that follow one another faster differ less."""
 
     key: str
     group: str
@@ -63,7 +64,7 @@ class CostStage(OfPieces):
     """Measures what one clip costs: `Piece` in, `Costs` out."""
 
     name: ClassVar[str] = "costs"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     output: ClassVar[type[Costs]] = Costs
     needs: ClassVar[Needs] = Needs(seconds=900.0, memory=0, network=True)
     """ffmpeg is a program of its own, and a stage without network starts none."""
@@ -85,7 +86,7 @@ class CostStage(OfPieces):
             shown = apart(Shown, lambda: self.write(item, video, square, grid), APART, Room((video,), (square, grid)))
             videos = ((square, shown.square), (grid, shown.canonical))
             intra, intra_grid = (bits(path, raw, self.qp, INTRA) for path, raw in videos)
-            inter, inter_grid = (bits(path, raw, self.qp, INTER) for path, raw in videos)
+            inter, inter_grid = (float(raw.rate) * bits(path, raw, self.qp, INTER) for path, raw in videos)
             yield Costs(item.key, item.group, intra, inter, intra_grid, inter_grid, shown.copy_last)
 
     def write(self, piece: Piece, path: Path, square: Path, grid: Path) -> Shown:

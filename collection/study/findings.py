@@ -1,7 +1,7 @@
 """What a study found, from what was measured: pure, and ready for JSON and the page."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import log
 
 import numpy as np
@@ -9,19 +9,18 @@ from numpy.typing import NDArray
 
 from collection.study.bits import Costs
 from collection.study.numbers import Estimate, Reals, correlations, estimate, explained, steps, thirds
-from collection.study.pieces import Piece
+from collection.study.pieces import Piece, known
 from collection.study.renditions import Remakes
 from collection.study.sweeps import Swept
 from mlst.levels.levels import LEVELS, Axis, Levels, classify, margin
-from mlst.records import Statistics
+from mlst.records import STATISTICS
 
 AXES = ("s", "t")
-COLUMNS = tuple(field.name for field in fields(Statistics))
 YARDSTICKS = {
     "intra": "intra bits, 256 x 256",
     "intra_canonical": "intra bits, canonical",
-    "inter": "inter bits, 256 x 256",
-    "inter_canonical": "inter bits, canonical, 10 Hz",
+    "inter": "inter bits, 256 x 256, per second",
+    "inter_canonical": "inter bits, canonical, 10 Hz, per second",
     "copy_last": "error of copy_last",
 }
 """Fields of `Costs`, and what they are called."""
@@ -29,6 +28,8 @@ MAIN = {"s": "intra", "t": "inter"}
 """The yardstick that the columns of an axis are ordered by."""
 BANDS = (0.0, 0.05, 0.10, 0.20, 0.40)
 """Margins, as relative distances from a cut, at which bands of stability begin."""
+CUTS = np.linspace(0.15, 0.85, 29)
+"""Quantiles of a sample at which cuts are tried."""
 LEAST_ERROR = 1e-8
 """Of copy_last, for its logarithm: far below half a code."""
 
@@ -60,6 +61,8 @@ class Column:
     name: str
     flips: float
     """Share of renditions whose third of the sample differs from the clip's."""
+    crossings: float
+    """The same of two cuts, on average over the quantiles `CUTS`: no matter which clips happen to be near one."""
     meanings: tuple[Meaning, ...]
 
     def of(self, yardstick: str) -> Estimate:
@@ -268,21 +271,24 @@ def _changed(remakes: Sequence[Remakes], levels: Levels) -> Iterator[Changed]:
 
 def _columns(seen: Seen) -> Iterator[Column]:
     costs = {title: {cost.key: getattr(cost, field) for cost in seen.costs} for field, title in YARDSTICKS.items()}
-    meanings = _meanings(seen.pieces, costs)
+    columns = known(seen.pieces)
+    meanings = _meanings(seen.pieces, columns, costs)
     for title, errors in seen.scores.items():
-        scored = _meanings(seen.pieces, {title: errors})
+        scored = _meanings(seen.pieces, columns, {title: errors})
         meanings = [(*one, *more) for one, more in zip(meanings, scored, strict=True)]
-    for name, one in zip(COLUMNS, meanings, strict=True):
-        yield Column(name, _flips(name, seen.remakes), one)
+    for name, one in zip(columns, meanings, strict=True):
+        yield Column(name, _flips(name, seen.remakes), _crossings(name, seen.remakes), one)
 
 
-def _meanings(pieces: Sequence[Piece], yardsticks: Mapping[str, Mapping[str, float]]) -> list[tuple[Meaning, ...]]:
+def _meanings(
+    pieces: Sequence[Piece], columns: Sequence[str], yardsticks: Mapping[str, Mapping[str, float]]
+) -> list[tuple[Meaning, ...]]:
     """Of every column against yardsticks that are known of the same clips."""
     first = next(iter(yardsticks.values()))
-    known = [piece for piece in pieces if piece.key in first]
-    values = np.array([[getattr(piece.statistics, name) for name in COLUMNS] for piece in known])
-    wanted = np.array([[of[piece.key] for of in yardsticks.values()] for piece in known])
-    found = correlations(values, wanted, [piece.group for piece in known])
+    priced = [piece for piece in pieces if piece.key in first]
+    values = np.array([[getattr(piece.statistics, name) for name in columns] for piece in priced])
+    wanted = np.array([[of[piece.key] for of in yardsticks.values()] for piece in priced])
+    found = correlations(values, wanted, [piece.group for piece in priced])
     return [tuple(map(Meaning, yardsticks, row)) for row in found]
 
 
@@ -293,6 +299,15 @@ def _flips(column: str, remakes: Sequence[Remakes]) -> float:
     cuts = thirds(np.array([getattr(one.before, column) for one in remakes]))
     pairs = _pairs(remakes, column)
     return float(np.mean(steps(pairs.before, cuts) != steps(pairs.after, cuts)))
+
+
+def _crossings(column: str, remakes: Sequence[Remakes]) -> float:
+    """Of two cuts, on average over cuts at many quantiles of the clips that were remade."""
+    if not remakes:
+        return 0.0
+    cuts = np.quantile([getattr(one.before, column) for one in remakes], CUTS)[:, None]
+    pairs = _pairs(remakes, column)
+    return 2 * float(np.mean((pairs.before < cuts) != (pairs.after < cuts)))
 
 
 def _levels(seen: Seen, levels: Levels) -> NDArray[np.intp]:
@@ -322,7 +337,7 @@ def _explained(seen: Seen, levels: Levels) -> Iterator[Explained]:
 
 def _sweep(one: Swept) -> Sweep:
     rises = []
-    for name in COLUMNS:
+    for name in STATISTICS:
         values = tuple(getattr(statistics, name) for statistics in one.statistics)
         steps_up = np.diff(values)
         rises.append(Rise(name, values, bool((steps_up > 0).all())))

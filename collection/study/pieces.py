@@ -62,7 +62,17 @@ def pieces_of(place: Path, levels: Levels, do: Driver) -> tuple[Path, list[Piece
         raise NothingToStudyError(f"{place}: {why}; give the folder of a dataset or of videos") from why
     if not found:
         raise NothingToStudyError(f"{place} has no clips; give the folder of a dataset, or of videos of over a second")
+    if lacking := levels.needed.difference(known(found)):
+        raise NothingToStudyError(
+            f"{place} was built without {', '.join(sorted(lacking))}, which {levels.id} needs: "
+            f"give its own thresholds, or a folder of videos"
+        )
     return place if is_dataset else do.work.root, sorted(found, key=lambda piece: piece.key)
+
+
+def known(pieces: Sequence[Piece]) -> tuple[str, ...]:
+    """The statistics that every clip has: a dataset may have been built without some."""
+    return tuple(name for name in STATISTICS if all(getattr(one.statistics, name) is not None for one in pieces))
 
 
 def _of_dataset(place: Path) -> Iterator[Piece]:

@@ -37,9 +37,13 @@ class Sizes:
 def study(place: Path, levels: Levels, sizes: Sizes, scores: Mapping[str, Mapping[str, float]], do: Driver) -> Study:
     """Measure what a sample of clips costs and what their renditions are, and say what levels are worth.
 
-    Raises `NothingToStudyError`.
+    Raises `NothingToStudyError` and `ScoresError`.
     """
     root, pieces = pieces_of(place, levels, do)
+    keys = {piece.key for piece in pieces}
+    for title, errors in scores.items():
+        if keys.isdisjoint(errors):
+            raise ScoresError(f"{title}: none of its clips is in {place}; evaluate models on what is studied")
     rule = levels.active_picture
     costs = _measured(do(CostStage(rule), list(local(sample(pieces, sizes.costs), root, do.work))))
     remakes = _measured(

@@ -11,7 +11,7 @@ from collection.study.pieces import Piece, sample
 from collection.study.renditions import Remade, Remakes
 from collection.study.sweeps import Swept
 from mlst.levels.levels import read_levels
-from mlst.records import Statistics
+from mlst.records import STATISTICS, Statistics
 
 ZERO = Statistics(**dict.fromkeys((f.name for f in fields(Statistics)), 0.0))
 P910 = read_levels("p910-240p-v1")
@@ -54,6 +54,8 @@ def test_columns_are_judged_by_the_yardsticks(study: Study) -> None:
     assert (perfect.value, perfect.low, perfect.high) == pytest.approx((1, 1, 1))
     assert abs(by_name["si"].of("intra bits, 256 x 256").value) < 0.3
     assert by_name["gradient_mean"].of("mse of a model").value == pytest.approx(-1)
+    assert (by_name["ti10"].crossings, by_name["gradient_mean"].flips) == (0, 0)
+    assert 0 < by_name["si"].crossings < 0.3
     assert ("s", "gradient_mean") in study.better
     assert not [column for axis, column in study.better if axis == "t"]
 
@@ -85,6 +87,12 @@ def test_sweeps_say_which_columns_rise(study: Study) -> None:
     rises = {rise.column: rise.monotone for rise in study.sweeps[0].columns}
     assert rises["gradient_mean"]
     assert not rises["si"]
+
+
+def test_columns_that_not_every_clip_has_are_left_out() -> None:
+    older = [replace(one, statistics=replace(one.statistics, camera_x=None)) for one in PIECES]
+    names = {column.name for column in find("here", P910, replace(seen(1.0), pieces=older)).columns}
+    assert names == set(STATISTICS) - {"camera_x"}
 
 
 def test_a_sample_takes_turns() -> None:

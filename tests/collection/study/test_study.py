@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from collection.study.renditions import RENDITIONS
@@ -28,6 +30,19 @@ def test_a_folder_of_videos_is_studied_and_taken_up_again(tmp_path: Path) -> Non
     _, said = mlst(*words)
     assert "costs: 0 done, 3 known before" in said
     assert json.loads(page.with_suffix(".json").read_text()) == found
+
+
+def test_scores_of_other_clips_are_refused(tmp_path: Path) -> None:
+    videos, scores = tmp_path / "videos", tmp_path / "scores"
+    for folder in (videos, scores):
+        folder.mkdir()
+    write(videos / "a.mp4", Spec(frames=75))
+    pq.write_table(pa.table({"label": ["ASTM"], "key": ["elsewhere"], "mse": [0.1]}), scores / "clips.parquet")
+    words = ("study", videos, "--out", tmp_path / "a.html", "--scores", scores)
+    _, said = mlst(*words, status=2)
+    assert "mse of ASTM: none of its clips is in" in said
+    _, said = mlst(*words, "--metric", "beauty", status=2)
+    assert "a metric it has" in said
 
 
 def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
