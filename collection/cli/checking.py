@@ -69,15 +69,20 @@ def report(
     dataset: options.Folder,
     out: Annotated[Path, typer.Option(help="File for the page.")] = Path("report.html"),
     previews: Annotated[int, typer.Option(min=0, help="Clips of each level with a moving preview.")] = 4,
+    scores: Annotated[
+        list[Path] | None, typer.Option("--scores", help="Results of `astm evaluate` to show by level; repeatable.")
+    ] = None,
 ) -> None:
-    """Write a page about a dataset: levels, clips, statistics, splits and sources.
+    """Write a page about a dataset: levels, clips, shots, statistics, splits, sources, and baselines if given.
 
     One HTML file that plays and filters in a browser and makes no network requests.
     """
     from collection.cli.console import results, safe
     from collection.report import html
+    from collection.report.scores import read_measured
 
-    html.report_on(dataset, out, previews)
+    measured = [one for path in scores or () for one in read_measured(path)]
+    html.report_on(dataset, out, previews, measured)
     results.print(f"Report: {safe(str(out))}")
 
 

@@ -16,7 +16,8 @@ from collection.fetch.ytdlp import Access
 from collection.order import Order, reorder
 from collection.pipeline import Built
 from collection.politeness.budget import Budget
-from collection.report.html import story, write_report
+from collection.report.html import write_report
+from collection.report.story import story
 from collection.workspace.folder import Workspace
 from collection.workspace.store import StoreError
 from mlst.checking.verify import Report
@@ -114,7 +115,7 @@ def after(
 
 def write_page(built: Built, order: Order, dataset: Workspace, work: Workspace) -> None:
     """Write the HTML report of a build into its workspace."""
-    write_report(work.root / PAGE, dataset, order.levels, story(built.results, built.selection.reasons()))
+    write_report(work.root / PAGE, dataset, order.levels, story(built.results, built.selection))
     work.sync(PAGE)
 
 

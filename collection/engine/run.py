@@ -4,6 +4,7 @@ State is one folder per stage and fingerprint of its settings, with a ledger tha
 writes. Deleting a folder redoes its stage.
 """
 
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ class Result(Generic[Out_co]):
     """One per item, in the order of the items."""
     fresh: int
     """Items that this run worked on; 0 when everything was known."""
+    seconds: float
+    """Wall clock that this run spent on them."""
 
     @property
     def outputs(self) -> Outputs[Out_co]:
@@ -112,7 +115,7 @@ class Run(Generic[In, Out]):
         self._driver = driver
         self._ledger = Ledger(self.work, stage.output)
         self._files: dict[str, Mapping[str, int]] = {}
-        self._fresh = 0
+        self._fresh, self._seconds = 0, 0.0
         sweep(self.work.path(self.work.folder))
 
     def __enter__(self) -> Self:
@@ -155,15 +158,17 @@ class Run(Generic[In, Out]):
 
     def __call__(self, items: Iterable[In]) -> None:
         """Work on the items and record each outcome; all are safe when this returns."""
+        began = time.monotonic()
         for outcome in self._driver.executor(self.stage, items, self.work):
             self._ledger.add(outcome)
             self._fresh += 1
             self._driver.watcher.outcome(self.stage.name, outcome)
         self._ledger.sync()
+        self._seconds += time.monotonic() - began
 
     def result(self, rows: Iterable[int]) -> Result[Out]:
         """What became of the items `rows`."""
-        return Result(self.stage.name, self.work.folder, self._ledger.outcomes(rows), self._fresh)
+        return Result(self.stage.name, self.work.folder, self._ledger.outcomes(rows), self._fresh, self._seconds)
 
     def _has(self, part: Part) -> bool:
         """Whether the workspace had a file as long as that when this run first asked for one of its folder."""

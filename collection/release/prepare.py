@@ -6,22 +6,21 @@ the file system allows it. The same dataset, mode and results give the same byte
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from collection.manifest.table import ManifestError, write_manifest
 from collection.pack.seal import Body, file_entry, put, seal
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
+from collection.report.scores import read_measured
 from collection.workspace.folder import Workspace
 from mlst.checking.lint import HUB, lint, lint_files
 from mlst.checking.verify import Finding, verify
-from mlst.dataset.card import Measured, Release
+from mlst.dataset.card import Release
 from mlst.dataset.croissant import CROISSANT
 from mlst.dataset.description import (
     ATTRIBUTION,
@@ -243,40 +242,6 @@ def _pictures(source: Path, out: Path, wanted: Sequence[str]) -> list[File]:
 
 def _captions(made: Sequence[File]) -> tuple[tuple[str, str], ...]:
     return tuple((path, caption) for path, caption in CAPTIONS.items() if path in {file.path for file in made})
-
-
-class _Score(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    metric: str
-    mean: float
-
-
-class _Group(BaseModel):
-    level: str
-    clips: int
-    scores: list[_Score]
-
-
-class _Evaluation(BaseModel):
-    label: str
-    split: str
-    protocol: str
-    groups: list[_Group]
-
-
-def read_measured(path: Path) -> Iterator[Measured]:
-    """What the card shows of a file that `astm evaluate` wrote. Raises `ReleaseError`."""
-    try:
-        evaluations = TypeAdapter(list[_Evaluation]).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as why:
-        raise ReleaseError(f"{path} is not a result of `astm evaluate`: {why}") from None
-    for one in evaluations:
-        means: dict[str, list[tuple[str, int, float]]] = {}
-        for group in one.groups:
-            for score in group.scores:
-                means.setdefault(score.metric, []).append((group.level, group.clips, score.mean))
-        for metric, groups in means.items():
-            yield Measured(one.label, one.split, one.protocol, metric, tuple(groups))
 
 
 def _before(out: Path) -> set[str]:

@@ -27,10 +27,10 @@ from collection.release.prepare import (
     ReleaseError,
     UnsoundError,
     prepare,
-    read_measured,
     refusals,
 )
 from collection.release.publish import PublishError, Target, TargetError, check, plan, publish
+from collection.report.scores import ScoresError, read_measured
 from mlst.checking.verify import verify
 from mlst.dataset.croissant import CROISSANT
 from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, RECIPE, read_json
@@ -581,7 +581,7 @@ def test_results_become_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{}", "[{}]", '[{"label": "x", "split": "test", "protocol": "p", "groups": 1}]'])
 def test_other_files_are_no_results(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)
-    with pytest.raises(ReleaseError, match=r"r\.json is not a result"):
+    with pytest.raises(ScoresError, match=r"r\.json is not a result"):
         list(read_measured(tmp_path / "r.json"))
 
 

@@ -21,9 +21,11 @@ from rich.console import Console
 
 from collection.cli.console import safe
 from collection.engine.stage import Expected, Needs, Rejected
-from collection.report.html import story, write_report
+from collection.report.data import Shown
+from collection.report.html import write_report
 from collection.report.previews import chosen
 from collection.report.rows import read_rows
+from collection.report.story import Story, outcomes, problems
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.description import DATASET, INDEX, read_json, write_json
 from mlst.levels.levels import read_levels
@@ -95,8 +97,9 @@ def page(root: Path, texts: list[str], title: str) -> str:
     shutil.copytree(tiny.built(), root / "dataset")
     description = root / "dataset" / DATASET
     description.write_bytes(write_json(replace(read_json(description), title=title)))
-    told = story([go(root, texts, stage=Told())], Counter(texts))
-    write_report(root / "report.html", Workspace(root / "dataset", ""), tiny.P910, told, per_level=1)
+    results = [go(root, texts, stage=Told())]
+    told = Story(tuple(outcomes(results, Counter(texts))), tuple(problems(results)))
+    write_report(root / "report.html", Workspace(root / "dataset", ""), tiny.P910, told, Shown(1, ()))
     return (root / "report.html").read_bytes().decode()
 
 

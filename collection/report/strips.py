@@ -1,0 +1,78 @@
+"""Frames side by side: around a transition, from the clips on either side of it, and where a clip changes most."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from collection.report.figures import RGB, decode_frames
+from collection.report.prints import Jump, Seam
+from collection.report.rows import ReportRow, clip_bytes
+from collection.workspace.folder import Workspace
+from mlst.records import digest
+
+SIDE = 72
+"""Pixels of a frame."""
+BESIDE = 4
+"""Frames on either side of the line."""
+APART = 3
+"""Frames from one to the next on either side of a seam: a tenth of a second at 30 per second."""
+EDGE = (194, 65, 12)
+"""R, G, B of the line."""
+QUALITY = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """What a page shows of a doubtful place; clips by their places in the index."""
+
+    kind: str
+    """`seam`: a transition that may be none. `jump`: a clip that may hide one. `some`: any transition."""
+    before: int
+    after: int
+    """The same as `before` for a jump."""
+    bits: float
+    """In which hashes differ: across a seam, or at a jump more than elsewhere in the clip."""
+    picture: str
+    """JPEG in base64."""
+
+
+def strips(
+    dataset: Workspace, rows: Sequence[ReportRow], seams: Sequence[Seam], jumps: Sequence[Jump], count: int
+) -> list[Strip]:
+    """`count` of each kind: the likeliest to be wrong, then transitions drawn by the hash of their clips."""
+    least, rest = seams[:count], sorted(seams[count:], key=lambda seam: digest(rows[seam.before].key))
+    shown = [("seam", seam) for seam in least] + [("some", seam) for seam in rest[:count]]
+    made = [_of_seam(dataset, rows, kind, seam) for kind, seam in shown]
+    return made + [_of_jump(dataset, rows, jump) for jump in jumps[:count]]
+
+
+def _of_seam(dataset: Workspace, rows: Sequence[ReportRow], kind: str, seam: Seam) -> Strip:
+    before, after = (decode_frames(clip_bytes(dataset, rows[n])) for n in (seam.before, seam.after))
+    picture = _picture(before[::-APART][:BESIDE][::-1], after[::APART][:BESIDE])
+    return Strip(kind, seam.before, seam.after, seam.distance, picture)
+
+
+def _of_jump(dataset: Workspace, rows: Sequence[ReportRow], jump: Jump) -> Strip:
+    frames = decode_frames(clip_bytes(dataset, rows[jump.clip]))
+    place = round(jump.where * (len(frames) - 1))
+    near = range(max(1, place - BESIDE), min(len(frames), place + BESIDE + 1))
+    line = max(near, key=lambda n: float(cv2.norm(frames[n], frames[n - 1], cv2.NORM_L1)))
+    picture = _picture(frames[max(0, line - BESIDE) : line], frames[line : line + BESIDE])
+    return Strip("jump", jump.clip, jump.clip, jump.height, picture)
+
+
+def _picture(before: Sequence[RGB], after: Sequence[RGB]) -> str:
+    """Frames in order of time, with a line between the two parts."""
+    line, blank = np.full((SIDE, 5, 3), EDGE, np.uint8), np.full((SIDE, SIDE, 3), 128, np.uint8)
+    left = [blank] * (BESIDE - len(before)) + [_small(frame) for frame in before]
+    right = [_small(frame) for frame in after] + [blank] * (BESIDE - len(after))
+    row = np.concatenate([*left, line, *right], axis=1)
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    return base64.b64encode(cv2.imencode(".jpg", row[:, :, ::-1], options)[1].tobytes()).decode()
+
+
+def _small(frame: RGB) -> RGB:
+    return np.asarray(cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
