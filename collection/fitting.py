@@ -4,7 +4,6 @@ from pathlib import Path
 
 from collection import pipeline
 from collection.engine.run import Driver
-from collection.engine.waves import fetch_and_scan
 from collection.order import Order
 from collection.recipe import RecipeError, read_recipe
 from mlst.levels.calibration import THIRDS, calibrate
@@ -17,8 +16,7 @@ def fit(order: Order, do: Driver, id: str, quantiles: tuple[float, float] = THIR
 
     Raises `CorpusError`, for fewer than 300 shots among others.
     """
-    fetch, scan, _ = pipeline.stages(order)
-    scans = fetch_and_scan(fetch, scan, pipeline.by_id(order.sources), do).scanned.outputs
+    scans = pipeline.look(order, do).scanned.outputs
     clips = sorted((clip for scan in scans for clip in scan.clips), key=lambda clip: clip.key)
     return calibrate(
         [clip.statistics for clip in clips],

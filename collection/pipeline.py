@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from collection.engine.run import Driver, Result
 from collection.engine.waves import Seen, fetch_and_scan
+from collection.fetch.sparing import Sparing
 from collection.fetch.stage import FetchStage
 from collection.order import Order
 from collection.pack.assemble import Inputs, needed, write_dataset
@@ -71,9 +72,9 @@ def build(order: Order, out: Path | Workspace, do: Driver) -> Built:
 def make(order: Order, before: Standing, do: Driver) -> Made:
     """From a manifest's rows to shards in the workspace. Raises `NothingChosenError`."""
     recipe = order.recipe
-    fetch, scan, pack = stages(order)
+    pack = PackStage()
 
-    seen = fetch_and_scan(fetch, scan, by_id(order.sources), do)  # Source -> Video -> Scan: shots, measured clips
+    seen = look(order, do)  # Source -> Video -> Scan: shots, measured clips
     sources = completed(order.sources, seen.fetched.outputs)
     selection = select(seen.scanned.outputs, sources, order.levels, recipe.select, order.preferred)  # levels, quotas
     with plan_shards(_some(selection).chosen, seen, sources, recipe.pack) as plans:  # which clip in which shard
@@ -83,6 +84,12 @@ def make(order: Order, before: Standing, do: Driver) -> Made:
 
     inputs = Inputs(recipe, order.recipe_toml, order.levels_toml, sources, seen, order.exclusions_txt)
     return Made(seen, selection, packed, inputs, damaged)
+
+
+def look(order: Order, do: Driver) -> Seen:
+    """Fetch and scan the sources."""
+    fetch, scan, _ = stages(order)
+    return fetch_and_scan(fetch, scan, by_id(order.sources), replace(do, executor=Sparing(do.executor)))
 
 
 def stages(order: Order) -> tuple[FetchStage, ScanStage, PackStage]:

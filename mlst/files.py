@@ -94,6 +94,12 @@ def _neighbour(path: Path, suffix: str) -> Iterator[Path]:
         os.close(handle)
 
 
+def open_lock(path: Path) -> BinaryIO:
+    """Open the file of a lock, made where there is none; its bytes stay. A link that somebody put in its place is not
+    followed: OSError."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+b", buffering=0)
+
+
 def sync(handle: int) -> None:
     """Make an open file or folder outlive the power, where the file system can. A disk that fails is an error."""
     try:

@@ -35,7 +35,7 @@ SHARE = 10
 DETAIL = 4000
 """Characters of a detail that are kept: the end of a traceback says most."""
 
-BLAMELESS = ("blocked", "network", "disk_full", "unknown", "unreadable", "damaged")
+BLAMELESS = ("blocked", "network", "disk_full", "machine", "unknown", "unreadable", "damaged")
 """Failures that say nothing about the item; they never lead to quarantine."""
 
 PENDING = "pending"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, Literal, Never, Protocol, TypeVar
 
 from collection.workspace.folder import Span, Workspace
+from mlst.exits import of_the_system
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -23,6 +24,12 @@ REJECTED: Final = "rejected"
 FAILED: Final = "failed"
 FULL = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "file_size"}
 """Kinds by error number: a disk or quota is full, a file has reached its limit (`SIGXFSZ`, which Python ignores)."""
+
+MACHINE = (
+    *(errno.EIO, errno.ESTALE, errno.ENXIO, errno.EROFS, errno.ENOLCK),
+    *(errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM),
+)
+"""Error numbers of a disk that fails, and of a machine without files, processes or memory left."""
 
 
 class Rejected(Exception):
@@ -131,8 +138,17 @@ def ended(key: str, needs: Needs, call: Callable[[], Iterable[Out]]) -> Outcome[
     except MemoryError:
         return Outcome(key, FAILED, "memory", f"more than {needs.memory} bytes of address space", ())
     except OSError as why:
-        if why.errno in FULL:
-            return Outcome(key, FAILED, FULL[why.errno], str(why), ())
-        return Outcome(key, FAILED, "error", traceback.format_exc(), ())
+        return of_system(key, why, "error")
     except Exception:
         return Outcome(key, FAILED, "error", traceback.format_exc(), ())
+
+
+def of_system(key: str, why: OSError, otherwise: str) -> Outcome[Never]:
+    """The failure that an error of the operating system amounts to: of a disk, of the machine (`machine.eio` ...), or
+    else of the kind `otherwise`, with its traceback."""
+    number = why.errno or 0
+    if number in FULL:
+        return Outcome(key, FAILED, FULL[number], str(why), ())
+    if number in MACHINE:
+        return Outcome(key, FAILED, f"machine.{errno.errorcode[number].lower()}", of_the_system(why) or str(why), ())
+    return Outcome(key, FAILED, otherwise, "".join(traceback.format_exception(why)), ())

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -135,6 +136,16 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         replace_all(before)
 
 
+@contextlib.contextmanager
+def _no_arguments() -> Iterator[None]:
+    """Workers are sent the command line, in which a proxy's password may stand."""
+    before, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """Where and how a worker works."""
@@ -168,7 +179,8 @@ def _start(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench) -> _J
     with theirs, _PROCESSES:
         try:
             ready()
-            process.start()
+            with _no_arguments():
+                process.start()
         except (EOFError, ConnectionError):
             ours.close()  # which ends the worker, should there be one
             raise LostServerError from None

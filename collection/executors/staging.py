@@ -8,12 +8,11 @@ the outcome names, once it is believed, at their places.
 import contextlib
 import shutil
 import tempfile
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from collection.engine.stage import DONE, FAILED, FULL, In, Out, Outcome, Stage
+from collection.engine.stage import DONE, FAILED, In, Out, Outcome, Stage, of_system
 from collection.sandbox.outcome import files
 from collection.workspace.folder import Desk, Workspace
 from collection.workspace.store import Stored, machine_folder, scratch
@@ -41,8 +40,7 @@ def staged(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, confin
     except FileNotFoundError as why:
         return Outcome(stage.key(item), FAILED, "damaged", f"{why} is not in the workspace any more", ())
     except OSError as why:
-        otherwise = "network.store" if isinstance(work, Stored) else "error"
-        return Outcome(stage.key(item), FAILED, FULL.get(why.errno or 0, otherwise), traceback.format_exc(), ())
+        return of_system(stage.key(item), why, "network.store" if isinstance(work, Stored) else "error")
 
 
 def _carried(stage: Stage[In, Out], item: In, work: Stored, keeper: str, confined: Confined) -> Outcome[Out]:

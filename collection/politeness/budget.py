@@ -26,7 +26,7 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from collection.engine.stage import Retry
-from mlst.files import write
+from mlst.files import open_lock, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +311,7 @@ class Politeness:
     def _locked(self) -> Iterator[State]:
         """The state under an exclusive lock; written back whole when the block ends without an error."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("a") as lock:
+        with open_lock(self._path.with_suffix(".lock")) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = _read(self._path)
             state.look(self._clock())

@@ -8,11 +8,14 @@ Ordinals count the frames that `decode` passes on. Where a scan began at a key f
 (`decode.open_video`), they count from that frame; its pts is `Stream.first_pts`, so pts always tell.
 """
 
+import contextlib
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
+from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -79,8 +82,22 @@ class ScanStage:
         check_scan(found, item, self.recipe.length)
 
     def __call__(self, item: Video, work: Workspace) -> Iterable[Scan]:
-        """The scan of one video. Raises `Rejected` (see `decode.open_video`), and `Retry`: `detector`."""
-        yield scan(item, self, work)
+        """The scan of one video. Raises `Rejected` (see `decode.open_video`), and `Retry`: `detector`, `damaged`."""
+        with _as_fetched(work.path(item.file), item.sha256):
+            found = scan(item, self, work)
+        yield found
+
+
+@contextlib.contextmanager
+def _as_fetched(path: Path, sha256: str) -> Iterator[None]:
+    """Whatever the block comes to is of no account where the file is not what was fetched: libav takes an error of the
+    disk for damage or for the file's end. Hashing costs less than 1 % of a scan."""
+    try:
+        yield
+    finally:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise Retry("damaged", "the video is not what was fetched; mlst build --check fetches it again")
 
 
 def _clips_name(video: Video) -> str:

@@ -7,10 +7,9 @@ from typing import Any
 
 from collection.engine.run import Driver, Executor
 from collection.engine.stage import REJECTED, In, Out, Outcome, Stage
-from collection.engine.waves import fetch_and_scan
 from collection.fetch.stage import FetchStage
 from collection.order import Order
-from collection.pipeline import Built, build, by_id, stages
+from collection.pipeline import Built, build, look
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import LOCK
 from mlst.dataset.lock import read_lock
@@ -76,8 +75,7 @@ def rebuild(order: Order, dataset: Path, out: Path | Workspace, do: Driver) -> B
     Raises `DriftError` else, and writes no dataset.
     """
     do = replace(do, executor=Holding(do.executor, _packets(dataset)))
-    fetch, scan, _ = stages(order)
-    seen = fetch_and_scan(fetch, scan, by_id(order.sources), do)
+    seen = look(order, do)
     if refused := [*seen.fetched.outcomes.undone, *seen.scanned.outcomes.undone]:
         raise DriftError(refused)
     return build(order, out, do)

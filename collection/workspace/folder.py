@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
-from mlst.files import PART, UNFINISHED, atomic, clean, move, sync
+from mlst.files import PART, UNFINISHED, atomic, clean, move, open_lock, sync
 
 DATASET_LOCK = ".cache/mlst-lock"
 """File of a dataset, while it is written; `mlst verify` and uploads pass `.cache` over."""
@@ -181,7 +181,7 @@ def held(root: Path) -> Iterator[None]:
         raise WorkspaceError(
             f"{root} cannot be a workspace: a file is in the way; give --work a folder, there or not yet"
         ) from None
-    with (root / "lock").open("a") as file:
+    with open_lock(root / "lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -222,7 +222,7 @@ def _locked(lock: Path, stack: contextlib.ExitStack) -> bool:
     except (FileExistsError, NotADirectoryError):
         raise WorkspaceError(f"{out} cannot be a dataset: a file is in the way; give --out a folder") from None
     try:
-        file = stack.enter_context(lock.open("a"))
+        file = stack.enter_context(open_lock(lock))
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(file.fileno()), lock.stat())
     except FileNotFoundError:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from collection.workspace.folder import DATASET_LOCK, Span, Workspace, WorkspaceBusyError, held, writing
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
-from mlst.files import PART, atomic, link_or_copy
+from mlst.files import PART, atomic, link_or_copy, open_lock
 from mlst.records import canonical_json, digest
 
 CHUNK = 8 << 20
@@ -336,16 +336,16 @@ def scratch(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        with (parent / ".lock").open("a") as gate:
+        with open_lock(parent / ".lock") as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             for left in parent.glob("*.lock"):
-                with left.open("a") as owner, contextlib.suppress(BlockingIOError):
+                with open_lock(left) as owner, contextlib.suppress(BlockingIOError):
                     fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(left.with_suffix(""), ignore_errors=True)
                     if not left.with_suffix("").exists():
                         left.unlink(missing_ok=True)
             folder = Path(tempfile.mkdtemp(dir=parent))
-            owner = stack.enter_context(folder.with_suffix(".lock").open("w"))
+            owner = stack.enter_context(open_lock(folder.with_suffix(".lock")))
             fcntl.flock(owner, fcntl.LOCK_EX)
         try:
             yield folder
@@ -422,6 +422,6 @@ def _batches(spans: Iterable[Span]) -> Iterator[list[Span]]:
 
 def _write(path: Path, offset: int, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "wb") as file:
         file.seek(offset)
         file.write(data)

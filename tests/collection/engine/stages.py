@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -80,6 +81,12 @@ def behave(item: str) -> None:
             time.sleep(60)
         case "eat":
             bytearray(2 << 30)
+        case "argv":
+            if sys.argv[1:]:
+                raise Rejected("told", " ".join(sys.argv))
+        case "disk":
+            with open("/proc/self/mem", "rb") as file:
+                file.read(1)  # nothing is mapped at 0: EIO
         case "slow":
             time.sleep(0.5)
 

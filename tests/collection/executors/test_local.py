@@ -1,6 +1,7 @@
 """What the `local` executor must stand besides the contract of all: workers that lie, drivers that are killed."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from collection.engine.ledger import breaks
 from collection.engine.stage import DONE, FAILED
 from collection.executors import Local, local
 from collection.workspace.folder import Workspace
+from mlst.exits import REMEDIES
 from tests.collection.engine.stages import Odd, calls, pids
 from tests.collection.executors.test_executors import alive, wait_for
 from tests.collection.sandbox.hijacked import Hijacked
@@ -68,6 +70,21 @@ def test_an_item_whose_fork_servers_are_all_killed_is_not_blamed(tmp_path: Path)
     assert not breaks(outcome.status, outcome.kind)
     assert len(calls(tmp_path)) == local.STARTS
     assert wait_for(lambda: not any(map(alive, pids(tmp_path))))
+
+
+def test_workers_are_not_told_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["mlst", "build", "--proxy", "http://user:password@host"])
+    (outcome,) = Local(1)(Odd(shout=False), ["argv"], Workspace(tmp_path, "odd"))
+    assert outcome.status == DONE
+    assert sys.argv[1:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_disk_that_fails_is_not_held_against_the_item(tmp_path: Path) -> None:
+    (outcome,) = Local(1)(Odd(shout=False), ["disk"], Workspace(tmp_path, "odd"))
+    assert (outcome.status, outcome.kind) == (FAILED, "machine.eio")
+    assert outcome.detail == f"Input/output error; {REMEDIES[errno.EIO]}"
+    assert not breaks(outcome.status, outcome.kind)
 
 
 DRIVER = """
