@@ -14,14 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from astm import perceptual
 from mlst.registry import Registry
 
 Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 metric: Registry[Metric] = Registry("metric")
 
-LOWER_IS_BETTER = ("mse", "mae")
+LOWER_IS_BETTER = ("mse", "mae", "stlpips")
 """How the names of errors begin; of all others, more is better."""
+
+ON_REQUEST = ("stlpips_alex",)
+"""Metrics that are only computed where they are named: they take longer than many models, or need an extra."""
 
 TILE = 64
 """Most pixels that one product with a band gives, so that the work grows with the picture's width, not its square."""
@@ -94,6 +98,12 @@ def ssim_sk_dr2(pred: Tensor, target: Tensor) -> Tensor:
     Used by STAM, MAU and OpenSTL; see https://github.com/scikit-image/scikit-image/issues/6602.
     """
     return _ssim(_clip(pred), target.double(), _uniform(7), 2.0, sample=True)
+
+
+@metric
+def stlpips_alex(pred: Tensor, target: Tensor) -> Tensor:
+    """ST-LPIPS with AlexNet (Ghildyal, Liu 2022), not LPIPS: a perceptual distance; see `astm.perceptual`."""
+    return perceptual.distance(pred, target)
 
 
 def better(name: str, value: float, than: float) -> bool:

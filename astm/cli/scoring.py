@@ -20,7 +20,7 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="Dataset; by default that of the first run.")] = "",
     chosen: Annotated[str, typer.Option("--preset", help="Take the dataset's settings from this preset.")] = "",
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    metrics: Annotated[str, typer.Option(help="Comma-separated names; all by default.")] = "",
+    metrics: Annotated[str, typer.Option(help="Comma-separated names; by default all but stlpips_alex.")] = "",
     more: Annotated[
         list[str] | None, typer.Option("--set", metavar="data.NAME=VALUE", help="Dataset settings.")
     ] = None,
@@ -45,15 +45,11 @@ def evaluate(
     from astm.evaluation import figures
     from astm.evaluation.evaluate import Scored, markdown
     from astm.evaluation.evaluate import evaluate as scored
-    from astm.metrics import metric
     from astm.training.checkpoint import load_predictor
-    from astm.training.settings import SettingsError
     from astm.training.team import prepared
 
     name, settings = data_of(sources, data, chosen, more or [])
-    names = [name.strip() for name in metrics.split(",")] if metrics else list(metric)
-    if unknown := [n for n in names if n not in metric]:
-        raise SettingsError(f"unknown metric {', '.join(unknown)}; choices are {', '.join(metric)}")
+    names = chosen_metrics(metrics)
     clips, where = open_clips(name, settings, split), prepared(device)
     say(clips.protocol)
 
@@ -124,6 +120,19 @@ def compare(
     first, second = (clip_scores.labelled(found, label) for label in (a, b))
     differences = comparison.compare(first, second)
     sys.stdout.write(comparison.to_json(differences) if as_json else comparison.markdown(a, b, differences))
+
+
+def chosen_metrics(names: str) -> list[str]:
+    """The metrics that a comma-separated list names, or those that are always computed. Raises `SettingsError`."""
+    from astm.metrics import ON_REQUEST, metric
+    from astm.training.settings import SettingsError
+
+    if not names:
+        return [name for name in metric if name not in ON_REQUEST]
+    found = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in found if name not in metric]:
+        raise SettingsError(f"unknown metric {', '.join(unknown)}; choices are {', '.join(metric)}")
+    return found
 
 
 def labels(sources: Sequence[str]) -> list[str]:
