@@ -8,7 +8,8 @@
 See docs/loading.md.
 """
 
-from mlst.loading.batches import Batch, Batches, Loader, Share, loader, order_of
+from mlst.loading.batch import Batch
+from mlst.loading.batches import Batches, Loader, Share, loader, order_of
 from mlst.loading.clips import ClipDataset, Sample, load
 from mlst.loading.errors import CorruptClip, LoadError, Missing, ReadError
 

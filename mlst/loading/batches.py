@@ -4,17 +4,19 @@ import math
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
+from mlst.loading.batch import Batch
 from mlst.loading.clips import ClipDataset
-from mlst.loading.errors import CorruptClip, LoadError
+from mlst.loading.errors import LoadError
+from mlst.loading.filling import AHEAD, Filling, Wanted, schedule
+from mlst.loading.memory import Slots
 from mlst.loading.order import ClipOrder
 
 Last: TypeAlias = Literal["drop", "pad", "keep"]
@@ -156,26 +158,6 @@ class Batches(Sampler[list[int]]):
             self.epoch, self.taken = epoch + 1, 0
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Clips that were read together."""
-
-    frames: Tensor
-    """(B, T, C, H, W) uint8, full range; `ClipDataset.cut` makes past and future of it."""
-    keys: tuple[str, ...]
-    levels: tuple[str, ...]
-    statistics: Tensor
-    """(B, K) float64, named by `ClipDataset.columns`."""
-    rows: Tensor
-    """(B,) int64: the clips' numbers in the dataset."""
-    skipped: tuple[str, ...]
-    """What was wrong with clips that were left out."""
-
-    def pin_memory(self) -> "Batch":
-        """For `DataLoader`."""
-        return replace(self, frames=self.frames.pin_memory())
-
-
 class Loader:
     """An epoch of batches per iteration, from the saved position on; made by `loader`.
 
@@ -183,8 +165,10 @@ class Loader:
     batch that follows, and after the end of an epoch with the next one. Iterate over it once at a time.
     """
 
-    def __init__(self, clips: ClipDataset, batches: Batches, workers: int, pin_memory: bool) -> None:
-        self.clips, self.batches, self.workers, self.pin_memory = clips, batches, workers, pin_memory
+    def __init__(self, clips: ClipDataset, batches: Batches, workers: int, threads: int, pin_memory: bool) -> None:
+        self.clips, self.batches, self.pin_memory = clips, batches, pin_memory
+        self.workers, self.threads = workers, threads
+        self._slots = Slots((batches.batch_size, *clips.form.shape), max(workers, 1))
         self.skipped: dict[str, int] = {}
         """How often this rank met which corrupt clip; only with errors="skip"."""
 
@@ -198,9 +182,11 @@ class Loader:
         return self.batches.epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        self._slots.lent.clear()  # by an iteration that was broken off
+        depth = 1 + (AHEAD // self.batches.batch_size if self.clips.store.distant else 0)
         fetch: DataLoader[Batch] = DataLoader(
-            _Together(self.clips),
-            batch_sampler=self.batches,
+            Filling(self.clips, self._slots, self.threads),
+            batch_sampler=_Schedule(self.batches, self._slots, depth),  # type: ignore[arg-type]
             num_workers=self.workers,
             collate_fn=_as_it_is,
             pin_memory=self.pin_memory,
@@ -231,40 +217,38 @@ def loader(
     sampling: Sampling = "shuffle",
     last: Last = "drop",
     workers: int = 0,
+    threads: int = 0,
     pin_memory: bool = False,
     share: Share | None = None,
 ) -> Loader:
-    """Batches of a dataset, ready to be resumed; see `order_of`, `Batches` and `Loader`."""
-    return Loader(clips, Batches(order_of(clips, seed, sampling), batch_size, last, share), workers, pin_memory)
+    """Batches of a dataset, ready to be resumed; see `order_of`, `Batches` and `Loader`.
+
+    `workers` processes make batches, and in each of them (in this one where there are none) `threads` decode clips: of
+    the next batch while this one is used. Without either, a batch is made when it is asked for.
+
+    Raises
+    ------
+    LoadError: for settings that are impossible.
+    """
+    if min(workers, threads) < 0:
+        raise LoadError(f"workers = {workers} and threads = {threads} should be 0 or more")
+    batches = Batches(order_of(clips, seed, sampling), batch_size, last, share)
+    return Loader(clips, batches, workers, threads, pin_memory)
 
 
-class _Together(Dataset[Batch]):
-    """A batch per access, decoded straight into its place."""
+@dataclass(frozen=True, slots=True)
+class _Schedule:
+    """`filling.schedule` as PyTorch's loader wants it."""
 
-    def __init__(self, clips: ClipDataset) -> None:
-        self.clips = clips
+    batches: Batches
+    slots: Slots
+    depth: int
 
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
-        return self.__getitems__(indices)
+    def __iter__(self) -> Iterator[Wanted]:
+        return schedule(self.batches, self.slots, self.depth)
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        clips = self.clips
-        good: list[int] = []
-        skipped: list[str] = []
-        frames = torch.empty((len(indices), *clips.form.shape), dtype=torch.uint8)
-        for index in indices:
-            try:
-                clips.decode(index, frames[len(good)].numpy())
-                good.append(index)
-            except CorruptClip as why:
-                if clips.settings.errors == "raise":
-                    raise
-                skipped.append(str(why))
-        if not good:
-            raise CorruptClip(f"all {len(indices)} clips of a batch are corrupt, the last because: {skipped[-1]}")
-        keys, levels = clips.named(good)
-        statistics = torch.from_numpy(clips.statistics[good])
-        return Batch(frames[: len(good)], keys, levels, statistics, torch.tensor(good), tuple(skipped))
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -167,7 +167,10 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
 
     def decode(self, index: int, out: NDArray[np.uint8]) -> None:
         """Read clip `index` and decode it into `out`, uint8 of shape `form.shape`. Raises CorruptClip."""
-        video = self.read(index)
+        self.decode_video(index, self.read(index), out)
+
+    def decode_video(self, index: int, video: bytes, out: NDArray[np.uint8]) -> None:
+        """Decode clip `index`, whose mp4 was read, into `out`. Raises CorruptClip."""
         try:
             decode_into(out, video, self.form)
         except NotAClip as why:

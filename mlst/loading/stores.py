@@ -49,6 +49,10 @@ class Store(Protocol):
     def name(self) -> str:
         """For messages; without credentials."""
 
+    @property
+    def distant(self) -> bool:
+        """Whether reading takes its time, and is worth beginning early."""
+
     def whole(self, path: str, limit: int) -> bytes:
         """A whole file. Raises ReadError if it cannot be had or has more than `limit` bytes."""
 
@@ -87,6 +91,10 @@ class Folder:
     def name(self) -> str:
         return str(self.root)
 
+    @property
+    def distant(self) -> bool:
+        return False
+
     def whole(self, path: str, limit: int) -> bytes:
         return _whole_file(self.root / path, limit)
 
@@ -104,6 +112,10 @@ class Web:
     def name(self) -> str:
         parts = urlsplit(self.base)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def distant(self) -> bool:
+        return True
 
     def url(self, path: str) -> str:
         """Address of a file."""
@@ -144,6 +156,10 @@ class Hub:
     @property
     def name(self) -> str:
         return f"{self.repo}@{self.commit[:12]} on the Hub"
+
+    @property
+    def distant(self) -> bool:
+        return not self.cached
 
     def whole(self, path: str, limit: int) -> bytes:
         return _whole_file(_download(self.repo, path, self.commit), limit)
@@ -273,7 +289,7 @@ def _attempt(url: str, headers: Mapping[str, str], most: int) -> tuple[int, byte
 def _pool(process: int) -> urllib3.PoolManager:
     """Connections that are kept between requests; a forked worker must not share those of its parent."""
     del process
-    return urllib3.PoolManager(maxsize=4)
+    return urllib3.PoolManager(maxsize=16)
 
 
 def _status(status: int) -> str:
