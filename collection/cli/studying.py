@@ -25,7 +25,7 @@ def study(
     scores: Annotated[
         list[Path], typer.Option(help="Folder that `astm evaluate` wrote, for the errors of its models.")
     ] = [],  # noqa: B006
-    metric: Annotated[str, typer.Option(help="Which error is taken from there.")] = "mse",
+    metric: Annotated[str, typer.Option(help="Which error is taken from there.")] = "mse_sum",
     work: Annotated[str, typer.Option(help="Folder for what was measured; OUT-work by default.")] = "",
     workers: options.Workers = options.WORKERS,
     as_json: options.AsJson = False,

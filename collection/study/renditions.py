@@ -101,7 +101,7 @@ class RenditionStage(OfPieces):
     """Makes and measures the renditions of one clip: `Piece` in, `Remakes` out."""
 
     name: ClassVar[str] = "renditions"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     output: ClassVar[type[Remakes]] = Remakes
     needs: ClassVar[Needs] = Needs(seconds=1800.0, memory=0, network=True)
     """ffmpeg is a program of its own, and a stage without network starts none."""

@@ -1,6 +1,6 @@
 """The study, top to bottom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,14 +67,20 @@ def read_scores(folders: Sequence[Path], metric: str) -> dict[str, dict[str, flo
     """Errors of evaluated models: by the model's label, and by clip. Raises `ScoresError`."""
     found: dict[str, dict[str, float]] = {}
     for folder in folders:
-        path = folder / SCORES
-        try:
-            table = pq.read_table(path, columns=[*TEXTS, metric])
-        except (OSError, pa.ArrowException, KeyError) as why:
-            raise ScoresError(
-                f"{path}: {why}; give a folder that `astm evaluate` wrote, and a metric it has"
-            ) from None
-        for label, key, error in zip(*(table[name].to_pylist() for name in (*TEXTS, metric)), strict=True):
+        for label, key, error in _rows(folder / SCORES, metric):
             if error is not None:
                 found.setdefault(f"{metric} of {label}", {})[key] = error
     return found
+
+
+def _rows(path: Path, metric: str) -> Iterator[tuple[str, str, float | None]]:
+    """Label, key and score of every row. Raises `ScoresError`."""
+    try:
+        table = pq.read_table(path)
+        texts = [table[name].to_pylist() for name in TEXTS]
+    except (OSError, pa.ArrowException, KeyError) as why:
+        raise ScoresError(f"{path}: {why}; give a folder that `astm evaluate` wrote") from None
+    metrics = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    if metric not in metrics:
+        raise ScoresError(f"{path} has no {metric}; metrics are {', '.join(metrics)}")
+    return zip(*texts, table[metric].to_pylist(), strict=True)

@@ -334,6 +334,14 @@ def test_inspect_writes_a_contact_sheet(built, tmp_path):
     assert "nothing_1" in err
 
 
+def test_a_dataset_is_studied_under_its_own_thresholds(built, tmp_path):
+    page = tmp_path / "study.html"
+    mlst("study", built[0], "--out", page, "--clips", 4, "--renditions", 0)
+    found = json.loads(page.with_suffix(".json").read_text())
+    assert (found["clips"], found["priced"], found["thresholds"]) == (built[2]["clips"], 4, "mlst-240p-v2")
+    assert found["deciders"] == ["dct_energy", "ti10"]
+
+
 def test_plan_asks_nobody(built):
     plan = json.loads(mlst("plan", built[1], "--json")[0])
     assert plan["sources"] == 3

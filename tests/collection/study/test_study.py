@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
 
+from astm.evaluation.clip_scores import ClipScores, write_clip_scores
 from collection.study.renditions import RENDITIONS
 from tests.collection.cli.test_main import mlst
 from tests.synthetic import Spec, write
@@ -37,12 +37,13 @@ def test_scores_of_other_clips_are_refused(tmp_path: Path) -> None:
     for folder in (videos, scores):
         folder.mkdir()
     write(videos / "a.mp4", Spec(frames=75))
-    pq.write_table(pa.table({"label": ["ASTM"], "key": ["elsewhere"], "mse": [0.1]}), scores / "clips.parquet")
+    made = ClipScores("ASTM", "", ("elsewhere",), ("film",), ("s0t0",), {"mse_sum": np.array([0.1])})
+    write_clip_scores(scores / "clips.parquet", [made])
     words = ("study", videos, "--out", tmp_path / "a.html", "--scores", scores)
     _, said = mlst(*words, status=2)
-    assert "mse of ASTM: none of its clips is in" in said
+    assert "mse_sum of ASTM: none of its clips is in" in said
     _, said = mlst(*words, "--metric", "beauty", status=2)
-    assert "a metric it has" in said
+    assert "has no beauty; metrics are mse_sum" in said
 
 
 def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
