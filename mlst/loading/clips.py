@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -21,9 +21,11 @@ from mlst.dataset.index import index_schema
 from mlst.dataset.shards import LARGEST, PATH
 from mlst.loading.errors import CorruptClip, LoadError, Missing
 from mlst.loading.stores import Store, store_of
+from mlst.pictures.confined import decode_confined
 from mlst.pictures.decode import Colour, Form, decode_into
 from mlst.pictures.mp4 import NotAClip
 from mlst.records import SPLITS, digest
+from mlst.sandbox.kernel import missing
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Settings:
     colour: Colour
     verify: bool
     errors: OnError
+    confined: bool
 
 
 class ClipDataset(torch.utils.data.Dataset[Sample]):
@@ -171,8 +174,9 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
 
     def decode_video(self, index: int, video: bytes, out: NDArray[np.uint8]) -> None:
         """Decode clip `index`, whose mp4 was read, into `out`. Raises CorruptClip."""
+        decode = decode_confined if self.settings.confined else decode_into
         try:
-            decode_into(out, video, self.form)
+            decode(out, video, self.form)
         except NotAClip as why:
             raise CorruptClip(f"{self.where(index)} {why}, in {self.store.name}") from None
 
@@ -197,6 +201,7 @@ def load(
     cache: bool = True,
     verify: bool = True,
     errors: OnError = "raise",
+    confined: bool = False,
 ) -> ClipDataset:
     """Open a dataset for training or evaluation.
 
@@ -212,15 +217,18 @@ def load(
     cache: on the Hub, download whole shards when first needed; otherwise ask for each clip when it is needed.
     verify: check the sha256 of every clip that is read.
     errors: `raise` on a corrupt clip, or `skip` it: its batch is smaller, and `Loader.skipped` names it.
+    confined: decode in a process that can reach no file and no network, for a dataset of a stranger's. A clip that
+        crashes it is corrupt, no more.
 
     Raises
     ------
-    LoadError: no such dataset, split or level; clips that are too short. ReadError: files that cannot be had.
+    LoadError: no such dataset, split or level; clips that are too short; no way to confine.
+    ReadError: files that cannot be had.
     """
     if levels is not None and not levels:
         raise LoadError(f"levels = {levels!r} names none; leave it out for all levels")
     wanted = (levels,) if isinstance(levels, str) else tuple(sorted(set(levels or ())))
-    settings = Settings(split, wanted, past, horizon, size, colour, verify, errors)
+    settings = Settings(split, wanted, past, horizon, size, colour, verify, errors, confined)
     _check(settings)
     store = store_of(place, revision, cache)
     dataset = _dataset(store)
@@ -231,7 +239,7 @@ def load(
     table = _of_levels(table, settings, store.name)
     _check_rows(table, settings, store.name)
     kept = tuple(sorted(set(table["level"].to_pylist())))
-    settings = Settings(split, kept, past, horizon, size, colour, verify, errors)
+    settings = replace(settings, levels=kept)
     return ClipDataset(store, dataset, table, settings)
 
 
@@ -245,6 +253,8 @@ def _check(settings: Settings) -> None:
     for name, choices in (("colour", get_args(Colour)), ("errors", get_args(OnError))):
         if (value := getattr(settings, name)) not in choices:
             raise LoadError(f"{name} = {value!r} is unknown; choices are {', '.join(choices)}")
+    if settings.confined and (lacking := missing()):
+        raise LoadError(f"confined=True: {lacking}; load without it, or on Linux 5.13 or later on x86-64 or aarch64")
 
 
 def _dataset(store: Store) -> Dataset:
