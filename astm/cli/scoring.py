@@ -1,17 +1,22 @@
 """`astm evaluate`, `astm table` and `astm compare`."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from astm.cli.console import say
 from astm.cli.options import AsJson, Device
 from mlst.exits import Exit
+
+if TYPE_CHECKING:
+    from astm.cli.evaluating import Failure
+    from astm.evaluation.evaluate import Scored
 
 
 def evaluate(
@@ -26,11 +31,17 @@ def evaluate(
     ] = None,
     count: Annotated[int, typer.Option(min=0, help="Number of clips to evaluate; 0 for all.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
-    workers: Annotated[int, typer.Option(min=0, help="Number of data loading processes.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=-1, help="Number of data loading processes; -1 as in training: 4 for CUDA, else 0.")
+    ] = -1,
     keep: Annotated[int, typer.Option(min=0, help="Clips to draw; at least one per level.")] = 3,
     samples: Annotated[
         int, typer.Option(min=0, help="Also score this many samples: the best, their mean, a single one.")
     ] = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save-predictions", metavar="DIR", help="Also write predictions, for `astm score`."),
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -38,24 +49,28 @@ def evaluate(
 
     Each result is written when its model is done. If some models fail, the others are kept and the exit code is 3.
     """
-    from astm.cli.evaluating import evaluate_all, why_failed
+    from astm.cli.evaluating import evaluate_all
     from astm.cli.experiment import data_of
     from astm.cli.reading import fits
     from astm.data import open_clips
-    from astm.evaluation import figures
-    from astm.evaluation.evaluate import Scored, markdown
+    from astm.evaluation.evaluate import Scored
     from astm.evaluation.evaluate import evaluate as scored
+    from astm.evaluation.predictions import saving
     from astm.training.checkpoint import load_predictor
-    from astm.training.team import prepared
+    from astm.training.team import loaders, prepared
 
     name, settings = data_of(sources, data, chosen, more or [])
     names = chosen_metrics(metrics)
     clips, where = open_clips(name, settings, split), prepared(device)
+    each = min(count or len(clips), len(clips))
     say(clips.protocol)
 
     def score(source: str, label: str, progress: Callable[[int], None]) -> Scored:
         predictor = load_predictor(source)
-        with fits(source):
+        keeping = (
+            saving(save, label, clips, name, each) if save else contextlib.nullcontext(lambda batch, frames: None)
+        )
+        with fits(source), keeping as seen:
             return scored(
                 predictor,
                 clips,
@@ -65,14 +80,79 @@ def evaluate(
                 metrics=names,
                 batch_size=batch_size,
                 count=count,
-                workers=workers,
+                workers=loaders(workers, where, 1),
                 keep=keep,
                 samples=samples,
                 progress=progress,
+                seen=seen,
             )
 
-    each = min(count or len(clips), len(clips))
     found, failures = evaluate_all(dict(zip(labels(sources), sources, strict=True)), score, each, out)
+    finish(out, found, failures, as_json=as_json)
+
+
+def score(
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="The true films: .npy, .npz, .tar or a folder.")],
+    predictions: Annotated[
+        list[Path], typer.Argument(metavar="PREDICTIONS", help="The same for each model: what it made of their ends.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.")] = Path("results"),
+    names: Annotated[
+        list[str] | None, typer.Option("--label", help="What to call a model; repeated, in the order of the models.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Name of the model that made them (see `astm models`), for `astm table`.")
+    ] = "",
+    metrics: Annotated[str, typer.Option(help="Comma-separated names; by default all but stlpips_alex.")] = "",
+    truth_layout: Annotated[str, typer.Option(help="Axes of the true films, e.g. TNHW for mnist_test_seq.npy.")] = "",
+    layout: Annotated[str, typer.Option(help="Axes of the predictions, e.g. NTHWC.")] = "",
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    keep: Annotated[int, typer.Option(min=0, help="Clips to draw; at least one per level.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Score anybody's predictions with the same metrics, files and pictures as `astm evaluate`.
+
+    Films are NumPy stacks, arrays by name, folders of videos, or WebDataset shards. Named films are paired by name,
+    others by their order. A prediction is of the last frames of its film.
+    """
+    from astm.cli.evaluating import evaluate_all
+    from astm.data.films import open_films
+    from astm.evaluation import predictions as files
+    from astm.evaluation.evaluate import Scored
+    from astm.training.settings import SettingsError
+    from astm.training.team import prepared
+
+    called = names or [path.stem for path in predictions]
+    if len(called) != len(predictions) or len(set(called)) < len(called):
+        raise SettingsError(f"{len(predictions)} predictions need as many different labels, not {', '.join(called)}")
+    prepared("cpu")
+    chosen, true = chosen_metrics(metrics), open_films(truth, truth_layout)
+    known = files.about(true, truth)
+    say(known.protocol)
+
+    def scored(source: str, label: str, progress: Callable[[int], None]) -> Scored:
+        return files.score_films(
+            true,
+            open_films(Path(source), layout),
+            known,
+            label=label,
+            model=model or label,
+            metrics=chosen,
+            batch_size=batch_size,
+            keep=keep,
+            progress=progress,
+        )
+
+    sources = dict(zip(called, map(str, predictions), strict=True))
+    finish(out, *evaluate_all(sources, scored, len(true.keys), out), as_json=as_json)
+
+
+def finish(out: Path, found: "list[Scored]", failures: "list[Failure]", *, as_json: bool) -> None:
+    """Draw and print what was found, and say what failed. Raises the failure where there is nothing else."""
+    from astm.cli.evaluating import why_failed
+    from astm.evaluation import figures
+    from astm.evaluation.evaluate import markdown
+
     if not found:
         raise failures[0].why
     results = [one.result for one in found]

@@ -103,6 +103,7 @@ def evaluate(
     keep: int = 3,
     samples: int = 0,
     progress: Callable[[int], None] = lambda clips: None,
+    seen: Callable[[Pairs, torch.Tensor], None] = lambda batch, predicted: None,
 ) -> Scored:
     """Score a model.
 
@@ -115,6 +116,7 @@ def evaluate(
         there are levels).
     samples: also score so many draws of each clip (`Predictor.samples`), seeded with its position; 0 for none.
     progress: called after each batch with the number of clips scored so far.
+    seen: called with each batch and the prediction of its future.
 
     Raises KeyError for an unknown metric, ValueError for clips that the model cannot take and for predictions that
     are not finite.
@@ -122,7 +124,7 @@ def evaluate(
     chosen = {name: metric[name] for name in metrics}
     predictor = predictor.to(device).eval()
     names = [*chosen, *(name for base in chosen for name in sampled_names(base, samples))]
-    watch, tally, shelf = Stopwatch(device), Tally(names), _Shelf(keep)
+    watch, tally, shelf = Stopwatch(device), Tally(names), Shelf(keep)
     s = clips.settings
     for batch in ordered_batches(clips, count, batch_size, workers, device):
         if not watch.clips:
@@ -130,6 +132,7 @@ def evaluate(
             first = batch.past[:1], batch.future[:1]
         predicted = watch.predict(predictor, batch.past, s.horizon)
         check_pair(predicted, batch.future)
+        seen(batch, predicted)
         scores = {n: f(predicted, batch.future).cpu().numpy() for n, f in chosen.items()}
         if samples:
             scores |= _of_draws(predictor, batch, chosen, samples, len(tally.keys))
@@ -207,7 +210,7 @@ def score_samples(
     }
 
 
-class _Shelf:
+class Shelf:
     """Keeps few examples: one per level first."""
 
     def __init__(self, keep: int) -> None:
@@ -249,7 +252,8 @@ def markdown(results: Sequence[Evaluation]) -> str:
         rows = [[r.label, *(f"{r.score(name, level).mean:.4g}" for level in levels)] for r in results]
         counts = [f"{group.level} ({group.clips})" for group in results[0].groups[1:]]
         lines += ["", f"{name} by level (clips):", "", *_table(["model", *counts], rows)]
-    lines += ["", f"Speed on {results[0].cost.device}. Clips {results[0].fingerprint[:16]}."]
+    device = results[0].cost.device
+    lines += ["", f"{f'Speed on {device}. ' if device else ''}Clips {results[0].fingerprint[:16]}."]
     return "\n".join(lines) + "\n"
 
 
@@ -271,13 +275,16 @@ def _samples_table(results: Sequence[Evaluation]) -> list[str]:
 def _row(result: Evaluation, names: Sequence[str]) -> list[str]:
     scores = [result.score(name) for name in names]
     c = result.cost
-    return [
-        result.label,
-        *(f"{score.mean:.4g} [{score.low:.4g}, {score.high:.4g}]" for score in scores),
+    costs = [
         f"{c.parameters:,}",
         f"{c.macs / 1e9:.1f}",
         f"{c.activation_bytes / 2**20:.1f}",
         f"{c.clips_per_second:.1f}",
+    ]
+    return [
+        result.label,
+        *(f"{score.mean:.4g} [{score.low:.4g}, {score.high:.4g}]" for score in scores),
+        *(costs if c.device else "-" * len(costs)),
     ]
 
 

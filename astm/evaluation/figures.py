@@ -24,7 +24,8 @@ GAP = 3
 def filmstrip(path: Path, examples: Mapping[str, Example]) -> None:
     """Inputs, ground truth, and what each model (by label) predicted for the same clip, one row each."""
     first = next(iter(examples.values()))
-    rows = {"Inputs": (first.past, -len(first.past)), "Ground truth": (first.future, 0)}
+    rows = {"Inputs": (first.past, -len(first.past))} if len(first.past) else {}
+    rows |= {"Ground truth": (first.future, 0)}
     rows |= {label: (example.predicted, 0) for label, example in examples.items()}
     _strips(path, rows, f"{first.key} ({first.level})", "gray")
 

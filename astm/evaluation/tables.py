@@ -327,7 +327,7 @@ def _measured(model: str, column: Column, definition: str, results: Sequence[Eva
     for result in results:
         if (result.model, result.dataset, result.horizon) == (model, column.dataset, column.horizon):
             if definition == "memory":
-                return f"{result.cost.activation_bytes / 2**20:.0f}MiB"
+                return f"{result.cost.activation_bytes / 2**20:.0f}MiB" if result.cost.device else "-"
             try:
                 value = result.score(definition).mean
             except KeyError:

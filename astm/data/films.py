@@ -1,0 +1,192 @@
+"""Films in files of any common kind, one at a time.
+
+Stacks of arrays (.npy, or .npz of one array), arrays with a name each (.npz), folders of videos, folders of frames (a
+folder for each film, its pictures in the order of their names), WebDataset shards (.tar, or a folder of them) with
+`<key>.mp4` or `<key>.npy`. Nothing is unpickled.
+"""
+
+import io
+import json
+import re
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from astm.data.clips import DataError
+from astm.data.video import DEMUXERS, frames_of, planes
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
+"""Suffixes of frames."""
+
+Film: TypeAlias = NDArray[Any]
+"""(T, C, H, W) uint8, or floating point in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Films by their keys, read one at a time."""
+
+    place: str
+    keys: tuple[str, ...]
+    named: bool
+    """Whether keys are names; otherwise they are numbers, and films are paired by their order."""
+    channels: int
+    """1 or 3; 0 for videos, which can be read as either."""
+    read: Callable[[int, int], Film]
+    """The film of (an index, with so many channels)."""
+    levels: Mapping[str, str]
+    """By key, where a shard tells them."""
+
+
+def open_films(place: Path, layout: str = "") -> Films:
+    """Films of a file or folder.
+
+    Parameters
+    ----------
+    layout: order of the axes of a stack, `NTCHW`, `TNHW` ...; by default NTHW, or NTCHW or NTHWC by the channels.
+
+    Raises
+    ------
+    DataError: nothing of these kinds, or not so many axes.
+    """
+    if place.suffix in (".npy", ".npz") and place.is_file():
+        return _of_arrays(place, layout)
+    tars = [place] if place.suffix == ".tar" else sorted(place.rglob("*.tar")) if place.is_dir() else []
+    if tars:
+        return _of_shards(place, tars)
+    videos = sorted(p for p in place.rglob("*") if p.suffix.lower() in DEMUXERS) if place.is_dir() else []
+    if videos:
+        keys = tuple(video.relative_to(place).with_suffix("").as_posix() for video in videos)
+        return Films(str(place), keys, True, 0, lambda i, channels: _of_video(videos[i], channels), {})
+    frames = sorted({p.parent for p in place.rglob("*") if p.suffix.lower() in PICTURES}) if place.is_dir() else []
+    if frames:
+        keys = tuple(folder.relative_to(place).as_posix() for folder in frames)
+        return Films(str(place), keys, True, 0, lambda i, channels: _of_frames(frames[i], channels), {})
+    raise DataError(
+        f"{place} has no films; give a .npy or .npz file, a folder of videos ({', '.join(DEMUXERS)}) or of folders of "
+        f"frames ({', '.join(PICTURES)}), or .tar shards"
+    )
+
+
+def _of_arrays(place: Path, layout: str) -> Films:
+    try:
+        opened = np.load(place, mmap_mode="r", allow_pickle=False)
+        arrays = {name: opened[name] for name in opened.files} if place.suffix == ".npz" else {"": opened}
+    except (ValueError, OSError, zipfile.BadZipFile) as why:
+        raise DataError(f"{place} is not a readable NumPy file: {why}; pickled arrays are never loaded") from None
+    if len(arrays) == 1:
+        stack = arranged(next(iter(arrays.values())), layout, str(place))
+        keys = tuple(f"{i:06d}" for i in range(len(stack)))
+        return Films(str(place), keys, False, stack.shape[2], lambda i, _: stack[i], {})
+    films = {
+        name: arranged(film[None], f"N{layout.replace('N', '')}" if layout else "", name)[0]
+        for name, film in arrays.items()
+    }
+    channels = next(iter(films.values())).shape[1]
+    return Films(str(place), tuple(films), True, channels, lambda i, _: list(films.values())[i], {})
+
+
+def arranged(stack: NDArray[Any], layout: str, name: str) -> NDArray[Any]:
+    """A stack as (N, T, C, H, W), a view. Raises `DataError`."""
+    if not layout and stack.ndim in (4, 5):
+        layout = "NTHW" if stack.ndim == 4 else "NTCHW" if stack.shape[2] in (1, 3) else "NTHWC"
+    if sorted(layout) not in (sorted("NTHW"), sorted("NTCHW")) or len(layout) != stack.ndim:
+        raise DataError(
+            f"{name} has shape {stack.shape}, which is not {layout or 'NTHW, NTCHW or NTHWC'}; name the order of its "
+            f"axes with --layout or --truth-layout: N films, T frames, C channels, H height, W width"
+        )
+    ordered = stack.transpose([layout.index(axis) for axis in "NTCHW" if axis in layout])
+    ordered = ordered if "C" in layout else ordered[:, :, None]
+    if ordered.shape[2] not in (1, 3):
+        raise DataError(f"{name} has {ordered.shape[2]} channels by {layout}; 1 and 3 can be scored")
+    return ordered
+
+
+def _of_video(video: Path, channels: int) -> Film:
+    return planes(np.stack(list(frames_of(video, video.suffix, "rgb24"))), channels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """Where a film lies in a shard."""
+
+    tar: Path
+    suffix: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.tar.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+def _of_shards(place: Path, tars: Sequence[Path]) -> Films:
+    members, levels = dict[str, _Member](), dict[str, str]()
+    for tar in tars:
+        try:
+            with tarfile.open(tar, "r:") as file:
+                for info in file:
+                    key, _, suffix = info.name.rpartition("/")[2].partition(".")
+                    if suffix in ("mp4", "npy") and info.isreg():
+                        members[key] = _Member(tar, suffix, info.offset_data, info.size)
+                    elif suffix == "json" and info.isreg():
+                        levels |= _level(key, _Member(tar, suffix, info.offset_data, info.size))
+        except tarfile.TarError as why:
+            raise DataError(f"{tar} is not a readable tar file: {why}") from None
+    if not members:
+        raise DataError(f"{place} has no members <key>.mp4 or <key>.npy")
+    keys = tuple(sorted(members))
+    channels = {"mp4": 0}.get(members[keys[0]].suffix)
+    if channels is None:
+        channels = _array(members[keys[0]]).shape[1]
+    return Films(str(place), keys, True, channels, lambda i, c: _of_member(members[keys[i]], c), levels)
+
+
+def _level(key: str, member: _Member) -> dict[str, str]:
+    told = json.loads(member.read())
+    return {key: str(told["level"])} if isinstance(told, dict) and "level" in told else {}
+
+
+def _of_member(member: _Member, channels: int) -> Film:
+    if member.suffix == "npy":
+        return _array(member)
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder, "film.mp4")
+        video.write_bytes(member.read())
+        return _of_video(video, channels)
+
+
+def _array(member: _Member) -> Film:
+    film = np.load(io.BytesIO(member.read()), allow_pickle=False)
+    one: Film = arranged(film[None], "", f"{member.tar}: an array")[0]
+    return one
+
+
+def _of_frames(folder: Path, channels: int) -> Film:
+    files = sorted((p for p in folder.iterdir() if p.suffix.lower() in PICTURES), key=_in_order)
+    pictures = [_picture(file) for file in files]
+    if len({picture.shape for picture in pictures}) > 1:
+        raise DataError(f"{folder} has frames of several sizes")
+    return planes(np.stack(pictures), channels)
+
+
+def _picture(file: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB."""
+    picture = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise DataError(f"{file} is not a readable picture")
+    return np.asarray(picture, np.uint8)
+
+
+def _in_order(file: Path) -> list[tuple[int, str]]:
+    """Frame 10 comes after frame 9, with or without leading zeros."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.stem)]
