@@ -3,6 +3,7 @@
 What only changes where or how fast a build runs is a command-line flag.
 """
 
+import datetime
 import math
 import tomllib
 from fractions import Fraction
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -160,6 +162,34 @@ class PackSettings(Settings):
     """A shard is closed before it would grow beyond this; one clip always fits."""
 
 
+class RaiSettings(Settings):
+    """Answers to the questions of responsible AI, for `croissant.json`; "" for none."""
+
+    collection: str = ""
+    """How the videos were found and by which rules they were chosen."""
+    preprocessing: str = ""
+    """What was done to them before they came into the manifest."""
+    annotation: str = ""
+    """Where labels come from, besides the levels."""
+    limitations: str = ""
+    """What a result on this data does not show."""
+    biases: str = ""
+    """Whom and what the videos show too often or not at all."""
+    sensitive: str = ""
+    """Whether people can be recognised, and who agreed."""
+    uses: str = ""
+    """What the dataset was made for, and for what it must not be used."""
+    impact: str = ""
+    """What good or harm its use may do."""
+    maintenance: str = ""
+    """Who corrects it, and for how long."""
+
+
+def _day(value: Any) -> Any:
+    """TOML's own dates as text."""
+    return value.isoformat() if type(value) is datetime.date else value
+
+
 class Recipe(Settings):
     """The file `recipe.toml`."""
 
@@ -175,12 +205,19 @@ class Recipe(Settings):
     """Of the compilation; clips keep their own."""
     contact: str = ""
     """Where removals are asked for."""
+    published: Annotated[str, BeforeValidator(_day), Field(pattern=r"^(\d{4}-\d\d-\d\d)?$")] = ""
+    """Day of publication, `YYYY-MM-DD`."""
+    url: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
+    """Where people find the dataset."""
+    creators: tuple[str, ...] = ()
+    """Persons or organisations."""
     sources: str
     """Manifest, relative to the recipe."""
     levels: str = "mlst-240p-v2"
     """A thresholds file relative to the recipe, or the name of one that comes with `mlst`."""
     exclusions: str = ""
     """File relative to the recipe that names sources not to use, as salted hashes; "" for none."""
+    rai: RaiSettings = RaiSettings()
     fetch: FetchSettings = FetchSettings()
     scan: ScanSettings = ScanSettings()
     select: SelectSettings = SelectSettings()

@@ -29,8 +29,9 @@ def verify(
     from dataclasses import replace
 
     from collection.cli import reading, shown
-    from mlst.checking.lint import lint
+    from mlst.checking.lint import advice, lint
     from mlst.checking.readers import compare_readers
+    from mlst.dataset.description import DATASET, read_json
     from mlst.dataset.remote import is_url
 
     for wanted, name in ((hub, "--hub"), (readers, "--readers"), (repair, "--repair")):
@@ -47,6 +48,8 @@ def verify(
     more = {*read, *(lint(Path(dataset)) if hub else ())}
     seen = replace(seen, findings=tuple(sorted({*seen.findings, *more})))
     shown.print_verified(seen, as_json)
+    if hub and seen.ok:
+        shown.advise(advice(read_json(Path(dataset) / DATASET)))
     raise typer.Exit(Exit.DONE if seen.ok else Exit.WRONG)
 
 

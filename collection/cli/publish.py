@@ -43,9 +43,10 @@ def publish(
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from collection.cli import outcomes
+    from collection.cli import outcomes, shown
     from collection.release import publish as releases
     from collection.release.prepare import prepare
+    from mlst.checking.lint import advice
 
     if as_json or not sys.stderr.isatty():
         disable_progress_bars()
@@ -53,6 +54,7 @@ def publish(
     out = dataset.resolve().with_name(dataset.resolve().name + "-release")
     releases.check(target)
     release = prepare(dataset, out, mode, evaluations or [], workers)
+    shown.advise(advice(release.dataset))
     if dry_run:
         outcomes.print_plan(release, target, releases.plan(release, target, HfApi()), as_json)
     else:

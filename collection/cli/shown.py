@@ -46,6 +46,12 @@ def print_verified(seen: Report, as_json: bool) -> None:
         print_report(seen)
 
 
+def advise(sentences: Iterable[str]) -> None:
+    """Advice on standard error: what could be said of a dataset and is not."""
+    for sentence in sentences:
+        console.print(f"[yellow]advice:[/] {safe(sentence)}")
+
+
 def print_diff(found: Difference, as_json: bool) -> None:
     """How two datasets differ."""
     if as_json:

@@ -22,6 +22,7 @@ from collection.recipe import Recipe
 from collection.select import split_rule
 from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored, copy_file
+from mlst.dataset.about import About, Rai
 from mlst.dataset.card import BUILT
 from mlst.dataset.description import (
     DATASET,
@@ -201,6 +202,7 @@ def _draft(recipe: Recipe) -> Dataset:
         shards=(),
         tools=tools(),
         files=(),
+        about=About(recipe.published, recipe.url, recipe.creators, Rai(**dict(recipe.rai))),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlst.checking.rules import Cells
-from mlst.dataset.card import BUILT, Release, attribution, card
+from mlst.dataset.card import Release, attribution, card
 from mlst.dataset.croissant import CROISSANT, croissant
 from mlst.dataset.description import (
     ATTRIBUTION,
@@ -25,7 +25,7 @@ from mlst.dataset.description import (
     dataset_fingerprint,
 )
 from mlst.dataset.index import Row, index_columns, write_index
-from mlst.dataset.lock import Footage, LockRow, write_lock
+from mlst.dataset.lock import Footage, LockRow, read_lock, write_lock
 from mlst.files import atomic
 from mlst.levels.levels import read_levels
 from mlst.records import STATISTICS, Shard, Source
@@ -88,7 +88,7 @@ def tabulate(folder: Path, draft: Dataset, contents: Contents) -> Body:
 
 
 def seal(folder: Path, body: Body, release: Release) -> tuple[Dataset, tuple[File, ...]]:
-    """Write the card of what is in `folder` and, for a release, its Croissant metadata.
+    """Write the card of what is in `folder` and its Croissant metadata.
 
     Gives the description and all files but `dataset.json`, by path. A release without pixels keeps the description of
     the dataset that it was made of: it says what a rebuild must give.
@@ -96,8 +96,8 @@ def seal(folder: Path, body: Body, release: Release) -> tuple[Dataset, tuple[Fil
     dataset, levels = body.dataset, read_levels(folder / THRESHOLDS)
     text = card(dataset, levels, body.sources, body.clips, release)
     files = [*body.files, put(folder, CARD, [text.encode()])]
-    if release != BUILT:
-        files.append(put(folder, CROISSANT, [croissant(dataset, files)]))
+    files = [file for file in files if file.path != CROISSANT]
+    files.append(put(folder, CROISSANT, [croissant(dataset, files, read_lock(folder / LOCK))]))
     files.sort(key=lambda file: file.path)
     return replace(dataset, files=tuple(files)) if release.pixels else dataset, tuple(files)
 

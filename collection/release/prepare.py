@@ -176,8 +176,8 @@ def _forbidden(licence: str, whole: str) -> str:
 
 
 def _clips(source: Path, out: Path, dataset: Dataset) -> tuple[list[File], Release]:
-    """The whole dataset but for its card, which a release has of its own."""
-    made = [_link(source, out, file) for file in dataset.files if file.path != CARD]
+    """The whole dataset but for its card and metadata, which a release has of its own."""
+    made = [_link(source, out, file) for file in dataset.files if file.path not in (CARD, CROISSANT)]
     return made, Release(True, "", (), (), tuple(file for file in made if not file.path.startswith("data/")))
 
 

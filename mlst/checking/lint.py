@@ -18,10 +18,12 @@ import av
 import yaml
 
 from mlst.checking.verify import LOADER, Finding
+from mlst.dataset.about import unanswered
 from mlst.dataset.card import HUB_LICENCES, front_matter
 from mlst.dataset.croissant import CROISSANT, croissant
-from mlst.dataset.description import CARD, DATASET, INDEX, Dataset, File, read_json
+from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, Dataset, File, read_json
 from mlst.dataset.index import Row, read_index
+from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import LARGEST, PATH
 
 RULES = {
@@ -31,7 +33,7 @@ RULES = {
     "glob": "every configuration's patterns match files, each file in one split only, and `default` every shard",
     "picture": "every picture that README.md shows is there",
     "browser": "every clip is H.264 4:2:0, 8 bit, its header in front, so that browsers and the viewer play it",
-    "croissant": "croissant.json, where there is one, is what the files give",
+    "croissant": "croissant.json, where there is one, is what dataset.json, the lock and the files give",
 }
 
 
@@ -68,6 +70,19 @@ def lint(folder: Path) -> tuple[Finding, ...]:
     return tuple(sorted(findings))
 
 
+def advice(dataset: Dataset) -> Iterator[str]:
+    """What `croissant.json` does not say and conferences ask for, a sentence each: how to say it, and what for.
+
+    No finding: only the dataset's maker can answer, and an invented answer would be worse than none.
+    """
+    about = dataset.about
+    for name, said in (("published", about.published), ("url", about.url), ("creators", about.creators)):
+        if not said:
+            yield f"{name} is not set in the recipe; Croissant requires it of published datasets"
+    for question in unanswered(about):
+        yield f"[rai] {question.setting} is not set in the recipe: {question.why} ({question.property})"
+
+
 def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: HubLimits) -> Iterator[Finding]:
     """Findings in everything but the clips of a folder with these files, whether it holds clips or not."""
     paths = [file.path for file in files]
@@ -76,8 +91,16 @@ def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: Hu
     yield from _readme(folder, dataset, paths)
     if CROISSANT in paths and (folder / CROISSANT).is_file():
         others = [file for file in files if file.path not in (CROISSANT, DATASET)]
-        if (folder / CROISSANT).read_bytes() != croissant(dataset, others):
-            yield Finding("croissant", CROISSANT, "", "is not what dataset.json and the files give")
+        yield from _croissant(folder, dataset, others)
+
+
+def _croissant(folder: Path, dataset: Dataset, others: Sequence[File]) -> Iterator[Finding]:
+    try:
+        wanted = croissant(dataset, others, read_lock(folder / LOCK))
+        if (folder / CROISSANT).read_bytes() != wanted:
+            yield Finding("croissant", CROISSANT, "", "is not what dataset.json, the lock and the files give")
+    except (OSError, ValueError, KeyError) as why:
+        yield Finding("croissant", CROISSANT, "", f"cannot be compared: {why}")
 
 
 def _names(paths: Sequence[str]) -> Iterator[Finding]:

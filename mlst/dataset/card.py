@@ -111,7 +111,11 @@ def attribution(sources: Iterable[Source], clips: Mapping[str, int]) -> Iterator
 
 
 def front_matter(dataset: Dataset) -> dict[str, Any]:
-    """The card's YAML as a dict: `configs` with one glob per split, and the same features for each of them."""
+    """The card's YAML as a dict: `configs` with one glob per split, and the features, once.
+
+    `datasets` finds the same features for the other configurations in the first samples, as every field is present in
+    every clip and has one type.
+    """
     configs = [{"config_name": "default", "default": True, "data_files": _data_files(dataset, "*")}]
     configs += [{"config_name": level, "data_files": _data_files(dataset, level)} for level in _levels(dataset)]
     return {
@@ -121,7 +125,7 @@ def front_matter(dataset: Dataset) -> dict[str, Any]:
         "size_categories": [next((name for limit, name in SIZES if dataset.clips < limit), "10M<n<100M")],
         "tags": list(TAGS),
         "configs": configs,
-        "dataset_info": [{"config_name": c["config_name"], "features": features(dataset.statistics)} for c in configs],
+        "dataset_info": [{"config_name": "default", "features": features(dataset.statistics)}],
     }
 
 

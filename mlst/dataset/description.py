@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlst.dataset.about import UNSAID, About
 from mlst.dataset.schema import parse_json, record_of
 from mlst.records import FIRST, Shard, digest, encode, later
 
@@ -106,6 +107,8 @@ class Dataset:
     """Every file but this one, by path."""
     statistics: tuple[str, ...] = later(FIRST)
     """What was measured of every clip, in the order of the index."""
+    about: About = later(UNSAID)
+    """What only its maker knows."""
 
 
 def write_json(dataset: Dataset) -> bytes:
