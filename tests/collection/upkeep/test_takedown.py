@@ -138,7 +138,7 @@ def test_same_result_at_once_or_one_by_one(folder: Path, tmp_path: Path) -> None
     for name in (one, two):
         takedown(other, [name])
     differ = {path for path in content(folder) if content(folder)[path] != content(other)[path]}
-    assert differ == {"recipe.toml", "dataset.json", "README.md"}, "only the version is another"
+    assert differ == {"recipe.toml", "dataset.json", "README.md", "croissant.json"}, "only the version is another"
 
 
 def test_any_link_to_a_video_names_it_and_does_so_again(tmp_path: Path) -> None:
