@@ -17,11 +17,13 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
+from collection.licences import wrong
 from mlst.exits import UserError
 from mlst.problems import problem
 from mlst.records import STATISTICS
@@ -82,9 +84,18 @@ class FetchSettings(Settings):
     """Whether those may lie inside the own network: at private, loopback, link-local addresses."""
     local: bool = False
     """Whether rows may name files beside the manifest."""
+    licences: tuple[str, ...] = ()
+    """Licences that sources may have, by the manifest and by the site: SPDX identifiers; none named, any will do."""
     short_side: Annotated[int, Field(ge=16, le=4320)] = 256
     """The smallest rendition whose short side has at least this many pixels is taken."""
     limits: Limits = Limits()
+
+    @field_validator("licences")
+    @classmethod
+    def _known(cls, licences: tuple[str, ...]) -> tuple[str, ...]:
+        if problems := list(filter(None, map(wrong, licences))):
+            raise ValueError(problems[0])
+        return licences
 
 
 class ScanSettings(Settings):

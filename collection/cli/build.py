@@ -88,17 +88,22 @@ def plan(
     rate: options.Rate = options.RATE,
     wave: options.Wave = options.WAVE,
     keep_videos: options.KeepVideos = False,
+    licences: Annotated[bool, typer.Option("--licences", help="Count sources by licence instead.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Estimate the requests, downloads, disk space and time of a build.
 
     Makes no network requests.
     """
-    from collection.cli import running, shown
+    from collection.cli import outcomes, running, shown
+    from collection.manifest.summary import by_licence
     from collection.order import read_order
     from collection.report.estimate import estimate
 
     order = read_order(recipe, running.access(cookies, "", rate))
+    if licences:
+        outcomes.print_licences(by_licence(order.sources, order.recipe.fetch, order.recipe.licence), as_json)
+        return
     at_once = len(order.sources) if keep_videos else wave
     shown.print_record("Plan", estimate(order.sources, order.recipe, order.fetch, at_once), as_json)
 

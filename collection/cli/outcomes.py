@@ -11,6 +11,7 @@ from collection.cli.running import failures
 from collection.cli.shown import SHOWN, print_diff, print_findings, print_lines, print_report, table
 from collection.engine.stage import FAILED
 from collection.fetch.reasons import advice
+from collection.manifest.summary import LicenceRow
 from collection.pipeline import Built
 from collection.release.prepare import Prepared
 from collection.release.publish import Plan, Published, Target
@@ -203,6 +204,18 @@ def print_published(done: Published, as_json: bool) -> None:
     results.print(f"Sent {done.sent} files, {done.bytes} bytes; removed {done.removed}.")
     results.print(f"Read back: {done.hashes} files by hash, {done.downloads} of them downloaded again; all are right.")
     results.print(safe(f"{done.url} at {done.commit}" + (f", tag {done.tag}" if done.tag else "")))
+
+
+def print_licences(rows: Sequence[LicenceRow], as_json: bool) -> None:
+    """Sources by licence, and what may be done with them."""
+    if as_json:
+        print(canonical_json(rows))
+        return
+    found = table("", ("licence", "sources", "hours", "accepted", "with pixels"), right=("sources", "hours"))
+    for row in rows:
+        may = ("yes" if known else "no" for known in (row.accepted, row.pixels))
+        found.add_row(safe(row.licence), str(row.sources), f"{row.seconds / 3600:.1f}", *may)
+    results.print(found)
 
 
 def print_audit(found: dict[str, Any], page: str, as_json: bool) -> None:

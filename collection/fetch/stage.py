@@ -24,6 +24,7 @@ from collection.fetch.local import local_file
 from collection.fetch.spans import Distant, Whole, copy_span
 from collection.fetch.transfer import Transfer, Wire
 from collection.fetch.ytdlp import TOOL, Access, Client, Rendition
+from collection.licences import accepted
 from collection.media.probe import CODECS, CONTAINERS, probe, sniff
 from collection.politeness.budget import Politeness, retrying
 from collection.politeness.keeper import politeness
@@ -67,7 +68,7 @@ class FetchStage:
         """Everything in the recipe's table; how the network is used changes no outcome that is kept. What was added
         later is left out at its default, so that videos fetched before are found."""
         settings = self.recipe.model_dump(mode="json")
-        return settings if self.recipe.private else {k: v for k, v in settings.items() if k != "private"}
+        return {name: value for name, value in settings.items() if value or name not in ("private", "licences")}
 
     def key(self, source: Source) -> str:
         """The id, and a digest of what is fetched under it."""
@@ -97,6 +98,7 @@ class FetchStage:
         """One `Video`. Raises `Rejected` and `Retry` with the kinds in docs/fetching.md."""
         if source.id in self.excluded:
             raise Rejected("excluded", "the recipe's exclusions name it")
+        _check_licence(source.licence, self.recipe, "licence", "the manifest")
         with _scratch(work, source) as folder:
             if is_web(source.url):
                 found = self._web(source, work, folder, _Web.site, _Web.direct)
@@ -235,6 +237,8 @@ class _Web:
         again = retrying(self.access.patience, self.latest, time.monotonic, time.sleep)
         found: Rendition = again(client.rendition, url, self.recipe.short_side)
         _check_length(source, found.duration, self.recipe.limits)
+        if found.upstream.licence:
+            _check_licence(found.upstream.licence, self.recipe, "licence.conflict", "the site")
         return found
 
     def _transfer(self, rendition: Rendition, client: Client, direct: bool) -> Transfer:
@@ -293,6 +297,11 @@ class _Web:
                 origin = copy_span(whole, container, source.start, source.end, cut)
                 return Found(cut, container, origin, True, said)
         return Found(whole, container, Fraction(0), False, said)
+
+
+def _check_licence(said: str, recipe: FetchSettings, kind: str, who: str) -> None:
+    if recipe.licences and not accepted(said, recipe.licences):
+        raise Rejected(kind, f"{who} says {said or 'nothing'!r}; fetch.licences has {', '.join(recipe.licences)}")
 
 
 def _plain(source: Source) -> Rendition:

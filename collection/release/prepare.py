@@ -5,12 +5,12 @@ the file system allows it. The same dataset, mode and results give the same byte
 """
 
 import contextlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from collection.licences import forbidden
 from collection.manifest.table import ManifestError, write_manifest
 from collection.pack.seal import Body, file_entry, put, seal
 from collection.recipe import Recipe, RecipeError, read_recipe
@@ -54,16 +54,6 @@ DOTS = 80
 
 MARKER = ".cache/mlst-release"
 """Says that a folder is ours to write; never sent, and ignored by `mlst verify`."""
-
-REDISTRIBUTABLE = re.compile(
-    r"cc0(-1\.0)?|cc-pdm-1\.0|pddl-1\.0|public-domain|unlicense|mit|apache-2\.0|bsd-[23]-clause|odbl-1\.0|odc-by-1\.0"
-    r"|cc-by(-sa)?(-[1-4]\.[05](-(?!n[cd]$)[a-z]+)?)?|creative commons attribution licen[cs]e \(reuse allowed\)",
-    re.IGNORECASE,
-)
-"""Licences under which a changed copy may be passed on to anyone: SPDX identifiers, and YouTube's wording. Not ND: a
-clip is cut and scaled, which is a change. A port such as `-DE` may follow the version, `-NC` and `-ND` are none."""
-NON_COMMERCIAL = re.compile(r"cc-by-nc(-sa)?(-[1-4]\.[05](-(?!nd$)[a-z]+)?)?", re.IGNORECASE)
-"""Allowed where the licence of the whole says the same, so that its terms are not mistaken for freer ones."""
 
 
 class ReleaseError(UserError, ValueError):
@@ -155,7 +145,7 @@ def refusals(lock: Iterable[LockRow], whole: str) -> list[Refusal]:
     found = []
     for row in lock:
         for origin, licence in (("the source list", row.source.licence), ("the site", row.upstream.licence)):
-            why = _forbidden(licence.strip(), whole)
+            why = forbidden(licence.strip(), whole)
             said_nothing = origin == "the site" and not licence.strip()
             if row.chosen and why and not said_nothing:
                 found.append(
@@ -163,16 +153,6 @@ def refusals(lock: Iterable[LockRow], whole: str) -> list[Refusal]:
                 )
                 break
     return found
-
-
-def _forbidden(licence: str, whole: str) -> str:
-    if REDISTRIBUTABLE.fullmatch(licence):
-        return ""
-    if not NON_COMMERCIAL.fullmatch(licence):
-        return "not known to allow modified copies"
-    if NON_COMMERCIAL.fullmatch(whole):
-        return ""
-    return f"non-commercial only, but the dataset's own licence is {whole!r}"
 
 
 def _clips(source: Path, out: Path, dataset: Dataset) -> tuple[list[File], Release]:

@@ -517,6 +517,17 @@ def test_smallest_sufficient_rendition_is_taken(tmp_path: Path, work: Workspace,
     assert requests_counted(work) == len(server.hits)
 
 
+def test_a_site_that_states_another_licence_than_the_manifest(
+    tmp_path: Path, work: Workspace, server: MediaServer
+) -> None:
+    body = (CLIPS / "rabbit_orbit_8s_320x240.mp4").read_bytes()
+    page = watch(server, formats=[rendition(server, 240, body)], duration=8, license="All rights reserved")
+    wanted = replace(source(page), licence="CC-BY-4.0")
+    outcome = attempt(stage(tmp_path, licences=("CC-BY-4.0",)), wanted, work)
+    assert (outcome.status, outcome.kind) == (REJECTED, "licence.conflict")
+    assert not any(hit.path.startswith("/media") for hit in server.hits)
+
+
 def test_span_through_a_site(tmp_path: Path, work: Workspace, server: MediaServer, long_video: bytes) -> None:
     formats = [rendition(server, 96, long_video, downloader_options={"http_chunk_size": 1 << 20})]
     video = fetched(attempt(stage(tmp_path), source(watch(server, formats=formats, duration=40), 10, 12), work))
