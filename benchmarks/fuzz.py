@@ -1,4 +1,4 @@
-"""Mutated media through fetch and scan: `python -m benchmarks.fuzz FOLDER... [--count 500] [--seed 1]`.
+"""Mutated media through fetch and scan: `python -m benchmarks.fuzz [FOLDER...] [--count 1500] [--seed 1]`.
 
 Every file goes as a source through the real stages, executor and sandbox. What must come out: one typed outcome each,
 no hang, no process left over, no file left over, bounded memory. `error`, `crashed`, `memory`, `timeout`, `cpu_time`
@@ -28,11 +28,12 @@ from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace, sweep
 from mlst.records import FIRST, OPEN_END, Source
 from tests.media_mutations import mutate
+from tests.synthetic import Spec, write
 
 LIMITS = Limits(bytes=64 << 20, seconds=60, pixels=1920 * 1088, frames=1500, rate=240)
 """Narrower than a recipe's defaults, so that a run takes minutes: whatever they refuse ends in `too_...`."""
-FINDINGS = ("error", "crashed", "memory", "timeout", "cpu_time", "file_size")
-TOKEN = "MLST_FUZZ"  # noqa: S105 - the environment variable by which a run's processes are found again
+FINDINGS = ("error", "message", "crashed", "memory", "timeout", "cpu_time", "file_size")
+TOKEN = "PYTHONFUZZ"  # noqa: S105 - names a run's processes; workers are given PYTHON... of the environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Case:
     base: Path
     other: Path
     seed: int
+    kind: str
+    """Of `media_mutations.KINDS`."""
 
     @property
     def source(self) -> Source:
@@ -65,7 +68,7 @@ class Case:
 
     def write(self, folder: Path) -> str:
         """Make the file in `folder`; returns what was changed."""
-        mutant = mutate(self.base.read_bytes(), self.other.read_bytes(), self.seed)
+        mutant = mutate(self.base.read_bytes(), self.other.read_bytes(), self.seed, self.kind)
         (folder / self.id).write_bytes(mutant.data)
         return mutant.name
 
@@ -82,6 +85,8 @@ class Summary:
     """Seconds, and which item took them."""
     peak: int = 0
     """Bytes of resident memory of any one worker."""
+    driver: int = 0
+    """Bytes of resident memory of the driver, who only reads what workers say."""
     processes: int = 0
     """Left over."""
     unfinished: int = 0
@@ -94,15 +99,39 @@ class Summary:
         lines += [f"| {' | '.join(key)} | {count} |" for key, count in sorted(self.outcomes.items())]
         lines += ["", f"{self.files} files; longest item {self.longest[0]:.1f} s ({self.longest[1]})"]
         lines += [f"peak resident memory of a worker {self.peak / 2**20:.0f} MiB"]
+        lines += [f"peak resident memory of the driver {self.driver / 2**20:.0f} MiB"]
         lines += [f"processes left over {self.processes}"]
         lines += [f"files left over {self.leftover}, and {self.unfinished} unfinished ones for the next sweep"]
         return "\n".join([*lines, *self.findings])
 
 
+CONTAINERS = {
+    "a.mp4": "libx264",
+    "b.mkv": "libx264",
+    "c.ts": "libx264",
+    "d.avi": "mpeg4",
+    "e.webm": "libvpx-vp9",
+    "f.mov": "mpeg4",
+    "g.mpg": "mpeg2video",
+    "h.ts": "mpeg2video",
+}
+
+
+def made(folder: Path) -> list[Path]:
+    """A short video in each container."""
+    return [write(folder / name, Spec(16, 96, 64, codec=codec)) for name, codec in CONTAINERS.items()]
+
+
 def cases(media: Sequence[Path], count: int, seed: int) -> list[Case]:
-    """`count` mutants of the files in turn."""
+    """`count` mutants of the files in turn, one of bytes and one of boxes of each."""
     return [
-        Case(f"m{n:05d}", media[n % len(media)], media[(n * 7 + 3) % len(media)], seed * 1_000_000 + n)
+        Case(
+            f"m{n:05d}",
+            media[n // 2 % len(media)],
+            media[(n * 7 + 3) % len(media)],
+            seed * 1_000_000 + n,
+            ("bytes", "boxes")[n % 2],
+        )
         for n in range(count)
     ]
 
@@ -121,11 +150,13 @@ def fuzz(todo: Sequence[Case], workers: int, root: Path) -> Summary:
         videos = _stage(run, fetch, [case.source for case in todo], work, summary)
         scan = Scanning(ScanSettings(limits=LIMITS), "brightest", FIRST)
         scans = _stage(run, scan, [o for v in videos for o in v.outputs], work, summary)
+    summary.driver = _peak(os.getpid())
     for outcome in (*videos, *scans):
         if outcome.kind in FINDINGS:
             case = told[outcome.key.split("@")[0]]
             summary.findings.append(
-                f"\n{outcome.kind}: {case.base.name} + {case.other.name}, seed {case.seed}, {changes[case.id]}\n"
+                f"\n{outcome.kind}: {case.base.name} + {case.other.name}, {case.kind}, seed {case.seed}, "
+                f"{changes[case.id]}\n"
                 f"{outcome.detail}"
             )
     named = {work.root / output.file for outcome in (*videos, *scans) for output in outcome.outputs}
@@ -213,16 +244,18 @@ def _peak(pid: int) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="folders with real media; their files are only read")
-    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("folders", nargs="*", type=Path, help="folders with real media; their files are only read")
+    parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--largest", type=int, default=600_000, help="bytes of the files that are taken at most")
     options = parser.parse_args(argv)
     files = sorted(file for folder in options.folders for file in folder.iterdir() if file.is_file())
     media = [file for file in files if 0 < file.stat().st_size <= options.largest]
-    with tempfile.TemporaryDirectory() as folder:
-        print(fuzz(cases(media, options.count, options.seed), options.workers, Path(folder)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        media = media or made(folder)
+        print(fuzz(cases(media, options.count, options.seed), options.workers, folder))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Damaged and hostile media made from real files, the same for the same seed: a mutator for fuzzing.
 
-Besides blind damage (bits, holes, cuts, splices) it edits what demuxers steer by: sizes, types and numbers in the
-boxes of MP4 (ISO/IEC 14496-12), and lengths and values of Matroska's elements (RFC 8794).
+There are two kinds: blind damage to bytes (bits, holes, cuts, splices), and edits of what demuxers steer by: sizes,
+types, counts, dimensions, nesting in the boxes of MP4 (ISO/IEC 14496-12), Matroska's elements (RFC 8794), the packets
+of MPEG-TS (ISO/IEC 13818-1) and the chunks of AVI (RIFF).
 """
 
 import random
@@ -13,6 +14,12 @@ NUMBERS = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0xFFFFFF, 0x
 """Where programs that read integers go wrong."""
 PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"moof", b"traf", b"mvex", b"udta")
 HEAD = 4096
+PACKET = 188
+"""Bytes of a packet of MPEG-TS."""
+TABLES = (b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"co64", b"stss", b"elst", b"stsd", b"dref", b"trun", b"sidx")
+SIDES = (0, 1, 2, 15, 16, 8191, 16384, 32767, 65535, 0x7FFFFFFF)
+SIZES = ((b"avc1", 28, ">HH"), (b"mp4v", 28, ">HH"), (b"\xb0\x82", 2, ">H2xH"), (b"strf", 12, "<II"))
+"""Where width and height stand: a mark, bytes behind its beginning, and how they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +30,12 @@ class Mutant:
     data: bytes
 
 
-def mutate(data: bytes, other: bytes, seed: int) -> Mutant:
-    """`data` after one to three changes that `seed` chooses; some of them take parts of `other`."""
+def mutate(data: bytes, other: bytes, seed: int, kind: str = "any") -> Mutant:
+    """`data` after one to three changes of a kind in `KINDS` that `seed` chooses; some take parts of `other`."""
     rng = random.Random(seed)
     names = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        change = rng.choice(CHANGES)
+        change = rng.choice(KINDS[kind])
         names.append(change.__name__)
         data = bytes(change(bytearray(data), other, rng))
     return Mutant("+".join(names), data)
@@ -154,11 +161,100 @@ def edit_elements(data: bytearray, _other: bytes, rng: random.Random) -> bytearr
     return data
 
 
+def edit_packets(data: bytearray, _other: bytes, rng: random.Random) -> bytearray:
+    """One to eight packets of a transport stream with an odd header, table, length or time; some come twice."""
+    if data[:1] != b"\x47" or len(data) < 3 * PACKET:
+        return edit_chunks(data, b"", rng)
+    for _ in range(rng.randint(1, 8)):
+        at = PACKET * rng.randrange(min(len(data) // PACKET, rng.choice((4, 1000))))
+        match rng.choice(("header", "length", "inside", "twice", "lost")):
+            case "header":
+                data[at + rng.randrange(4)] ^= 1 << rng.randrange(8)
+            case "length":
+                data[at + 3] |= 0x20
+                data[at + 4] = rng.choice((0, 1, 7, 182, 183, 184, 255))
+            case "inside":
+                _numbers(data, at + 4, at + 40, rng)
+            case "twice":
+                data[at:at] = data[at : at + PACKET] * rng.choice((1, 20))
+            case _:
+                del data[at : at + PACKET]
+    return data
+
+
+def edit_chunks(data: bytearray, _other: bytes, rng: random.Random) -> bytearray:
+    """One to four chunks of an AVI with another size, another type or an odd number inside."""
+    if not data.startswith(b"RIFF"):
+        return edit_elements(data, b"", rng)
+    for _ in range(rng.randint(1, 4)):
+        chunks = list(_chunks(data, 0, len(data)))
+        at, end = rng.choice(chunks[: rng.choice((8, 40, len(chunks)))])
+        match rng.choice(("size", "type", "number", "number", "number")):
+            case "size":
+                data[at + 4 : at + 8] = struct.pack("<I", rng.choice((*NUMBERS, end - at - 7, 2 * (end - at))))
+            case "type":
+                data[at : at + 4] = rng.choice((b"LIST", b"indx", b"idx1", b"00db", b"99dc", b"JUNK", b"strf"))
+            case _:
+                _numbers(data, at + 8, min(end, at + 80), rng)
+    return data
+
+
+def count(data: bytearray, _other: bytes, rng: random.Random) -> bytearray:
+    """A table of MP4 that says that it has another number of entries, or samples of another size."""
+    tables = [box for box in _boxes(data, 0, len(data)) if box[2] in TABLES and box[1] - box[0] >= 20]
+    if not tables:
+        return edit_packets(data, b"", rng)
+    start, _, kind = rng.choice(tables)
+    at = start + (16 if kind == b"stsz" else 12)
+    (now,) = struct.unpack_from(">I", data, at)
+    struct.pack_into(">I", data, at, rng.choice((*NUMBERS, max(0, now - 1), min(now + 1, 0xFFFFFFFF))))
+    if rng.random() < 0.5:  # so many samples in a file of a few kilobytes: one size, one duration for all
+        struct.pack_into(">I", data, start + (12 if kind == b"stsz" else 16), rng.choice((1, 1 << 20, 0xFFFFFFFF)))
+    return data
+
+
+def resize(data: bytearray, _other: bytes, rng: random.Random) -> bytearray:
+    """Another width and height in the header of MP4, Matroska or AVI."""
+    for mark, skip, form in SIZES:
+        if (at := data.find(mark)) >= 0 and at + skip + struct.calcsize(form) <= len(data):
+            most = (1 << 4 * struct.calcsize(form)) - 1
+            struct.pack_into(form, data, at + skip, *(min(most, rng.choice(SIDES)) for _ in range(2)))
+            return data
+    return edit_packets(data, b"", rng)
+
+
+def nest(data: bytearray, _other: bytes, rng: random.Random) -> bytearray:
+    """A box, element or chunk inside itself, up to 20,000 times."""
+    depth = rng.choice((3, 40, 1000, 20_000))
+    if data.startswith(b"RIFF"):
+        body = bytes(data[12:])
+        heads = (b"LIST" + struct.pack("<I", len(body) + 12 * k) + b"hdrl" for k in range(depth, 0, -1))
+        return data[:12] + b"".join(heads) + body
+    if data.startswith(b"\x1aE\xdf\xa3"):
+        tag = b"".join(b"\x67\xc8\x01" + (10 * k).to_bytes(7, "big") for k in range(depth, 0, -1))
+        return data + b"\x12\x54\xc3\x67\x01" + len(tag).to_bytes(7, "big") + tag
+    boxes = [box for box in _boxes(data, 0, len(data)) if box[2] in PARENTS]
+    if not boxes:
+        return edit_packets(data, b"", rng)
+    start, end, kind = rng.choice(boxes)
+    heads = (struct.pack(">I4s", end - start + 8 * k, kind) for k in range(depth, 0, -1))
+    return data[:start] + b"".join(heads) + data[start:]
+
+
+def bomb(data: bytearray, _other: bytes, rng: random.Random) -> bytearray:
+    """The second half sixteen to 64 times more: many packets, or many headers, in a file of a few megabytes."""
+    half = bytes(data[len(data) // 2 :])
+    return data + half * min(rng.choice((16, 64)), (4 << 20) // max(1, len(half)))
+
+
 Change = Callable[[bytearray, bytes, random.Random], bytearray]
-CHANGES: tuple[Change, ...] = (
+BYTES: tuple[Change, ...] = (
     *(flip, flip_head, flip_tail, truncate, header_only, behead, blank, scramble, remove, repeat, swap, splice, graft),
-    *(number, number, edit_boxes, edit_boxes, edit_elements, edit_elements),
+    *(number, number),
 )
+BOXES: tuple[Change, ...] = (*(edit_boxes, edit_elements, edit_packets, edit_chunks), *(count, resize, nest, bomb))
+CHANGES: tuple[Change, ...] = (*BYTES, *(edit_boxes, edit_boxes, edit_elements, edit_elements), *BOXES)
+KINDS = {"bytes": BYTES, "boxes": BOXES, "any": CHANGES}
 
 
 def _range(data: bytearray, rng: random.Random) -> tuple[int, int]:
@@ -195,6 +291,17 @@ def _boxes(data: bytearray, low: int, high: int) -> Iterator[tuple[int, int, byt
         if kind in PARENTS:
             yield from _boxes(data, low + 8, end)
         low = end
+
+
+def _chunks(data: bytearray, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Start and end of the chunks in `[low, high)` and of those inside lists."""
+    while low + 8 <= high:
+        (size,) = struct.unpack_from("<I", data, low + 4)
+        end = min(high, low + 8 + size)
+        yield low, end
+        if data[low : low + 4] in (b"RIFF", b"LIST"):
+            yield from _chunks(data, low + 12, end)
+        low = end + (size & 1)
 
 
 _MASTERS = (0x18538067, 0x1549A966, 0x1654AE6B, 0xAE, 0xE0, 0x114D9B74, 0x4DBB, 0x1C53BB6B, 0xBB, 0xB7, 0x1F43B675)

@@ -33,7 +33,7 @@ def staged(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, confin
             return _carried(stage, item, work, keeper, confined)
         if stage.needs.network:
             desk = Desk(work.root, work.folder, work.root, work.shared("."), keeper) if keeper else work
-            return confined(stage, item, desk)
+            return _cleaned(confined(stage, item, desk), stage, item, work)
         with _own_folder(work) as folder:
             desk = Desk(folder, work.folder, work.root, work.shared("."), "")
             return _kept(confined(stage, item, desk), folder, work)
@@ -41,6 +41,13 @@ def staged(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, confin
         return Outcome(stage.key(item), FAILED, "damaged", f"{why} is not in the workspace any more", ())
     except OSError as why:
         return of_system(stage.key(item), why, "network.store" if isinstance(work, Stored) else "error")
+
+
+def _cleaned(outcome: Outcome[Out], stage: Stage[In, Out], item: In, work: Workspace) -> Outcome[Out]:
+    """Remove what an unconfined worker, which writes in the workspace itself, made of an item that is not done."""
+    for name in stage.expects(item).files if outcome.status != DONE else ():
+        work.remove(f"{work.folder}/{name}")
+    return outcome
 
 
 def _carried(stage: Stage[In, Out], item: In, work: Stored, keeper: str, confined: Confined) -> Outcome[Out]:

@@ -90,8 +90,7 @@ class FetchStage:
             raise ValueError(f"a span of {found.source!r} in {found.file!r}")
         if facts.container not in CONTAINERS or facts.codec not in CODECS:
             raise ValueError(f"{facts.codec!r} in {facts.container!r}")
-        sizes = (facts.time_base, facts.rate, facts.width, facts.height, facts.packets)
-        if any(size <= 0 for size in sizes) or facts.duration < 0:
+        if _is_nothing(facts):
             raise ValueError("a rate, size or time base that is 0")
 
     def __call__(self, source: Source, work: Workspace) -> Iterable[Video]:
@@ -331,6 +330,8 @@ def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Vid
     """Check a fetched file and move it to its place."""
     container = found.container or sniff(found.path)
     facts = apart(Probe, lambda: probe(found.path, limits), PROBING, Room((found.path,), ()))
+    if _is_nothing(facts):
+        raise Rejected("corrupt", f"{facts.width}x{facts.height} pixels at {facts.rate} Hz, {facts.duration} s")
     zero = facts.first_pts * facts.time_base
     origin = found.origin if found.cut else zero
     end = zero + facts.duration - origin
@@ -352,6 +353,12 @@ def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Vid
         probe=facts,
         upstream=found.upstream,
     )
+
+
+def _is_nothing(facts: Probe) -> bool:
+    """Whether the facts are those of no video: libav opens streams that say no size or rate."""
+    sizes = (facts.time_base, facts.rate, facts.width, facts.height, facts.packets)
+    return any(size <= 0 for size in sizes) or facts.duration < 0
 
 
 def _media_name(source: Source, container: str) -> str:
