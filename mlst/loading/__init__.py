@@ -11,11 +11,12 @@ See docs/loading.md.
 from mlst.loading.batch import Batch
 from mlst.loading.batches import Batches, Loader, Share, loader, order_of
 from mlst.loading.clips import ClipDataset, Sample, load
-from mlst.loading.errors import CorruptClip, LoadError, Missing, ReadError
+from mlst.loading.errors import Changed, CorruptClip, LoadError, Missing, ReadError
 
 __all__ = [
     "Batch",
     "Batches",
+    "Changed",
     "ClipDataset",
     "CorruptClip",
     "LoadError",

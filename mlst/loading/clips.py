@@ -19,7 +19,8 @@ from torch import Tensor
 from mlst.dataset.description import DATASET, INDEX, Dataset, File, dataset_fingerprint, parse_dataset
 from mlst.dataset.index import index_schema
 from mlst.dataset.shards import LARGEST, PATH
-from mlst.loading.errors import CorruptClip, LoadError, Missing
+from mlst.loading.errors import Changed, CorruptClip, LoadError, Missing
+from mlst.loading.kept import kept
 from mlst.loading.stores import Store, store_of
 from mlst.pictures.confined import decode_confined
 from mlst.pictures.decode import Colour, Form, decode_into
@@ -159,14 +160,26 @@ class ClipDataset(torch.utils.data.Dataset[Sample]):
         try:
             video = self.store.read(shard, offset, size)
         except Missing as why:
+            self._check_unchanged()
             raise Missing(
                 f"{self.where(index)}: {why}; a release without pixels has no shards: build them from its recipe"
             ) from None
         if len(video) != size:
+            self._check_unchanged()
             raise CorruptClip(f"{self.where(index)} ends after {len(video)} of {size} bytes, in {self.store.name}")
         if self.settings.verify and (found := hashlib.sha256(video).hexdigest()) != sha256:
+            self._check_unchanged()
             raise CorruptClip(f"{self.where(index)} has sha256 {found}, not {sha256}, in {self.store.name}")
         return video
+
+    def _check_unchanged(self) -> None:
+        """Where a clip is not what the index says, the dataset may be another by now. Raises `Changed`."""
+        try:
+            unchanged = _dataset(self.store).fingerprint == self.dataset.fingerprint
+        except (LoadError, Missing):
+            unchanged = False
+        if not unchanged:
+            raise Changed(f"{self.store.name} was replaced or removed since it was loaded; load it again")
 
     def decode(self, index: int, out: NDArray[np.uint8]) -> None:
         """Read clip `index` and decode it into `out`, uint8 of shape `form.shape`. Raises CorruptClip."""
@@ -207,7 +220,8 @@ def load(
 
     Parameters
     ----------
-    place: a folder, an http(s) address above `dataset.json`, or a Hub id `OWNER/NAME` (also `hf://datasets/OWNER/NAME`).
+    place: a folder, an http(s) address above `dataset.json`, a URL that fsspec reads (`s3://`, `gs://` ...), or a
+        Hub id `OWNER/NAME` (also `hf://datasets/OWNER/NAME`).
     split: `train`, `validation` or `test`.
     levels: only these, e.g. `["s0t0", "s2t2"]`; None for all.
     past, horizon: a clip's first `past` + `horizon` frames are read.
@@ -273,7 +287,11 @@ def _index(store: Store, dataset: Dataset) -> Any:
     listed = next((file for file in dataset.files if file.path == INDEX), File(INDEX, -1, ""))
     if listed.size < 0:
         raise LoadError(f"{store.name}: {DATASET} lists no {INDEX}")
-    data = store.whole(INDEX, listed.size)
+
+    def fetch() -> bytes:
+        return store.whole(INDEX, listed.size)
+
+    data = kept(listed.sha256, fetch) if store.distant else fetch()
     if hashlib.sha256(data).hexdigest() != listed.sha256:
         raise LoadError(f"{store.name}: {INDEX} is not the file that {DATASET} lists; run `mlst verify` on a copy")
     wanted = {*COLUMNS, *dataset.statistics, "split"}

@@ -13,5 +13,9 @@ class Missing(ReadError):
     """A file that is not there."""
 
 
+class Changed(ReadError):
+    """A dataset that was replaced or removed while it was being read."""
+
+
 class CorruptClip(LoadError):
     """A clip whose bytes are not what the index says, or do not decode; the message names shard and key."""

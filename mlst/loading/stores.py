@@ -1,4 +1,4 @@
-"""Where the bytes of a dataset lie: a folder, a web server, or the Hugging Face Hub.
+"""Where the bytes of a dataset lie: a folder, a web server, an object store, or the Hugging Face Hub.
 
 A store is frozen and holds nothing open, so that it can go to any number of worker processes.
 """
@@ -23,7 +23,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff  # type: ignore[attr-defined]
 
 from mlst.dataset.description import DATASET
+from mlst.dataset.remote import is_url
 from mlst.hub import TRANSPORT_ERROR
+from mlst.loading.buckets import Bucket
 from mlst.loading.errors import LoadError, Missing, ReadError
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -71,9 +73,11 @@ def store_of(place: str | Path, revision: str, cache: bool) -> Store:
         raise LoadError(f"no folder {text!r}, though {str(above)!r} is one; on the Hub it is {PREFIX}{text}")
     elif REPO.fullmatch(name := text.removeprefix(PREFIX)):
         return on_hub(name, revision, cache)
+    elif is_url(text):
+        found = Bucket(text)
     else:
         raise LoadError(
-            f"{text!r} is not a folder, an http(s) address or a Hub id OWNER/NAME; "
+            f"{text!r} is not a folder, a URL or a Hub id OWNER/NAME; "
             f"name the folder that holds {DATASET}, the address above it, or a Hub dataset"
         )
     if revision:

@@ -173,7 +173,7 @@ def test_a_typo_in_the_name_of_a_folder_is_not_looked_for_on_the_hub(
 
 
 def test_places_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="not a folder, an http"):
+    with pytest.raises(LoadError, match="not a folder, a URL or a Hub id"):
         load("no such folder")
     with pytest.raises(ReadError, match=r"dataset\.json cannot be read: No such file"):
         load(tmp_path)
