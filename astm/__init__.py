@@ -17,7 +17,7 @@ _HOMES = {
     "count_parameters": "astm.size",
     "create": "astm.models",
     "from_pretrained": "astm.models",
-    "import_stam": "astm.models.stam",
+    "import_stam": "astm.importing.stam",
     "macs": "astm.size",
     "model": "astm.models",
 }

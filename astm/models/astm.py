@@ -220,11 +220,6 @@ class ASTM(Recurrent):
         s = self.settings
         return (s.grid[0] * s.patch, s.grid[1] * s.patch) if s.norm == "layer" else super().usual_size()
 
-    def check(self, frames: Tensor) -> None:
-        super().check(frames)
-        if misfit := self.settings.misfit(*frames.shape[3:]):
-            raise ValueError(misfit)
-
     @property
     def temporal(self) -> int:
         """Temporal memories attended to. Attending to equal ones returns that one, so of an alias one is enough."""

@@ -7,13 +7,15 @@ https://github.com/chengtan9907/OpenSTL, `ConvLSTM-S`: 4 layers of 128, 5 x 5, p
 * One stack that predicts the next frame and is fed its own prediction, instead of an encoder and a forecaster with
   copied states; the output is a 1 x 1 convolution of the last layer.
 * Mean squared error instead of cross entropy, so that one loss serves every model and grey values.
+* One convolution of [X, H] for W_x* and W_h*, whose weights start on the scale of both operands together. With
+  `initial="separate"` each starts on the scale of its own, as two convolutions would.
 * No peepholes by default. `peepholes=True` adds W_ci, W_cf and W_co, one number per channel instead of one per
   element, so that any size will do.
-Departure from OpenSTL: it allocates two convolutions per layer that it never uses (15.0 M printed, 11.7 M used); here
-there are none.
+Departures from OpenSTL: it allocates two convolutions per layer that it never uses (15.0 M printed, 11.7 M used); here
+there are none. It has no biases (`bias=False`), and two convolutions (`initial="separate"`).
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -31,14 +33,30 @@ class ConvLSTMSettings(RecurrentSettings):
     """Channels of each layer."""
     kernel: OddSide = 5
     peepholes: bool = False
+    bias: bool = True
+    """Of the gates and of the decoder."""
+    initial: Literal["joint", "separate"] = "joint"
+    """Weights of X and of H start uniform within 1 / sqrt(fan-in): of both operands together, or of each by itself."""
 
 
 class ConvLSTMCell(nn.Module):
     """Equation (3): W_x* and W_h* of all gates are one convolution of [X, H]."""
 
-    def __init__(self, inputs: int, hidden: int, kernel: int, peepholes: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        kernel: int,
+        peepholes: bool,
+        bias: bool = True,
+        initial: Literal["joint", "separate"] = "joint",
+    ) -> None:
         super().__init__()
-        self.W = nn.Conv2d(inputs + hidden, 4 * hidden, kernel, padding=kernel // 2)
+        self.W = nn.Conv2d(inputs + hidden, 4 * hidden, kernel, padding=kernel // 2, bias=bias)
+        if initial == "separate":
+            for operand in torch.split(self.W.weight.data, [inputs, hidden], dim=1):
+                bound = operand[0].numel() ** -0.5
+                operand.uniform_(-bound, bound)
         self.peepholes = peepholes
         if peepholes:
             self.W_ci, self.W_cf, self.W_co = (nn.Parameter(torch.zeros(hidden, 1, 1)) for _ in range(3))
@@ -77,8 +95,10 @@ class ConvLSTM(Recurrent):
         super().__init__(settings)
         s = self.settings
         widths = (s.depth, *s.hidden)
-        self.cells = nn.ModuleList(ConvLSTMCell(widths[k], n, s.kernel, s.peepholes) for k, n in enumerate(s.hidden))
-        self.decoder = nn.Conv2d(s.hidden[-1], s.depth, 1)
+        self.cells = nn.ModuleList(
+            ConvLSTMCell(widths[k], n, s.kernel, s.peepholes, s.bias, s.initial) for k, n in enumerate(s.hidden)
+        )
+        self.decoder = nn.Conv2d(s.hidden[-1], s.depth, 1, bias=s.bias)
 
     def start(self, x: Tensor) -> State:
         return tuple((x.new_zeros(x.shape[0], n, *x.shape[2:]),) * 2 for n in self.settings.hidden)

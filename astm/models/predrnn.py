@@ -48,20 +48,26 @@ class STLSTMCell(nn.Module):
         conv = nn.Conv2d(inputs, outputs, settings.kernel, padding=settings.kernel // 2, bias=False)
         return nn.Sequential(conv, *([nn.GroupNorm(1, outputs)] if settings.norm == "group" else []))
 
-    def forward(self, X: Tensor, H: Tensor, C: Tensor, M: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, X: Tensor, H: Tensor, C: Tensor, M: Tensor) -> tuple[Tensor, ...]:
         """X_t, H^l_{t-1}, C^l_{t-1}, M^{l-1}_t, each (B, channels, h, w) -> H^l_t, C^l_t, M^l_t."""
+        return self.update(X, H, C, M)[:3]
+
+    def update(self, X: Tensor, H: Tensor, C: Tensor, M: Tensor) -> tuple[Tensor, ...]:
+        """H^l_t, C^l_t, M^l_t, and what was added to the two memories, i o g and i' o g'."""
         g_x, i_x, f_x, gp_x, ip_x, fp_x, o_x = self.conv_x(X).chunk(7, dim=1)
         g_h, i_h, f_h, o_h = self.conv_h(H).chunk(4, dim=1)
         gp_m, ip_m, fp_m = self.conv_m(M).chunk(3, dim=1)
         g, i = torch.tanh(g_x + g_h), torch.sigmoid(i_x + i_h)
         f = torch.sigmoid(f_x + f_h + self.forget_bias)
-        C = f * C + i * g
+        dC = i * g
+        C = f * C + dC
         gp, ip = torch.tanh(gp_x + gp_m), torch.sigmoid(ip_x + ip_m)
         fp = torch.sigmoid(fp_x + fp_m + self.forget_bias)
-        M = fp * M + ip * gp
+        dM = ip * gp
+        M = fp * M + dM
         CM = torch.cat([C, M], dim=1)
         o = torch.sigmoid(o_x + o_h + self.conv_o(CM))
-        return o * torch.tanh(self.conv_last(CM)), C, M
+        return o * torch.tanh(self.conv_last(CM)), C, M, dC, dM
 
 
 @model
@@ -84,8 +90,12 @@ class PredRNN(Recurrent):
     def __init__(self, settings: PredRNNSettings | None = None) -> None:
         super().__init__(settings)
         s = self.settings
-        self.cells = nn.ModuleList(STLSTMCell(s.depth if k == 0 else s.hidden, s) for k in range(s.layers))
+        self.cells = nn.ModuleList(self.cell(s.depth if k == 0 else s.hidden) for k in range(s.layers))
         self.decoder = nn.Conv2d(s.hidden, s.depth, 1, bias=False)
+
+    def cell(self, inputs: int) -> STLSTMCell:
+        """One layer."""
+        return STLSTMCell(inputs, self.settings)
 
     def start(self, x: Tensor) -> State:
         zero = x.new_zeros(x.shape[0], self.settings.hidden, *x.shape[2:])

@@ -9,6 +9,8 @@ Departures from the paper, with the authors' code (https://github.com/Yunbo426/p
 Departures from that code:
 * The loss is the mean squared error, not half its sum: Adam divides a constant factor out again.
 * Weights start as PyTorch starts them, not uniform in +-0.001: the normalisation hides the scale of a convolution.
+  OpenSTL (https://github.com/chengtan9907/OpenSTL), which has no normalisation and no biases, starts those of the
+  highway so: `highway_scale=0.001`.
 * Its second optimiser step on the time-reversed batch is left to the trainer.
 The width of M follows the layers: the first reads the M of the last one's width.
 """
@@ -31,12 +33,16 @@ class PredRNNppSettings(RecurrentSettings):
     """Channels of each layer; the gradient highway is between the first two."""
     kernel: OddSide = 5
     norm: Literal["none", "group"] = "group"
+    bias: bool = True
+    """Of all convolutions."""
+    highway_scale: Annotated[float, Field(ge=0)] = 0.0
+    """The highway's weights start uniform between its negative and itself; 0 for PyTorch's scale."""
     forget_bias: float = 1.0
 
 
 def gates(inputs: int, outputs: int, settings: PredRNNppSettings) -> nn.Sequential:
     """A convolution and its tensor layer normalisation."""
-    conv = nn.Conv2d(inputs, outputs, settings.kernel, padding=settings.kernel // 2)
+    conv = nn.Conv2d(inputs, outputs, settings.kernel, padding=settings.kernel // 2, bias=settings.bias)
     return nn.Sequential(conv, *([nn.GroupNorm(1, outputs)] if settings.norm == "group" else []))
 
 
@@ -52,7 +58,7 @@ class CausalLSTMCell(nn.Module):
         self.conv_m = gates(memory, 3 * hidden, settings)
         self.conv_c_new = gates(hidden, 4 * hidden, settings)
         self.conv_m_new = gates(hidden, hidden, settings)
-        self.conv_last = nn.Conv2d(2 * hidden, hidden, 1)
+        self.conv_last = nn.Conv2d(2 * hidden, hidden, 1, bias=settings.bias)
 
     def forward(self, X: Tensor, H: Tensor, C: Tensor, M: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """X_t, H^k_{t-1}, C^k_{t-1}, M^{k-1}_t, each (B, channels, h, w) -> H^k_t, C^k_t, M^k_t."""
@@ -78,6 +84,9 @@ class GHU(nn.Module):
         super().__init__()
         self.conv_x = gates(hidden, 2 * hidden, settings)
         self.conv_z = gates(hidden, 2 * hidden, settings)
+        if scale := settings.highway_scale:
+            for conv in (self.conv_x[0], self.conv_z[0]):
+                nn.init.uniform_(conv.weight, -scale, scale)  # type: ignore[arg-type]  # a convolution's
 
     def forward(self, X: Tensor, Z: Tensor) -> Tensor:
         """X_t and Z_{t-1}, (B, hidden, h, w) -> Z_t."""
@@ -109,7 +118,7 @@ class PredRNNpp(Recurrent):
         inputs = (s.depth, *s.hidden)
         self.cells = nn.ModuleList(CausalLSTMCell(inputs[k], s.hidden[k - 1], n, s) for k, n in enumerate(s.hidden))
         self.highway = GHU(s.hidden[0], s)
-        self.decoder = nn.Conv2d(s.hidden[-1], s.depth, 1)
+        self.decoder = nn.Conv2d(s.hidden[-1], s.depth, 1, bias=s.bias)
 
     def start(self, x: Tensor) -> State:
         zeros = tuple(x.new_zeros(x.shape[0], n, *x.shape[2:]) for n in self.settings.hidden)

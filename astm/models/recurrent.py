@@ -52,6 +52,16 @@ class RecurrentSettings(ModelSettings):
         """Channels of a patched frame, p * p * C."""
         return self.patch * self.patch * self.channels
 
+    @property
+    def tile(self) -> int:
+        """Side of the squares of pixels that must tile a frame: the patch, or more where the model halves its grid."""
+        return self.patch
+
+    def misfit(self, height: int, width: int) -> str:
+        if height % self.tile == 0 and width % self.tile == 0:
+            return ""
+        return f"{height} x {width} pixels are not multiples of {self.tile}; crop, pad or resize them"
+
 
 class Recurrent(Predictor):
     """A model that reads one patched frame per time step and predicts the next one."""
@@ -67,13 +77,19 @@ class Recurrent(Predictor):
         """The state before the first frame x, (B, p*p*C, h, w)."""
         raise NotImplementedError
 
+    def begin(self, x: Tensor, steps: int, step: int, seed: int) -> State:
+        """The state before the first of `steps` frames while training, with what is drawn for them."""
+        return self.start(x)
+
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """From frame t, (B, p*p*C, h, w), and the state: the predicted frame t + 1 and the next state."""
         raise NotImplementedError
 
     def check(self, frames: Tensor) -> None:
         """Refuse frames that the model cannot take, with a ValueError that names the remedy."""
-        check_frames(frames, self.settings.channels, self.settings.patch)
+        check_frames(frames, self.settings.channels, self.settings.tile)
+        if misfit := self.settings.misfit(*frames.shape[3:]):
+            raise ValueError(misfit)
 
     def forward(self, past: Tensor, horizon: int) -> Tensor:
         self.check(past)
@@ -87,33 +103,43 @@ class Recurrent(Predictor):
         self.check(past)
         self.check(future)
         frames = patchify(torch.cat([past, future], dim=1), self.settings.patch)
-        decisions = future.shape[1] - 1
-        truth = sampled_truth(step, seed, (past.shape[0], decisions), self.settings.sampling_steps)
-        predicted = self.unroll(frames[:, :-1], frames.shape[1] - 1, past.shape[1], truth)
+        truth = self.truth(step, seed, (past.shape[0], future.shape[1] - 1))
+        steps = frames.shape[1] - 1
+        state = self.begin(frames[:, 0], steps, step, seed)
+        predicted, _ = self.run(frames[:, :-1], steps, past.shape[1], truth, state)
         wide = torch.promote_types(frames.dtype, torch.float32)
         return self.criterion(predicted.to(wide), frames[:, 1:].to(wide))
+
+    def truth(self, step: int, seed: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Where the true frame is read while training, (B, T' - 1): a pure function of its arguments."""
+        return sampled_truth(step, seed, shape, self.settings.sampling_steps)
 
     def criterion(self, predicted: Tensor, frames: Tensor) -> Tensor:
         """How far patched frames (B, T + T' - 1, p*p*C, h, w) are from the true ones: their mean squared error."""
         return functional.mse_loss(predicted, frames)
 
     def unroll(self, frames: Tensor, steps: int, seen: int = 0, truth: NDArray[np.bool_] | None = None) -> Tensor:
+        """The outputs of `run` from the start."""
+        return self.run(frames, steps, seen or frames.shape[1], truth, self.start(frames[:, 0]))[0]
+
+    def run(
+        self, frames: Tensor, steps: int, seen: int, truth: NDArray[np.bool_] | None, state: State
+    ) -> tuple[Tensor, State]:
         """Run the network.
 
         Parameters
         ----------
         frames: (B, T, p*p*C, h, w), true frames.
         steps: time steps to run.
-        seen: the first frames that are always read; by default, all of `frames`.
-        truth: (B, steps - seen), where a later time step reads the true frame instead of the prediction;
-            by default nowhere.
+        seen: the first frames that are always read.
+        truth: (B, steps - seen), where a later time step reads the true frame instead of the prediction; None for
+            nowhere.
+        state: before the first frame.
 
         Returns
         -------
-        (B, steps, p*p*C, h, w): output t is the prediction of frame t + 1.
+        (B, steps, p*p*C, h, w), whose t-th is the prediction of frame t + 1; and the last state.
         """
-        seen = seen or frames.shape[1]
-        state = self.start(frames[:, 0])
         if self.compiled:
             # The same tensor in several places, and zeros without a gradient before results with one, would each have
             # the cells compiled again.
@@ -130,7 +156,7 @@ class Recurrent(Predictor):
                 x = predicted[-1]
             x, state = self.advance(x, state)
             predicted.append(x.to(frames.dtype))
-        return torch.stack(predicted, dim=1)
+        return torch.stack(predicted, dim=1), state
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """`step`, kept for the backward pass or, with `checkpoint`, recomputed there from x and the state."""

@@ -7,35 +7,35 @@ Moving MNIST (OpenSTL, https://github.com/chengtan9907/OpenSTL, `SimVP_gSTA`: 46
 T frames go in, T frames come out in one shot: an encoder and a decoder of single frames, and between them a translator
 of convolutions at a quarter of the resolution that sees the features of all T frames as channels.
 
-Departures from that code:
-* No drop path. Its configuration for Moving MNIST sets 0, but its rule makes that 0.01 in the first block of the
-  translator, falling to 0 in the last; for KTH it sets 0.2.
-What the paper leaves open:
-* T is fixed by the weights (`frames`). Of a longer past the last T frames count; before a shorter one its first frame
-  is repeated. A horizon beyond T continues from the predicted frames, T by T, as in that code; a shorter one is cut.
-* Training is the mean squared error of the predicted frames, over the further rounds too if the future is longer.
-The translator normalises over the batch: call `eval()` before predicting.
+Departure from that code:
+* No drop path by default. Its configuration for Moving MNIST sets 0, but its rule makes that 0.01 in the first block
+  of the translator, falling to 0 in the last; for KTH it sets 0.2. `drop_path` takes both ends.
+Other lengths than T are in `astm.models.oneshot`. The translator normalises over the batch: call `eval()` before
+predicting.
 """
 
+import math
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
+from astm.models.depth import kept, scaled
+from astm.models.oneshot import OneShot, OneShotSettings
 from astm.models.recurrent import Count, OddSide
-from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
+from astm.predictor import check_frames, model
 from astm.pretrained.provenance import Counts, Paper
 
+Rate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
-class SimVPSettings(ModelSettings):
+
+class SimVPSettings(OneShotSettings):
     """The published size for Moving MNIST."""
 
-    channels: Count = 1
-    """Of a frame: 1 grey, 3 RGB."""
-    frames: Count = 10
-    """T, frames in and frames out."""
     hidden: Annotated[int, Field(ge=4, multiple_of=2)] = 64
     """Channels of a frame in encoder and decoder; even, as they are normalised in two groups."""
     layers: Annotated[int, Field(ge=2, multiple_of=2)] = 4
@@ -48,6 +48,9 @@ class SimVPSettings(ModelSettings):
     """N_t, of the translator."""
     expansion: Count = 8
     """The mixing part of a block has so many times its channels."""
+    drop_path: tuple[Rate, Rate] = (0.0, 0.0)
+    """While training, a sample passes the first and the last block's branches by with these probabilities, the blocks
+    between them with those on the line between."""
 
     @property
     def patch(self) -> int:
@@ -112,24 +115,35 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int) -> None:
         super().__init__()
         self.norm_1, self.norm_2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(inputs)
-        self.attention, self.mixing = GatedAttention(inputs), Mixing(inputs, expansion)
+        self.attention, self.mixing = self.attend(inputs), Mixing(inputs, expansion)
         self.scale_1, self.scale_2 = (nn.Parameter(torch.full((inputs, 1, 1), 0.01)) for _ in range(2))
-        for part in [*self.attention.modules(), *self.mixing.modules()]:
-            if isinstance(part, nn.Conv2d):
-                nn.init.kaiming_normal_(part.weight, mode="fan_out")
-                part.weight.data.mul_(part.groups**0.5)  # PyTorch's fan-out is of all groups, the code's of one
-                nn.init.zeros_(part.bias)  # type: ignore[arg-type]  # it has one
+        for part in self.started():
+            for layer in part.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+                    layer.weight.data.mul_(layer.groups**0.5)  # PyTorch's fan-out is of all groups, the code's of one
+                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has one
         self.reduction: nn.Module = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.scale_1 * self.attention(self.norm_1(x))
-        x = x + self.scale_2 * self.mixing(self.norm_2(x))
+    def attend(self, width: int) -> nn.Module:
+        """The attention."""
+        return GatedAttention(width)
+
+    def started(self) -> tuple[nn.Module, ...]:
+        """The parts whose convolutions start with a variance of 2 / fan-out."""
+        return self.attention, self.mixing
+
+    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """x (B, inputs, h, w), and which samples keep the two branches, (2, B), or None -> (B, outputs, h, w)."""
+        first, second = (None, None) if keep is None else keep
+        x = x + scaled(self.scale_1 * self.attention(self.norm_1(x)), first)
+        x = x + scaled(self.scale_2 * self.mixing(self.norm_2(x)), second)
         y: Tensor = self.reduction(x)
         return y
 
 
 @model.named("simvp")
-class SimVP(Predictor):
+class SimVP(OneShot):
     """Encoder, translator, decoder; the encoder's first features go to the decoder's last convolution as well."""
 
     Settings = SimVPSettings
@@ -152,27 +166,45 @@ class SimVP(Predictor):
         widths = [s.frames * n, *[s.translator] * (s.blocks - 1), s.frames * n]
         self.first = ConvSC(s.channels, n, s.kernel)
         self.encoder = nn.Sequential(*(ConvSC(n, n, s.kernel, scale) for scale in ([1, 2] * pairs)[1:]))
-        self.translator = nn.Sequential(*(Block(i, o, s.expansion) for i, o in pairwise(widths)))
+        self.translator = nn.ModuleList(self.block(i, o) for i, o in pairwise(widths))
         self.decoder = nn.Sequential(*(ConvSC(n, n, s.kernel, scale) for scale in ([-2, 1] * pairs)[:-1]))
         self.last = ConvSC(n, n, s.kernel)
         self.readout = nn.Conv2d(n, s.channels, 1)
 
-    def forward(self, past: Tensor, horizon: int) -> Tensor:
-        s = self.settings
-        check_frames(past, s.channels, s.patch, "set other layers")
-        check_horizon(horizon)
-        missing = max(0, s.frames - past.shape[1])
-        frames = torch.cat([past[:, :1]] * missing + [past[:, -s.frames :]], dim=1)
-        predicted: list[Tensor] = []
-        for _ in range(0, horizon, s.frames):
-            frames = self.shot(frames).to(past.dtype)
-            predicted.append(frames)
-        return torch.cat(predicted, dim=1)[:, :horizon]
+    def check(self, past: Tensor) -> None:
+        check_frames(past, self.settings.channels, self.settings.patch, "set other layers")
 
-    def shot(self, frames: Tensor) -> Tensor:
-        """T frames, (B, T, C, H, W) -> the T that follow, of the same shape."""
+    def block(self, inputs: int, outputs: int) -> Block:
+        """One of the translator's."""
+        return Block(inputs, outputs, self.settings.expansion)
+
+    @property
+    def steady_from(self) -> float:
+        """Never with stochastic depth, which draws at each step."""
+        return math.inf if any(self.settings.drop_path) else 0
+
+    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+        """`criterion` of the predicted frames, with stochastic depth; see `Predictor.loss`."""
+        self.check(past)
+        s, horizon = self.settings, future.shape[1]
+        keep = None
+        if any(s.drop_path):
+            rounds = -(-horizon // s.frames)
+            drawn = kept(np.linspace(*s.drop_path, s.blocks), (2, rounds, len(past)), step, seed)
+            keep = drawn.permute(2, 0, 1, 3).to(past.device)  # (rounds, blocks, 2, B)
+        wide = torch.promote_types(future.dtype, torch.float32)
+        return self.criterion(self.rounds(past, horizon, keep).to(wide), future.to(wide))
+
+    def criterion(self, predicted: Tensor, future: Tensor) -> Tensor:
+        """How far the predicted frames (B, T', C, H, W) are from the true ones: their mean squared error."""
+        return functional.mse_loss(predicted, future)
+
+    def shot(self, frames: Tensor, keep: Tensor | None) -> Tensor:
         skip = self.first(frames.flatten(0, 1))  # (B*T, hidden, H, W)
         z = self.encoder(skip)  # (B*T, hidden, h, w)
-        z = self.translator(z.reshape(len(frames), -1, *z.shape[2:])).reshape(z.shape)  # as (B, T*hidden, h, w)
-        y: Tensor = self.readout(self.last(self.decoder(z) + skip))
+        grid = z.shape
+        z = z.reshape(len(frames), -1, *grid[2:])  # (B, T*hidden, h, w)
+        for k, block in enumerate(self.translator):
+            z = block(z, None if keep is None else keep[k])
+        y: Tensor = self.readout(self.last(self.decoder(z.reshape(grid)) + skip))
         return y.reshape(frames.shape)

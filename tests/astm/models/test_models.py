@@ -16,6 +16,7 @@ from torch import nn
 
 from astm import count_parameters, create, from_pretrained, macs, model
 from astm.evaluation.cost import saved_bytes
+from astm.models.oneshot import OneShot
 from astm.models.recurrent import Recurrent, sampled_truth
 from astm.predictor import name_of, patchify, unpatchify
 from astm.pretrained.store import CheckpointError
@@ -28,11 +29,25 @@ TINY = {
     "crevnet": {"blocks": (1, 2), "layers": 2},
     "e3d_lstm": {"layers": 2, "hidden": 4, "kernel": (2, 3, 3)},
     "frnn": {"stem": (4,), "hidden": ((4,), (4,)), "kernels": (3, 3)},
+    "mau": {"patch": 2, "scale": 2, "layers": 2, "hidden": 4, "kernel": 3, "tau": 2, "recall": True, "norm": "group"},
+    "phydnet": {"width": 16, "order": 3, "hidden": (8,)},
+    "predformer": {"patch": 4, "frames": 3, "width": 8, "heads": 2, "head": 4, "layer": "TS", "layers": 1},
     "predrnn": {"layers": 2, "hidden": 4, "kernel": 3},
     "predrnn_pp": {"hidden": (6, 4, 4), "kernel": 3},
+    "predrnn_v2": {"layers": 2, "hidden": 4, "kernel": 3},
     "simvp": {"frames": 3, "hidden": 4, "translator": 8, "blocks": 2, "expansion": 2},
     "savp_vae": {"size": 32, "ngf": 3, "nef": 3, "nz": 2, "sampling_k": 5.0},
     "stam": {"layers": 2, "hidden": 4, "tau": 3, "norm": "group"},
+    "swin_lstm": {
+        "scale": 1,
+        "width": 4,
+        "down": (2,),
+        "up": (2,),
+        "heads": (2,),
+        "window": 2,
+        "sampling_steps": 50_000,
+    },
+    "tau": {"frames": 3, "hidden": 8, "translator": 16, "blocks": 2, "expansion": 2},
     "stmfanet": {"scales": 2, "growth": 4, "block": 2, "hidden": 16},
     "vpn": {"patch": 4, "c": 6, "encoder": 2, "dilations": (1, 2), "decoder": 2},
 }
@@ -54,8 +69,11 @@ def unaided(name):
 
 every_model = pytest.mark.parametrize("name", list(model))
 trained = pytest.mark.parametrize("name", [name for name in model if name != "copy_last"])
-stepwise = pytest.mark.parametrize("name", [name for name in model if name not in ("copy_last", "simvp")])
+stepwise = pytest.mark.parametrize(
+    "name", [name for name in model if name != "copy_last" and not issubclass(model[name], OneShot)]
+)
 recurrent = pytest.mark.parametrize("name", [name for name in model if issubclass(model[name], Recurrent)])
+weaned = pytest.mark.parametrize("name", [name for name in model if model[name].loss is Recurrent.loss])
 
 
 def test_every_registered_model_is_tested():
@@ -152,8 +170,8 @@ def test_the_loss_is_a_function_of_seed_and_step(name):
     assert torch.equal(once, predictor.loss(past, future, step=25_000, seed=7))
     assert once.shape == ()
     if isinstance(predictor, Recurrent):
-        others = [predictor.loss(past, future, 25_001, 7), predictor.loss(past, future, 25_000, 8)]
-        assert all(not torch.equal(once, other) for other in others)
+        assert any(not torch.equal(once, predictor.loss(past, future, 25_000 + k, 7)) for k in range(1, 40))
+        assert any(not torch.equal(once, predictor.loss(past, future, 25_000, 7 + k)) for k in range(1, 40))
 
 
 @every_model
@@ -165,14 +183,15 @@ def test_from_its_steady_step_on_the_loss_depends_on_the_clips_alone(name):
     torch.manual_seed(4)
     assert torch.equal(once, predictor.loss(past, future, step=int(first) + 1000, seed=8))
     if first:  # and not before
-        assert not torch.equal(once, predictor.loss(past, future, step=int(first) // 2, seed=7))
+        before = (predictor.loss(past, future, step=int(first) // 2, seed=seed) for seed in range(7, 20))
+        assert any(not torch.equal(once, other) for other in before)
 
 
-@recurrent
+@weaned
 def test_scheduled_sampling_ends_with_the_model_on_its_own(name):
     predictor = tiny(name, sampling_steps=10)
-    past, future = clip(2), clip(4) ** 2
-    frames = patchify(torch.cat([past, future], dim=1), 4)
+    past, future, patch = clip(2), clip(4) ** 2, predictor.settings.patch
+    frames = patchify(torch.cat([past, future], dim=1), patch)
     with torch.no_grad():
         own = predictor.unroll(frames[:, :2], 5)
         taught = predictor.unroll(frames[:, :5], 5)
@@ -182,13 +201,14 @@ def test_scheduled_sampling_ends_with_the_model_on_its_own(name):
         torch.testing.assert_close(
             predictor.loss(past, future, step=0), predictor.criterion(taught, frames[:, 1:]), rtol=0, atol=1e-7
         )
-        torch.testing.assert_close(unpatchify(own[:, 1:], 4), predictor(past, 4), rtol=0, atol=0)
+        torch.testing.assert_close(unpatchify(own[:, 1:], patch), predictor(past, 4), rtol=0, atol=0)
     assert not torch.allclose(own[:, 2:], taught[:, 2:], atol=1e-5)
 
 
 @recurrent
 def test_outputs_over_the_past_do_not_see_later_frames(name):
-    predictor, frames = tiny(name), patchify(clip(4), 4)
+    predictor = tiny(name)
+    frames = patchify(clip(4), predictor.settings.patch)
     changed = frames.clone()
     changed[:, 2:] += 0.5
     with torch.no_grad():
