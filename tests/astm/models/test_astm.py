@@ -260,7 +260,7 @@ def test_saved_bytes_counts_a_known_graph():
     """Two of 4,000 bytes each for x * y and tanh, whose output is saved once though used twice."""
 
     class Toy(torch.nn.Module):
-        def loss(self, past, future):
+        def loss(self, past, future, step=0):
             x = torch.ones(1000, requires_grad=True) + past
             y = torch.tanh(x)
             return (y * y + future).sum()
@@ -274,7 +274,7 @@ def test_saved_bytes_leaves_no_graph_behind(device):
     kept = []
 
     class Toy(torch.nn.Module):
-        def loss(self, past, future):
+        def loss(self, past, future, step=0):
             y = torch.tanh(torch.ones(10, requires_grad=True, device=device) + past)
             kept.append(weakref.ref(y))
             return (y * future).sum()
