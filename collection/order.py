@@ -4,16 +4,15 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from collection.detectors import make_detector
 from collection.fetch.stage import FetchStage
 from collection.fetch.ytdlp import Access
 from collection.manifest.table import read_manifest
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.workspace.folder import Workspace
-from mlst.dataset.description import EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS
+from mlst.dataset.description import EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS, read_dataset
 from mlst.dataset.exclusions import Exclusions, ExclusionsError, parse_exclusions
+from mlst.dataset.index import read_index_columns
 from mlst.dataset.lock import read_lock
 from mlst.levels.flags import NEEDS
 from mlst.levels.levels import Levels, find_levels, read_levels
@@ -66,10 +65,11 @@ def reorder(dataset: Path, files: Path, access: Access) -> Order:
     Raises as `read_order`.
     """
     path = dataset / RECIPE
-    recipe = read_recipe(path)
     try:
+        read_dataset(dataset)
+        recipe = read_recipe(path)
         sources = tuple(row.source for row in read_lock(dataset / LOCK))
-        preferred = frozenset(pq.read_table(dataset / INDEX, columns=["key"])["key"].to_pylist())
+        preferred = frozenset(read_index_columns(dataset / INDEX, ["key"])["key"].to_pylist())
     except (OSError, ValueError) as why:
         raise RecipeError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from None
     listed = dataset / EXCLUSIONS if (dataset / EXCLUSIONS).exists() else None

@@ -5,7 +5,6 @@ What only changes where or how fast a build runs is a command-line flag.
 
 import datetime
 import math
-import tomllib
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +26,7 @@ from collection.licences import wrong
 from mlst.exits import UserError
 from mlst.problems import problem
 from mlst.records import STATISTICS
+from mlst.structured import StructureError, read_toml
 
 SHORTEST = Fraction(1, 10)
 """Seconds from a clip's first frame to its last: temporal information is measured between frames so far apart."""
@@ -242,17 +242,17 @@ class RecipeError(UserError, ValueError):
 def read_recipe(path: Path) -> Recipe:
     """The recipe in the TOML file `path`. Raises `RecipeError`."""
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Recipe.model_validate(read_toml(path)[1])
     except (FileNotFoundError, NotADirectoryError):
         raise RecipeError(f"{path}: no such file; give the path of a recipe.toml") from None
     except IsADirectoryError:
         inside = path / "recipe.toml"
         remedy = f"give {inside}" if inside.is_file() else "give the path of a recipe.toml"
         raise RecipeError(f"{path} is a folder; {remedy}") from None
-    except (ValueError, RecursionError) as why:  # tomllib also raises plain ones, for dates and huge integers
-        if isinstance(why, ValidationError):
-            raise RecipeError("\n".join(f"{path}: {_said(e)}" for e in why.errors())) from None
+    except StructureError as why:
         raise RecipeError(f"{path}: not TOML: {why}") from None
+    except ValidationError as why:
+        raise RecipeError("\n".join(f"{path}: {_said(e)}" for e in why.errors())) from None
 
 
 def _said(error: ErrorDetails) -> str:

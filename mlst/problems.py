@@ -1,11 +1,15 @@
 """One line for each problem that pydantic finds in settings, naming the setting, its value and the choices."""
 
+import reprlib
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 200
 
 
 def problems(why: ValidationError, kind: type[BaseModel], table: str = "") -> Iterator[str]:
@@ -24,9 +28,9 @@ def problem(error: ErrorDetails, kind: type[BaseModel], table: str = "") -> str:
 
 
 def _shown(value: object) -> str:
-    """As Python writes it; a value too deep or too long for that is not shown."""
+    """As Python writes it, shortened; a value too deep or too long for that is not shown."""
     try:
-        return repr(value)
+        return _brief.repr(value)
     except (RecursionError, ValueError):
         return "..."
 

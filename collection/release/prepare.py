@@ -33,7 +33,7 @@ from mlst.dataset.description import (
     THRESHOLDS,
     Dataset,
     File,
-    read_json,
+    read_dataset,
     write_json,
 )
 from mlst.dataset.lock import LockRow, read_lock
@@ -119,7 +119,7 @@ def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], worker
     findings = [*verify(source, workers).findings, *lint(source)]
     if findings:
         raise UnsoundError(findings)
-    dataset, lock = read_json(source / DATASET), list(read_lock(source / LOCK))
+    dataset, lock = read_dataset(source), list(read_lock(source / LOCK))
     if mode == "clips" and (refused := refusals(lock, dataset.licence)):
         raise LicenceError(refused)
     measured = tuple(one for path in results for one in read_measured(path))

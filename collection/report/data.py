@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from collection.report.previews import chosen, preview
 from collection.report.prints import told
@@ -17,10 +16,11 @@ from collection.report.story import Story
 from collection.report.strips import strips
 from collection.workspace.folder import Workspace
 from mlst.dataset.card import Measured
-from mlst.dataset.description import DATASET, EXCLUSIONS, INDEX, LOCK, read_json
+from mlst.dataset.description import EXCLUSIONS, INDEX, LARGEST, LOCK, Dataset
 from mlst.dataset.exclusions import Exclusions, parse_exclusions
-from mlst.dataset.index import Flags, index_columns
+from mlst.dataset.index import Flags, index_columns, read_index_columns
 from mlst.dataset.lock import read_lock
+from mlst.inside import content
 from mlst.levels.levels import Axis, Levels
 from mlst.records import SPLITS, STATISTICS
 
@@ -66,7 +66,7 @@ USUAL = Shown(4, ())
 """What a page shows that is written at the end of a build."""
 
 
-def page_data(dataset: Workspace, levels: Levels, story: Story, shown: Shown) -> dict[str, Any]:
+def page_data(dataset: Workspace, what: Dataset, levels: Levels, story: Story, shown: Shown) -> dict[str, Any]:
     """What the script finds in the page, JSON-ready; `templates/page/` says how it is used."""
     index, rows = dataset.path(INDEX), read_rows(dataset.path(INDEX), levels)
     used = {row.source for row in rows}
@@ -80,17 +80,17 @@ def page_data(dataset: Workspace, levels: Levels, story: Story, shown: Shown) ->
         "splits": list(SPLITS),
         "frames": max((row.frames for row in rows), default=1),
         "axes": {name: _axis(axis) for name, axis in (("s", levels.s), ("t", levels.t))},
-        "previews": {place[row.key]: _video(preview(dataset, row)) for row in moving},
+        "previews": {place[row.key]: _video(preview(dataset, what, row)) for row in moving},
         "inGrid": [place[row.key] for row in moving],
         "alike": prints.alike,
-        "strips": [asdict(one) for one in strips(dataset, rows, prints.seams, prints.jumps, 2 * shown.per_level)],
+        "strips": [asdict(one) for one in strips(dataset, what, rows, prints, 2 * shown.per_level)],
         "outcomes": [asdict(line) for line in story.outcomes],
         "problems": [asdict(problem) for problem in story.problems],
         "leftOut": [asdict(one) for one in story.left_out],
         "copies": [(place[copy.kept], copy.key, copy.reason) for copy in story.copies if copy.kept in place],
         "timelines": [[astuple(part) for part in story.films.get(film.id, ())] for film in films],
         "scores": [asdict(one) for one in shown.scores],
-        "exclusions": _exclusions(dataset),
+        "exclusions": _exclusions(dataset, what),
     }
 
 
@@ -100,7 +100,7 @@ def _columns(index: Path, rows: Sequence[ReportRow], films: Sequence[Film], leve
     main = dict.fromkeys((*MAIN, levels.s.column, levels.t.column))
     names = [name for name in ((*SECONDS, *STATISTICS) if len(rows) <= MANY else main) if name in there]
     flags = [field.name for field in fields(Flags) if f"flag_{field.name}" in there]
-    table = pq.read_table(index, columns=[*names, *(f"flag_{name}" for name in flags), *PLACES])
+    table = read_index_columns(index, [*names, *(f"flag_{name}" for name in flags), *PLACES])
     bits = sum(table[f"flag_{name}"].to_numpy().astype(np.int64) << bit for bit, name in enumerate(flags))
     shards = sorted({row.shard for row in rows})
     return {
@@ -120,12 +120,12 @@ def _columns(index: Path, rows: Sequence[ReportRow], films: Sequence[Film], leve
     }
 
 
-def _exclusions(dataset: Workspace) -> dict[str, Any]:
+def _exclusions(dataset: Workspace, what: Dataset) -> dict[str, Any]:
     """What the dataset excludes already, or an empty list that a takedown would begin with."""
     if dataset.exists(EXCLUSIONS):
-        listed = parse_exclusions(dataset.path(EXCLUSIONS).read_bytes(), EXCLUSIONS)
+        listed = parse_exclusions(content(dataset.path(EXCLUSIONS), LARGEST), EXCLUSIONS)
     else:
-        listed = Exclusions(read_json(dataset.path(DATASET)).name, frozenset())
+        listed = Exclusions(what.name, frozenset())
     return {"salt": listed.salt, "hashes": sorted(listed.hashes)}
 
 

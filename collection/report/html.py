@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import ffmpeg
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from collection.report.data import USUAL, Shown, page_data
 from collection.report.story import UNKNOWN, Story
 from collection.workspace.folder import Workspace
 from mlst.dataset.card import Measured
-from mlst.dataset.description import DATASET, INDEX, THRESHOLDS, Dataset, read_json
+from mlst.dataset.description import DATASET, INDEX, THRESHOLDS, Dataset, read_dataset, read_json
+from mlst.dataset.index import read_index_columns
 from mlst.exits import UserError
 from mlst.files import atomic
 from mlst.levels.levels import Levels, read_levels
@@ -35,9 +36,10 @@ def report_on(dataset: Path, page: Path, per_level: int, scores: Sequence[Measur
     """Write the file `page` about the dataset in a folder, which may have been built elsewhere. Raises
     `NoDatasetError`."""
     try:
+        read_dataset(dataset)
         levels = read_levels(dataset / THRESHOLDS)
         write_report(page, Workspace(dataset, ""), levels, UNKNOWN, Shown(per_level, tuple(scores)))
-    except (FileNotFoundError, NotADirectoryError, ValueError) as why:
+    except (FileNotFoundError, NotADirectoryError, ValueError, ffmpeg.Error) as why:
         raise NoDatasetError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from why
 
 
@@ -46,7 +48,7 @@ def write_report(path: Path, dataset: Workspace, levels: Levels, story: Story, s
     what = read_json(dataset.path(DATASET))
     page = _environment().get_template("report.html.j2")
     script = "".join(asset(f"page/{name}.js") for name in SCRIPTS)
-    data = json.dumps(page_data(dataset, levels, story, shown), separators=(",", ":"), allow_nan=False)
+    data = json.dumps(page_data(dataset, what, levels, story, shown), separators=(",", ":"), allow_nan=False)
     text = page.render(
         title=f"{what.title or what.name} {what.version}",
         what=what,
@@ -70,7 +72,7 @@ def script_hash(script: str) -> str:
 
 def facts(what: Dataset, index: Path) -> list[tuple[str, str]]:
     """The figures at the top: value and name."""
-    table = pq.read_table(index, columns=["start_seconds", "end_seconds", "level"])
+    table = read_index_columns(index, ["start_seconds", "end_seconds", "level"])
     seconds = float((table["end_seconds"].to_numpy() - table["start_seconds"].to_numpy()).sum())
     video = sum(shard.size for shard in what.shards)
     return [

@@ -10,6 +10,8 @@ import imageio_ffmpeg
 
 from collection.report.rows import ReportRow, clip_bytes
 from collection.workspace.folder import Workspace
+from mlst.dataset.description import Dataset
+from mlst.pictures.clip import GUARDS, opened_clip
 from mlst.records import digest
 
 SIDE = 128
@@ -36,14 +38,19 @@ def _in_turns(rows: Sequence[ReportRow]) -> Iterator[ReportRow]:
     return (row for _, _, row in sorted(ranked, key=lambda item: item[:2]))
 
 
-def preview(dataset: Workspace, row: ReportRow) -> bytes:
-    """An MP4 of the clip, H.264, `SIDE` x `SIDE`, without audio. Raises `ffmpeg.Error` where it does not decode."""
-    with tempfile.TemporaryDirectory(prefix="mlst-") as scratch:
+def preview(dataset: Workspace, what: Dataset, row: ReportRow) -> bytes:
+    """An MP4 of the clip, H.264, `SIDE` x `SIDE`, without audio. Raises ValueError where it is no clip of the dataset,
+    `ffmpeg.Error` where it does not decode."""
+    mp4 = clip_bytes(dataset, row)
+    with tempfile.TemporaryDirectory(prefix="mlst-") as scratch, opened_clip(mp4, what.side):
         clip, made = Path(scratch, "clip.mp4"), Path(scratch, "preview.mp4")
-        clip.write_bytes(clip_bytes(dataset, row))
-        picture = ffmpeg.input(str(clip), format="mov", protocol_whitelist="file", threads=1)["v"]
+        clip.write_bytes(mp4)
+        guards = {name: value for name, value in GUARDS.items() if name.endswith("whitelist")}
+        picture = ffmpeg.input(str(clip), format="mov", threads=1, **guards)["v"]
         picture = picture.filter("scale", SIDE, SIDE, flags="area")
         settings = {"vcodec": "libx264", "crf": CRF, "preset": "veryfast", "pix_fmt": "yuv420p", "threads": 1}
-        command = picture.output(str(made), movflags="+faststart", map_metadata=-1, **settings)
+        command = picture.output(
+            str(made), movflags="+faststart", map_metadata=-1, **settings, **{"frames:v": what.frames}
+        )
         command.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
         return made.read_bytes()

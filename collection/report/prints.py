@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mlst.dataset.index import read_index_batches
 from mlst.pictures.fingerprints import HASHED, WINDOWS, WORDS, Fingerprints
 
 BATCH = 10_000
@@ -59,7 +59,7 @@ def told(index: Path, most: int) -> Told:
     with tempfile.TemporaryFile() as file:
         prints, shots = Fingerprints(file), _Shots([], [], [], [], [])
         jumps: list[Jump] = []
-        for batch in pq.ParquetFile(index).iter_batches(BATCH, columns=["fingerprint", *_Shots.COLUMNS]):
+        for batch in read_index_batches(index, ["fingerprint", *_Shots.COLUMNS], BATCH):
             texts = batch["fingerprint"].to_pylist()
             jumps = sorted([*jumps, *_jumps(texts, len(prints))], key=lambda jump: (-jump.height, jump.clip))[:most]
             for text in texts:

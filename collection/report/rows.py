@@ -3,9 +3,10 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from collection.workspace.folder import Span, Workspace
+from mlst.dataset.index import read_index_columns
+from mlst.dataset.shards import LARGEST, PATH
+from mlst.inside import file_in, opened
 from mlst.levels.levels import Levels
 
 
@@ -30,21 +31,23 @@ class ReportRow:
 
 
 def clip_bytes(dataset: Workspace, row: ReportRow) -> bytes:
-    """The encoded video of a clip, MP4."""
+    """The encoded video of a clip, MP4. Raises ValueError where the index names no shard of the dataset."""
+    if not PATH.fullmatch(row.shard):
+        raise ValueError(f"the index says that {row.key} lies in {row.shard[:200]!r}, which is not a shard")
     folder = dataset.spans([Span(row.shard, row.offset, row.size)])
-    return read_span(folder / row.shard, row.offset, row.size)
+    return read_span(file_in(folder, row.shard), row.offset, row.size)
 
 
 def read_span(path: Path, offset: int, size: int) -> bytes:
     """`size` bytes from `offset` of a file."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(offset)
-        return file.read(size)
+        return file.read(min(size, LARGEST))
 
 
 def read_rows(index: Path, levels: Levels) -> list[ReportRow]:
     """All clips in the file `index`, in its order; `levels` says what decides."""
     deciding = {"texture": levels.s.column, "motion": levels.t.column}
     names = {field.name: deciding.get(field.name, field.name) for field in fields(ReportRow)}
-    table = pq.read_table(index, columns=list(names.values())).to_pylist()
+    table = read_index_columns(index, sorted(set(names.values()))).to_pylist()
     return [ReportRow(**{name: row[column] for name, column in names.items()}) for row in table]

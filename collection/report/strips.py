@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from collection.report.figures import RGB, decode_frames
-from collection.report.prints import Jump, Seam
+from collection.report.prints import Jump, Seam, Told
 from collection.report.rows import ReportRow, clip_bytes
 from collection.workspace.folder import Workspace
+from mlst.dataset.description import Dataset
 from mlst.records import digest
 
 SIDE = 72
@@ -39,27 +40,29 @@ class Strip:
     """JPEG in base64."""
 
 
-def strips(
-    dataset: Workspace, rows: Sequence[ReportRow], seams: Sequence[Seam], jumps: Sequence[Jump], count: int
-) -> list[Strip]:
+def strips(dataset: Workspace, what: Dataset, rows: Sequence[ReportRow], prints: Told, count: int) -> list[Strip]:
     """`count` of each kind: the likeliest to be wrong, then transitions drawn by the hash of their clips."""
+    seams = prints.seams
     least, rest = seams[:count], sorted(seams[count:], key=lambda seam: digest(rows[seam.before].key))
     shown = [("seam", seam) for seam in least] + [("some", seam) for seam in rest[:count]]
-    made = [_of_seam(dataset, rows, kind, seam) for kind, seam in shown]
-    return made + [_of_jump(dataset, rows, jump) for jump in jumps[:count]]
+    made = [_of_seam(dataset, what, rows, kind, seam) for kind, seam in shown]
+    return made + [_of_jump(dataset, what, rows, jump) for jump in prints.jumps[:count]]
 
 
-def _of_seam(dataset: Workspace, rows: Sequence[ReportRow], kind: str, seam: Seam) -> Strip:
-    before, after = (decode_frames(clip_bytes(dataset, rows[n])) for n in (seam.before, seam.after))
-    picture = _picture(before[::-APART][:BESIDE][::-1], after[::APART][:BESIDE])
-    return Strip(kind, seam.before, seam.after, seam.distance, picture)
+def _of_seam(dataset: Workspace, what: Dataset, rows: Sequence[ReportRow], kind: str, seam: Seam) -> Strip:
+    places = range(what.frames)
+    before = decode_frames(clip_bytes(dataset, rows[seam.before]), what, places[::-APART][:BESIDE][::-1])
+    after = decode_frames(clip_bytes(dataset, rows[seam.after]), what, places[::APART][:BESIDE])
+    return Strip(kind, seam.before, seam.after, seam.distance, _picture(before, after))
 
 
-def _of_jump(dataset: Workspace, rows: Sequence[ReportRow], jump: Jump) -> Strip:
-    frames = decode_frames(clip_bytes(dataset, rows[jump.clip]))
-    place = round(jump.where * (len(frames) - 1))
-    near = range(max(1, place - BESIDE), min(len(frames), place + BESIDE + 1))
-    line = max(near, key=lambda n: float(cv2.norm(frames[n], frames[n - 1], cv2.NORM_L1)))
+def _of_jump(dataset: Workspace, what: Dataset, rows: Sequence[ReportRow], jump: Jump) -> Strip:
+    place = round(jump.where * (what.frames - 1))
+    around = range(what.frames)[max(0, place - 2 * BESIDE) : place + 2 * BESIDE + 1]
+    frames = decode_frames(clip_bytes(dataset, rows[jump.clip]), what, around)
+    near = range(max(1, place - BESIDE), min(what.frames, place + BESIDE + 1))
+    first = around.start
+    line = max(near, key=lambda n: float(cv2.norm(frames[n - first], frames[n - first - 1], cv2.NORM_L1))) - first
     picture = _picture(frames[max(0, line - BESIDE) : line], frames[line : line + BESIDE])
     return Strip("jump", jump.clip, jump.clip, jump.height, picture)
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
-import pyarrow.parquet as pq
 
 from collection.engine.stage import FAILED, Expected, Needs, Outcome, Rejected
 from collection.fetch.stage import FetchStage
@@ -23,6 +22,7 @@ from collection.sandbox.apart import apart
 from collection.scan.stage import seconds
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.description import INDEX, LOCK, THRESHOLDS
+from mlst.dataset.index import read_index_columns
 from mlst.dataset.lock import LockRow, read_lock
 from mlst.levels.levels import LEVELS, read_levels
 from mlst.pictures.bars import active_picture
@@ -253,7 +253,7 @@ class Asked:
 
     def __iter__(self) -> Iterator[Wanted]:
         columns = ["source", "start", "end", "fingerprint"]
-        table = pq.read_table(self.dataset / INDEX, columns=columns).sort_by("source") if self.deep else None
+        table = read_index_columns(self.dataset / INDEX, columns).sort_by("source") if self.deep else None
         rule, at = read_levels(self.dataset / THRESHOLDS).active_picture, 0
         for row in read_lock(self.dataset / LOCK):
             clips = table.slice(at, row.chosen).to_pylist() if table is not None else []
@@ -307,9 +307,7 @@ def report(dataset: Path, drifts: Iterable[Drift]) -> DriftReport:
     found = tuple(drifts)
     state = {drift.source: drift.state for drift in found}
     columns = ("source", "level", "split")
-    table = (
-        pq.read_table(dataset / INDEX, columns=list(columns)).group_by(list(columns)).aggregate([([], "count_all")])
-    )
+    table = read_index_columns(dataset / INDEX, columns).group_by(list(columns)).aggregate([([], "count_all")])
     counts: Mapping[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in table.to_pylist():
         counts[row["level"], row["split"]][state.get(row["source"], UNKNOWN)] += row["count_all"]

@@ -32,7 +32,7 @@ from mlst.dataset.description import (
     RECIPE,
     THRESHOLDS,
     Dataset,
-    read_json,
+    read_dataset,
     write_json,
 )
 from mlst.dataset.exclusions import Exclusions
@@ -41,7 +41,10 @@ from mlst.dataset.lock import LockRow, read_lock
 from mlst.dataset.shards import PATH, ClipFiles, ShardError, open_shard, shard_path, write_shard
 from mlst.exits import UserError
 from mlst.files import atomic, link_or_copy
+from mlst.inside import content, file_in, place_in
+from mlst.levels.levels import read_levels
 from mlst.records import Shard, Source
+from mlst.structured import LARGEST, StructureError, parse_toml
 
 MADE = re.compile(r"\.?([A-Za-z0-9_-]{1,64})-[0-9a-f]{16}(\..*)?")
 """Names of what a workspace holds of a source."""
@@ -74,18 +77,18 @@ def takedown(folder: Path, names: Collection[str]) -> Takedown:
 
     Raises `TakedownError`, and then nothing has changed.
     """
-    _finish(folder)
+    _finish(folder, _described(folder))
     dataset, lock = _read(folder)
     exclusions = _exclusions(folder, dataset)
     gone = _named(lock, names, exclusions)
     if not gone:
         return Takedown((), 0, (), (), dataset.version)
-    rows = list(read_index(folder / INDEX))
+    rows = _rows(folder)
     plan = _plan(dataset, rows, {source.id for source in gone})
-    version = f"{int(dataset.version.split('.')[0]) + 1}.0.0"
+    version = _next(dataset.version)
     left = [row for row in lock if row.source not in gone]
     _prepare(folder, replace(dataset, version=version), left, plan, exclusions.adding(gone))
-    _finish(folder)
+    _finish(folder, dataset)
     kept = sum(len(one.rows) for one in plan)
     return Takedown(
         tuple(sorted(source.id for source in gone)),
@@ -108,21 +111,45 @@ class _Planned:
     touched: bool
 
 
-def _read(folder: Path) -> tuple[Dataset, list[LockRow]]:
+def _described(folder: Path) -> Dataset:
+    """What the dataset lists, all of it with plain names, and all that is there regular files inside `folder`."""
     try:
-        dataset, lock = read_json(folder / DATASET), list(read_lock(folder / LOCK))
+        return read_dataset(folder)
     except (OSError, ValueError) as why:
         raise TakedownError(f"{folder} is not a readable dataset: {why}") from None
-    for path in (*(shard.path for shard in dataset.shards), *(file.path for file in dataset.files)):
-        inside = not Path(path).is_absolute() and (folder / path).resolve() == folder.resolve() / path
-        if not inside or not (folder / path).is_file():
-            raise TakedownError(
-                f"{path!r} is listed in {DATASET}, but is not a regular file in {folder}; give a dataset with its "
-                "clips, as `mlst build` left it"
-            )
+
+
+def _read(folder: Path) -> tuple[Dataset, list[LockRow]]:
+    dataset = _described(folder)
+    try:
+        read_levels(folder / THRESHOLDS)
+        lock = list(read_lock(folder / LOCK))
+        for path in (*(shard.path for shard in dataset.shards), *(file.path for file in dataset.files)):
+            file_in(folder, path)
+    except FileNotFoundError as why:
+        raise TakedownError(
+            f"{why.filename} is listed in {DATASET}, but is not there; give a dataset with its clips, as `mlst build` "
+            "left it"
+        ) from None
+    except (OSError, ValueError) as why:
+        raise TakedownError(f"{folder} is not a readable dataset: {why}") from None
     if any(PATH.fullmatch(shard.path) is None for shard in dataset.shards):
         raise TakedownError(f"{folder} has shards with names of another format; run `mlst verify`")
     return dataset, lock
+
+
+def _rows(folder: Path) -> list[Row]:
+    try:
+        return list(read_index(folder / INDEX))
+    except (OSError, ValueError) as why:
+        raise TakedownError(f"{folder}: {why}; run `mlst verify`") from None
+
+
+def _next(version: str) -> str:
+    first = version.split(".", maxsplit=1)[0]
+    if not re.fullmatch("[0-9]{1,9}", first):
+        raise TakedownError(f"{DATASET} has the version {version[:50]!r}, which is not like 1.0.0")
+    return f"{int(first) + 1}.0.0"
 
 
 def _exclusions(folder: Path, dataset: Dataset) -> Exclusions:
@@ -183,8 +210,8 @@ def _prepare(
     if not rows:
         raise TakedownError("no clips would be left; delete the whole dataset instead")
     texts = {
-        RECIPE: _recipe((folder / RECIPE).read_bytes(), dataset.version),
-        THRESHOLDS: (folder / THRESHOLDS).read_bytes(),
+        RECIPE: _recipe(content(folder / RECIPE, LARGEST), dataset.version),
+        THRESHOLDS: content(folder / THRESHOLDS, LARGEST),
         EXCLUSIONS: exclusions.text(),
     }
     body = tabulate(stage, dataset, Contents(tuple(shards), rows, lock, texts))
@@ -229,28 +256,50 @@ def _as_it_is(folder: Path, one: _Planned) -> tuple[Shard, list[Row]]:
 
 def _recipe(text: bytes, version: str) -> bytes:
     """The recipe with the new version and the list of exclusions, all else as the user wrote it."""
+    try:
+        parse_toml(text)
+    except StructureError as why:
+        raise TakedownError(f"{RECIPE}: not TOML: {why}") from None
     recipe = tomlkit.parse(text)
     recipe["version"], recipe["exclusions"] = version, EXCLUSIONS
     return tomlkit.dumps(recipe).encode()
 
 
-def _finish(folder: Path) -> None:
-    """Put what is prepared in place; what is prepared only in part is thrown away."""
+def _finish(folder: Path, dataset: Dataset) -> None:
+    """Put what is prepared in place of `dataset`; what is prepared only in part is thrown away.
+
+    Every name is looked at before anything is moved: the staging folder may have come with a stranger's dataset.
+    """
     stage = folder / STAGE
-    if (stage / DATASET).exists():
-        old, new = read_json(folder / DATASET).files, read_json(stage / DATASET).files
-        for file in new:
-            if (stage / file.path).exists():
-                (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(stage / file.path, folder / file.path)
-        for path in sorted({file.path for file in old} - {file.path for file in new}):
-            (folder / path).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                (folder / path).parent.rmdir()
-        os.replace(stage / DATASET, folder / DATASET)
+    try:
+        staged = place_in(folder, f"{STAGE}/{DATASET}")
+        if staged.exists():
+            new = read_dataset(stage)
+            moved = [file.path for file in new.files if os.path.lexists(stage / file.path)]
+            places = {path: place_in(folder, path) for path in (*moved, DATASET)}
+            left = [place_in(folder, path) for path in sorted(_paths(dataset) - _paths(new))]
+            _replace(stage, places, left)
+    except ValueError as why:
+        raise TakedownError(f"{folder}: {why}; nothing was changed") from None
     shutil.rmtree(stage, ignore_errors=True)
     with contextlib.suppress(OSError):
         stage.parent.rmdir()
+
+
+def _replace(stage: Path, places: Mapping[str, Path], left: Sequence[Path]) -> None:
+    """Move staged files to their places, the description last, and remove what is left of the old dataset."""
+    for path, place in places.items():
+        if path == DATASET:
+            for old in left:
+                old.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    old.parent.rmdir()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(stage / path, place)
+
+
+def _paths(dataset: Dataset) -> set[str]:
+    return {file.path for file in dataset.files}
 
 
 def purge(work: Path, exclusions: Exclusions) -> tuple[str, ...]:

@@ -5,26 +5,28 @@ limits are those of the Hub's documentation ("Repository limitations and recomme
 """
 
 import contextlib
-import io
 import re
 import struct
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
-import yaml
 
-from mlst.checking.verify import LOADER, Finding
+from mlst.checking.verify import Finding
 from mlst.dataset.about import unanswered
-from mlst.dataset.card import HUB_LICENCES, front_matter
+from mlst.dataset.card import HUB_LICENCES, front_matter, read_card
 from mlst.dataset.croissant import CROISSANT, croissant
-from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, Dataset, File, read_json
+from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, Dataset, File, read_dataset
+from mlst.dataset.description import LARGEST as LARGEST_FILE
 from mlst.dataset.index import Row, read_index
 from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import LARGEST, PATH
+from mlst.inside import content, file_in, opened
+from mlst.pictures.clip import opened_clip
+from mlst.pictures.mp4 import NotAClip
 
 RULES = {
     "name": "file names are portable, differ in more than case, and are none that Git or the Hub obeys",
@@ -63,10 +65,10 @@ IMAGE = re.compile(r"(?<!\\)!\[[^\]]*\]\(([^)\s]+)\)")
 def lint(folder: Path) -> tuple[Finding, ...]:
     """Findings of `RULES` in the dataset in `folder`. What `verify` reports as unreadable is passed over."""
     try:
-        dataset = read_json(folder / DATASET)
+        dataset = read_dataset(folder)
     except (OSError, ValueError):
         return ()
-    findings = {*lint_files(folder, dataset, dataset.files, HUB), *_videos(folder, _rows(folder))}
+    findings = {*lint_files(folder, dataset, dataset.files, HUB), *_videos(folder, dataset.side, _rows(folder))}
     return tuple(sorted(findings))
 
 
@@ -97,7 +99,7 @@ def lint_files(folder: Path, dataset: Dataset, files: Sequence[File], limits: Hu
 def _croissant(folder: Path, dataset: Dataset, others: Sequence[File]) -> Iterator[Finding]:
     try:
         wanted = croissant(dataset, others, read_lock(folder / LOCK))
-        if (folder / CROISSANT).read_bytes() != wanted:
+        if content(folder / CROISSANT, LARGEST_FILE) != wanted:
             yield Finding("croissant", CROISSANT, "", "is not what dataset.json, the lock and the files give")
     except (OSError, ValueError, KeyError) as why:
         yield Finding("croissant", CROISSANT, "", f"cannot be compared: {why}")
@@ -130,24 +132,10 @@ def _limits(files: Sequence[File], limits: HubLimits) -> Iterator[Finding]:
             yield Finding("limit", name, "", f"{len(inside)} entries in a folder; below {limits.entries} are allowed")
 
 
-class _Unique(LOADER):  # type: ignore[misc, valid-type]
-    """Refuses duplicate keys, of which PyYAML would take the last and the Hub none."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for key, count in Counter(map(str, keys)).items() if count > 1]:
-            raise yaml.YAMLError(f"duplicate key {twice[0]!r}")
-        return cast(dict[Any, Any], super().construct_mapping(node, deep))
-
-
 def _readme(folder: Path, dataset: Dataset, paths: Collection[str]) -> Iterator[Finding]:
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-        opening, front, body = text.split("---\n", 2)
-        read = yaml.load(front, _Unique)  # noqa: S506 - a SafeLoader
-        if opening or not isinstance(read, dict):
-            raise ValueError("the file does not begin with it")
-    except (OSError, ValueError, yaml.YAMLError) as why:
+        read, body = read_card(folder)
+    except (OSError, ValueError) as why:
         yield Finding("yaml", CARD, "", f"no YAML front matter: {why}")
         return
     for detail in _front(read, dataset):
@@ -212,30 +200,29 @@ def _rows(folder: Path) -> Iterator[Row]:
         yield from read_index(folder / INDEX)
 
 
-def _videos(folder: Path, rows: Iterable[Row]) -> Iterator[Finding]:
+def _videos(folder: Path, side: int, rows: Iterable[Row]) -> Iterator[Finding]:
     for row in rows:
         if not PATH.fullmatch(row.shard) or row.offset < 0 or not 0 <= row.size <= LARGEST:
             continue
         try:
-            with (folder / row.shard).open("rb") as shard:
+            with opened(file_in(folder, row.shard)) as shard:
                 shard.seek(row.offset)
                 mp4 = shard.read(row.size)
-        except OSError:
+        except (OSError, ValueError):
             continue
-        if detail := unplayable(mp4):
+        if detail := unplayable(mp4, side):
             yield Finding("browser", row.shard, row.info.key, detail)
 
 
-def unplayable(mp4: bytes) -> str:
+def unplayable(mp4: bytes, side: int) -> str:
     """Why a browser would not play a clip while it arrives, "" if it would."""
     try:
-        with av.open(io.BytesIO(mp4), "r", format="mp4") as video:
-            context = video.streams.video[0].codec_context
-            codec, pixels = (context.name, context.pix_fmt) if context else ("an unknown codec", "")
-    except (av.error.FFmpegError, ValueError, IndexError) as why:
-        return f"is not a video: {why}"
-    if codec != "h264" or pixels != "yuv420p":
-        return f"{codec} {pixels}, not h264 yuv420p"
+        with opened_clip(mp4, side) as (_, stream):
+            pixels = stream.codec_context.pix_fmt
+    except (NotAClip, av.FFmpegError, OSError, ValueError) as why:
+        return f"not H.264 in MP4 of {side}x{side}: {why}"
+    if pixels != "yuv420p":
+        return f"h264 {pixels}, not h264 yuv420p"
     kinds = list(_boxes(mp4))
     if "moov" not in kinds or "mdat" in kinds[: kinds.index("moov")]:
         return f"its header comes after the pictures ({', '.join(kinds)}); write it with movflags=faststart"

@@ -20,6 +20,10 @@ from mlst.levels.splits import order_hash, split_group, split_of
 from mlst.pictures.fingerprints import Fingerprints, is_fingerprint
 from mlst.records import measured
 
+FINEST = 20_000
+"""Bits of the denominator of a sum of seconds, beyond which no more are added: it would take ever longer, and no real
+clips have so many time bases."""
+
 Broken = tuple[str, str]
 """Rule and detail."""
 
@@ -227,7 +231,8 @@ class Cells:
         cell = row.info.level, row.info.split
         self._clips[cell] += 1
         self._frames[cell] += row.info.frames
-        self._seconds[cell] += row.info.end - row.info.start
+        if self._seconds[cell].denominator.bit_length() <= FINEST:
+            self._seconds[cell] += row.info.end - row.info.start
         self._shards[cell].add(row.shard)
 
     def counted(self, sizes: Mapping[str, int]) -> tuple[Cell, ...]:

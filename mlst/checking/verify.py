@@ -20,34 +20,41 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
-import yaml
 from av.video.reformatter import VideoReformatter
 
 from mlst.checking.rules import Cells, index_rules, row_rules
-from mlst.dataset.card import attribution, front_matter
+from mlst.dataset.card import attribution, front_matter, read_card
 from mlst.dataset.description import (
     ATTRIBUTION,
     CARD,
     DATASET,
     EXCLUSIONS,
     INDEX,
+    LARGEST,
     LOCK,
+    NAMED,
+    RECIPE,
     THRESHOLDS,
     Dataset,
+    File,
     dataset_fingerprint,
     read_json,
 )
-from mlst.dataset.exclusions import ExclusionsError, parse_exclusions
+from mlst.dataset.exclusions import parse_exclusions
 from mlst.dataset.index import ClipInfo, Row, index_columns, index_names, read_index
 from mlst.dataset.lock import footage_of
 from mlst.dataset.lookup import Index, Lock
 from mlst.dataset.remote import is_url, mirrored, streamed
-from mlst.dataset.schema import misfit
-from mlst.dataset.shards import PATH, ClipFiles, ShardError, read_shard, shard_path
+from mlst.dataset.schema import misfit, parse_json
+from mlst.dataset.shards import PATH, ClipFiles, ShardError, largest_clip, read_shard, shard_path
+from mlst.inside import content, file_in, opened, place_in
 from mlst.levels.levels import read_levels
+from mlst.pictures.clip import opened_clip
+from mlst.pictures.mp4 import NotAClip
 from mlst.pictures.presentation import rgb
 from mlst.pictures.times import too_many
 from mlst.records import Shard, canonical_json
+from mlst.structured import read_toml
 
 RULES = {
     "dataset": "dataset.json is there, is of a known format and matches its own fingerprint",
@@ -58,6 +65,7 @@ RULES = {
     "lock": "sources.lock.jsonl is readable, sorted, has a row for every source of the index and the stated footage",
     "times": "of each source at most 2 frames, or 2 %, had no usable time, and none more were repaired than there are",
     "levels": "levels.toml is a thresholds file",
+    "recipe": "recipe.toml is TOML",
     "key": "keys match the pattern, name source and start of their clip, and occur once in the dataset",
     "order": "the index is sorted by shard and offset, the clips of a level and split by the hash of their key",
     "shard": "shards are what the writer writes: members, order, headers, padding, at least one clip",
@@ -78,9 +86,10 @@ RULES = {
 IGNORED = (".cache", ".git", ".gitattributes")
 """What a download from the Hub adds at the top."""
 
-CHUNK = 1 << 20
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The same as `safe_load`, in C where libyaml is there: 9 times faster."""
+CHUNK, REST = 1 << 20, 1 << 28
+"""Bytes read at a time, and at most behind what is wrong with a shard: what follows may be a hole without end."""
+LONGEST = 1000
+"""Characters of what is said of a row, which may quote texts of a stranger's."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -166,8 +175,13 @@ def _verify(folder: Path, place: str, workers: int, watch: Watch) -> Report:
     except (OSError, ValueError) as why:
         return Report((Finding("dataset", DATASET, "", str(why)),), 0, 0, 0, 0)
     findings = [*_files(folder, dataset), *_names(dataset)]
+    if unsafe := list(_unsafe(folder, dataset)):
+        return Report(tuple(sorted({*findings, *unsafe})), len(dataset.files), 0, 0, 0)
     rows, spans = _index(folder, dataset, findings)
     tasks = _tasks(folder, place, dataset, spans)
+    checked = {task.shard.path for task in tasks}
+    unchecked = (shard.path for shard in dataset.shards if shard.path not in checked)
+    findings += [Finding("missing", path, "", "a listed shard that cannot be checked") for path in unchecked]
     results: list[ShardResult] = []
     watch(0, len(tasks))
     for result in map(_check_shard, tasks) if workers == 0 else _in_processes(tasks, workers):
@@ -178,6 +192,7 @@ def _verify(folder: Path, place: str, workers: int, watch: Watch) -> Report:
         findings += _tables(folder, dataset, rows, lock)
         findings += _locked(folder, dataset, lock)
         findings += _attributed(folder, lock)
+    findings += _recipe(folder, dataset)
     findings += _card(folder, dataset)
     clips, frames = sum(r.clips for r in results), sum(r.frames for r in results)
     return Report(tuple(sorted(set(findings))), len(dataset.files), len(tasks), clips, frames)
@@ -193,17 +208,38 @@ def _files(folder: Path, dataset: Dataset) -> Iterator[Finding]:
         yield Finding("missing", path, "", "listed in dataset.json, but not there as a plain file")
     for file in dataset.files:
         if file.path in present and not PATH.fullmatch(file.path):
-            with (folder / file.path).open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            yield from _hash(file.path, sha256, (folder / file.path).stat().st_size, file.sha256, file.size)
-    if len(listed) != len(dataset.files) or [f.path for f in dataset.files] != sorted(listed):
-        yield Finding("dataset", DATASET, "", "files are duplicated or not sorted by path")
+            yield from _whole(folder, file)
+    if [f.path for f in dataset.files] != sorted(listed):
+        yield Finding("dataset", DATASET, "", "files are not sorted by path")
     if dataset_fingerprint(dataset.files, dataset.footage) != dataset.fingerprint:
         yield Finding("dataset", DATASET, "", f"fingerprint {dataset.fingerprint} is not that of the listed files")
 
 
+def _unsafe(folder: Path, dataset: Dataset) -> Iterator[Finding]:
+    """What stands in the place of a file and is none, such as a pipe: nothing of such a dataset is read further."""
+    for name in sorted({*NAMED, *(file.path for file in dataset.files), *(shard.path for shard in dataset.shards)}):
+        try:
+            place_in(folder, name)
+        except (OSError, ValueError) as why:
+            yield Finding("missing", name, "", str(why))
+
+
+def _whole(folder: Path, file: File) -> Iterator[Finding]:
+    """A file against its entry; nothing of one of another size is read."""
+    try:
+        size = file_in(folder, file.path).stat().st_size
+        if size != file.size:
+            yield Finding("hash", file.path, "", f"{size} bytes, {file.size} listed")
+            return
+        with opened(folder / file.path) as stream:
+            yield from _hash(file.path, hashlib.file_digest(stream, "sha256").hexdigest(), size, file)
+    except (OSError, ValueError) as why:
+        yield Finding("missing", file.path, "", f"cannot be read: {why}")
+
+
 def _walk(folder: Path) -> Iterator[str]:
-    """Paths of all files below `folder`. Links are not followed, and are marked so as not to pass for listed files."""
+    """Paths of all files below `folder`. What is none, such as a link or a pipe, is not followed, and is marked so as
+    not to pass for a listed file."""
     for top, folders, names in os.walk(folder):
         at_top = Path(top) == folder
         folders[:] = [name for name in folders if not (at_top and name in IGNORED)]
@@ -213,14 +249,14 @@ def _walk(folder: Path) -> Iterator[str]:
             if path.is_symlink():
                 yield f"{relative} (link)"
             elif name in names and not (at_top and name in IGNORED):
-                yield relative
+                yield relative if path.is_file() else f"{relative} (no regular file)"
 
 
-def _hash(path: str, sha256: str, size: int, listed_sha256: str, listed_size: int) -> Iterator[Finding]:
-    if size != listed_size:
-        yield Finding("hash", path, "", f"{size} bytes, {listed_size} listed")
-    if sha256 != listed_sha256:
-        yield Finding("hash", path, "", f"sha256 {sha256}, {listed_sha256} listed")
+def _hash(path: str, sha256: str, size: int, listed: File | Shard) -> Iterator[Finding]:
+    if size != listed.size:
+        yield Finding("hash", path, "", f"{size} bytes, {listed.size} listed")
+    if sha256 != listed.sha256:
+        yield Finding("hash", path, "", f"sha256 {sha256}, {listed.sha256} listed")
 
 
 def _names(dataset: Dataset) -> Iterator[Finding]:
@@ -262,7 +298,7 @@ def _lock(folder: Path, findings: list[Finding]) -> Iterator[Lock]:
     """The lock; an empty one where it cannot be read."""
     with contextlib.ExitStack() as stack:
         try:
-            lock = Lock(stack.enter_context((folder / LOCK).open("rb")), LOCK)
+            lock = Lock(stack.enter_context(opened(folder / LOCK)), LOCK)
         except (OSError, ValueError) as why:
             findings.append(Finding("lock", LOCK, "", str(why)))
             lock = Lock(io.BytesIO(), LOCK)
@@ -282,7 +318,7 @@ def _tables(folder: Path, dataset: Dataset, rows: Iterable[Row], lock: Lock) -> 
         yield Finding("levels", THRESHOLDS, "", f"of the clips was not measured: {', '.join(sorted(lacking))}")
         return
     for rule, key, detail in index_rules(rows):
-        yield Finding(rule, INDEX, key, detail)
+        yield Finding(rule, INDEX, key, detail[:LONGEST])
     cells, shards, unknown = Cells(), Counter[str](), set[str]()
     clips = array("Q", bytes(8 * len(lock)))
     for row in rows:
@@ -296,7 +332,7 @@ def _tables(folder: Path, dataset: Dataset, rows: Iterable[Row], lock: Lock) -> 
             continue
         clips[number] += 1
         for rule, detail in row_rules(row, lock_row, dataset, levels):
-            yield Finding(rule, INDEX, row.info.key, detail)
+            yield Finding(rule, INDEX, row.info.key, detail[:LONGEST])
     for lock_row, count in zip(lock, clips, strict=True):
         if lock_row.chosen != count:
             yield Finding("count", LOCK, "", f"{lock_row.source.id}: {lock_row.chosen} clips, {count} in the index")
@@ -334,8 +370,8 @@ def _locked(folder: Path, dataset: Dataset, lock: Lock) -> Iterator[Finding]:
     if EXCLUSIONS not in {file.path for file in dataset.files}:
         return
     try:
-        exclusions = parse_exclusions((folder / EXCLUSIONS).read_bytes(), EXCLUSIONS)
-    except (OSError, ExclusionsError) as why:
+        exclusions = parse_exclusions(content(folder / EXCLUSIONS, LARGEST), EXCLUSIONS)
+    except (OSError, ValueError) as why:
         yield Finding("exclusions", EXCLUSIONS, "", str(why))
         return
     for row in lock:
@@ -358,22 +394,29 @@ def _attributed(folder: Path, lock: Lock) -> Iterator[Finding]:
     used = (row.source for row in lock if row.chosen)
     parts = (part.encode("utf-8", "surrogatepass") for part in attribution(used, _Chosen(lock)))
     try:
-        with (folder / ATTRIBUTION).open("rb") as file:
+        with opened(folder / ATTRIBUTION) as file:
             if not all(file.read(len(part)) == part for part in parts) or file.read(1):
                 yield Finding(
                     "attribution", ATTRIBUTION, "", "is not what the lock's titles, channels and licences give"
                 )
-    except OSError as why:
+    except (OSError, ValueError) as why:
         yield Finding("attribution", ATTRIBUTION, "", str(why))
+
+
+def _recipe(folder: Path, dataset: Dataset) -> Iterator[Finding]:
+    if RECIPE in {file.path for file in dataset.files}:
+        try:
+            read_toml(folder / RECIPE)
+        except (OSError, ValueError) as why:
+            yield Finding("recipe", RECIPE, "", str(why))
 
 
 def _card(folder: Path, dataset: Dataset) -> Iterator[Finding]:
     """What README.md pins for loaders."""
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-        front = yaml.load(text.split("\n---\n")[0].removeprefix("---\n"), LOADER)  # noqa: S506
+        front, _ = read_card(folder)
         found = {name: front.get(name) for name in ("configs", "dataset_info")}
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as why:
+    except (OSError, ValueError) as why:
         yield Finding("card", CARD, "", f"no YAML front matter: {why}")
         return
     wanted = front_matter(dataset)
@@ -446,11 +489,12 @@ def _check_shard(task: ShardTask) -> ShardResult:
     with streamed(task.place) as file:
         hashed = _Hashed(file)
         try:
-            for sample, offset in read_shard(hashed):
+            for sample, offset in read_shard(hashed, largest_clip(task.side, task.frames)):
                 clips += 1
                 row = rows.pop(sample.key, None)
                 findings += [
-                    Finding(rule, path, sample.key, detail) for rule, detail in _check_clip(sample, offset, row)
+                    Finding(rule, path, sample.key, detail[:LONGEST])
+                    for rule, detail in _check_clip(sample, offset, row)
                 ]
                 count, detail = decoded(sample.mp4, task.side, task.frames)
                 frames += count
@@ -458,9 +502,11 @@ def _check_shard(task: ShardTask) -> ShardResult:
                     findings.append(Finding("decode", path, sample.key, detail))
         except ShardError as why:
             findings.append(Finding("shard", path, why.key, why.detail))
-        while hashed.read(CHUNK):
+        most = hashed.size + REST
+        while hashed.size < most and hashed.read(CHUNK):
             pass
-    findings += _hash(path, hashed.sha256.hexdigest(), hashed.size, task.shard.sha256, task.shard.size)
+    if hashed.size < most:
+        findings += _hash(path, hashed.sha256.hexdigest(), hashed.size, task.shard)
     findings += [Finding("place", path, key, "in the index, but not in the shard") for key in rows]
     if clips != task.shard.clips:
         findings.append(Finding("count", path, "", f"{task.shard.clips} clips listed, {clips} are there"))
@@ -470,9 +516,9 @@ def _check_shard(task: ShardTask) -> ShardResult:
 def _check_clip(sample: ClipFiles, offset: int, row: Row | None) -> Iterator[tuple[str, str]]:
     """Rule and detail of what is wrong with a clip's JSON and its row in the index."""
     try:
-        wrong = misfit(ClipInfo, loads(sample.json), "json")
-    except (ValueError, RecursionError) as why:
-        wrong = f"not JSON: {why}"
+        wrong = misfit(ClipInfo, parse_json(sample.json, "json"), "json")
+    except ValueError as why:
+        wrong = str(why)
     if wrong:
         yield "schema", wrong
     if row is None:
@@ -501,18 +547,8 @@ def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
     """
     count, to_rgb, last = 0, VideoReformatter(), None
     try:
-        file, options = io.BytesIO(mp4), {"protocol_whitelist": "file"}
-        with av.open(file, "r", format="mp4", options=options, metadata_errors="replace") as video:
-            streams = [stream.type for stream in video.streams]
-            if streams != ["video"]:
-                return 0, f"streams {streams}, not one video stream"
-            codec = video.streams.video[0].codec_context
-            if codec is None or codec.name != "h264":
-                return 0, f"{codec.name if codec else 'an unknown codec'}, not h264"
-            size = (video.streams.video[0].width, video.streams.video[0].height)
-            if size != (side, side):
-                return 0, f"{size[0]}x{size[1]} pixels, {side}x{side} declared"
-            for frame in video.decode(video=0):
+        with opened_clip(mp4, side) as (container, stream):
+            for frame in container.decode(stream):
                 count += 1
                 if (frame.width, frame.height) != (side, side) or frame.is_corrupt or count > frames:
                     return count, f"frame {count - 1} is corrupt, of another size, or one too many ({frames} declared)"
@@ -521,6 +557,8 @@ def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
                 last = frame
             if last is not None:
                 rgb(last, to_rgb)
+    except NotAClip as why:
+        return count, str(why)
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as why:
         return count, f"does not decode after {count} frames: {why}"
     return count, "" if count == frames else f"{count} frames, {frames} declared"

@@ -9,16 +9,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mlst.dataset.description import INDEX, Cell, Dataset, File
+from mlst.dataset.description import CARD, INDEX, LARGEST, Cell, Dataset, File
 from mlst.dataset.index import PREFIX, ClipInfo, Row, columns, index_names
 from mlst.dataset.schema import fields_of, given
+from mlst.inside import content
 from mlst.levels.levels import LEVELS, Cuts, Levels
 from mlst.records import SPLITS, Source
+from mlst.structured import parse_yaml
 from mlst.text import one_line
 
 HUB_LICENCES = re.compile(
@@ -103,6 +106,18 @@ def card(
         licences=[(name, len(ids), sum(clips[i] for i in ids)) for name, ids in _by_licence(sources).items()],
         columns=[(name, DTYPES[kind]) for name, kind in columns(Row) if name in names],
     )
+
+
+def read_card(folder: Path) -> tuple[dict[str, Any], str]:
+    """The front matter of the card in a folder, and what follows it. Raises ValueError where it is none or is beyond
+    the bounds of `mlst.structured`, OSError."""
+    opening, *rest = content(folder / CARD, LARGEST).decode("utf-8").split("---\n", 2)
+    if opening or len(rest) < 2:
+        raise ValueError("the file does not begin with it")
+    front = parse_yaml(rest[0])
+    if not isinstance(front, dict):
+        raise ValueError("it is not a mapping")
+    return front, rest[1]
 
 
 def attribution(sources: Iterable[Source], clips: Mapping[str, int]) -> Iterator[str]:

@@ -1,13 +1,18 @@
 """`dataset.json`: what a built dataset says of itself, and the names of the files that it lists."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from mlst.dataset.about import UNSAID, About
 from mlst.dataset.schema import parse_json, record_of
-from mlst.records import FIRST, Shard, digest, encode, later
+from mlst.inside import check_files, content, plain
+from mlst.records import FIRST, SPLITS, Count, Shard, digest, encode, later
 
 FORMAT = "mlst/1"
 """Raised with every change that makes an older reader misread a dataset."""
@@ -21,6 +26,20 @@ ATTRIBUTION = "ATTRIBUTION.md"
 EXCLUSIONS = "exclusions.txt"
 """Only where something is excluded."""
 DATASET = "dataset.json"
+GROUPS = ("group", "source", "channel")
+"""By what sources may be kept in one split, see `mlst.levels.splits.split_group`."""
+NAMED = (INDEX, LOCK, THRESHOLDS, RECIPE, CARD, ATTRIBUTION, EXCLUSIONS)
+LARGEST = 64 << 20
+"""Bytes of `dataset.json` that are read."""
+
+INDEX_ROW, LOCK_ROW, OTHERS = 1 << 18, 1 << 16, 1 << 30
+"""Bytes at most: of the index for a clip, of other tables for a source, and of any file but shards besides. What is
+larger is not even hashed: it may be a hole without end."""
+
+Side = Annotated[int, Field(ge=2, le=4096)]
+"""Pixels; recipes give at most 1024."""
+Frames = Annotated[int, Field(ge=1, le=10_000)]
+"""Of a clip; recipes give at most 1000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +47,7 @@ class SplitShare:
     """Expected share of the groups in a split."""
 
     split: str
-    share: float
+    share: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +70,12 @@ class Cell:
 
     level: str
     split: str
-    clips: int
-    frames: int
+    clips: Count
+    frames: Count
     seconds: float
-    size: int
+    size: Count
     """Bytes of its shards."""
-    shards: int
+    shards: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +83,7 @@ class File:
     """A file of the dataset; the path is relative to it, with `/`."""
 
     path: str
-    size: int
+    size: Count
     sha256: str
 
 
@@ -91,14 +110,14 @@ class Dataset:
     """Over format, recipe, levels, footage, index and shards: equal for equal datasets."""
     footage: str
     """`footage_of` the lock."""
-    side: int
+    side: Side
     """Width and height of every clip, pixels."""
-    frames: int
+    frames: Frames
     """Frames of every clip."""
     split_rule: SplitRule
-    sources: int
+    sources: Count
     """Sources with at least one clip."""
-    clips: int
+    clips: Count
     cells: tuple[Cell, ...]
     """Only those with clips, in the order of the shards."""
     shards: tuple[Shard, ...]
@@ -118,7 +137,17 @@ def write_json(dataset: Dataset) -> bytes:
 
 def read_json(path: Path) -> Dataset:
     """What `dataset.json` says. Raises ValueError where it is not one of ours, OSError if unreadable."""
-    return parse_dataset(path.read_bytes(), path.name)
+    return parse_dataset(content(path, LARGEST), path.name)
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """`read_json` of the dataset in `folder`, of which every file that is there is a regular file inside.
+
+    Whatever else a command reads of a dataset, or writes there, it does after this.
+    """
+    dataset = read_json(folder / DATASET)
+    check_files(folder, {*NAMED, *(file.path for file in dataset.files)})
+    return dataset
 
 
 def parse_dataset(text: bytes, name: str) -> Dataset:
@@ -126,7 +155,21 @@ def parse_dataset(text: bytes, name: str) -> Dataset:
     value = parse_json(text, name)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError(f"{name}: not a dataset of format {FORMAT!r}")
-    return record_of(Dataset, value, name)
+    dataset = record_of(Dataset, value, name)
+    for paths in ([file.path for file in dataset.files], [shard.path for shard in dataset.shards]):
+        twice = [path for path, count in Counter(map(plain, paths)).items() if count > 1]
+        if twice or DATASET in paths:
+            raise ValueError(f"{name}: {(twice or [DATASET])[0]!r} is listed twice, or is this file itself")
+    for file in dataset.files:
+        most = INDEX_ROW * (dataset.clips + 1) if file.path == INDEX else OTHERS + LOCK_ROW * dataset.sources
+        if file.size > most and not file.path.startswith("data/"):
+            raise ValueError(f"{name}: {file.path!r} of {file.size} bytes; it cannot have more than {most}")
+    splits = [share.split for share in dataset.split_rule.shares]
+    if not splits or len(set(splits)) < len(splits) or not set(splits) <= set(SPLITS):
+        raise ValueError(f"{name}: split_rule has shares for {', '.join(splits[:10]) or 'no split'}")
+    if dataset.split_rule.group not in GROUPS:
+        raise ValueError(f"{name}: split_rule.group is none of {', '.join(GROUPS)}")
+    return dataset
 
 
 def dataset_fingerprint(files: Iterable[File], footage: str) -> str:

@@ -1,20 +1,18 @@
 """What two datasets differ in: clips by level and split, sources, settings."""
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from mlst.dataset.description import DATASET, INDEX, LOCK, RECIPE, THRESHOLDS, Dataset, read_json
-from mlst.dataset.index import index_schema
+from mlst.dataset.description import DATASET, INDEX, LOCK, RECIPE, THRESHOLDS, Dataset, read_dataset
+from mlst.dataset.index import index_columns, read_index_columns
 from mlst.dataset.lock import read_lock
 from mlst.exits import UserError
+from mlst.structured import read_toml
 
 PLACE = ("level", "number", "s", "t", "split", "shard", "offset")
 """Columns of the index that say where a clip is."""
@@ -108,6 +106,7 @@ class Difference:
 
 def diff(one: Path, two: Path) -> Difference:
     """Compare the datasets in two folders by what they say of themselves. Raises `DiffError`."""
+    described = _read(one), _read(two)
     before, after = _index(one), _index(two)
     old, new = _lock(one), _lock(two)
     common = before.select(["key"]).join(after.select(["key"]), "key", join_type="inner")["key"]
@@ -125,19 +124,24 @@ def diff(one: Path, two: Path) -> Difference:
         sources_added=tuple(sorted(new.keys() - old.keys())),
         sources_removed=tuple(sorted(old.keys() - new.keys())),
         sources_changed=tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
-        settings=tuple(_settings(one, two)),
+        settings=tuple(_settings(*map(_flat_settings, (one, two), described))),
         cells=tuple(_cells(before, after, (added, removed, changed), moved)),
         same_bytes=(one / DATASET).read_bytes() == (two / DATASET).read_bytes(),
     )
 
 
+def _read(folder: Path) -> Dataset:
+    try:
+        return read_dataset(folder)
+    except (OSError, ValueError) as why:
+        raise DiffError(f"{folder}: not a readable dataset: {why}; run `mlst verify`") from None
+
+
 def _index(folder: Path) -> Any:
     try:
-        table = pq.read_table(folder / INDEX)
-    except (OSError, pa.ArrowInvalid) as why:
-        raise DiffError(f"{folder}: not a readable dataset: {why}") from None
-    if [str(field) for field in table.schema] != [str(field) for field in index_schema(table.schema.names)]:
-        raise DiffError(f"{folder / INDEX} does not have the columns that this version writes; run `mlst verify`")
+        table = read_index_columns(folder / INDEX, index_columns(folder / INDEX))
+    except (OSError, ValueError) as why:
+        raise DiffError(f"{folder}: {why}; run `mlst verify`") from None
     if len(pc.unique(table["key"])) != len(table):
         raise DiffError(f"{folder / INDEX} has duplicate keys; run `mlst verify`")
     return table.sort_by("key")
@@ -178,27 +182,21 @@ def _described(left: Any, right: Any) -> Iterator[Change]:
                 yield Change(name, count)
 
 
-def _settings(one: Path, two: Path) -> Iterator[Setting]:
-    before, after = _flat_settings(one), _flat_settings(two)
+def _settings(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Setting]:
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             yield Setting(name, before.get(name, ""), after.get(name, ""))
 
 
-def _flat_settings(folder: Path) -> dict[str, str]:
+def _flat_settings(folder: Path, dataset: Dataset) -> dict[str, str]:
     """Recipe, thresholds, and versions of the tools, by name."""
     try:
-        dataset: Dataset = read_json(folder / DATASET)
-        parts = {"recipe": _toml(folder / RECIPE), "levels": _toml(folder / THRESHOLDS)}
+        parts = {"recipe": read_toml(folder / RECIPE)[1], "levels": read_toml(folder / THRESHOLDS)[1]}
     except (OSError, ValueError) as why:
         raise DiffError(f"{folder}: {why}; run `mlst verify`") from None
     flat = {"format": dataset.format, "version": dataset.version}
     flat |= {f"tool {tool.name}": tool.version for tool in dataset.tools}
     return flat | dict(_flat(parts, ""))
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ Columns and types follow from the record types alone, so that JSON, Parquet and 
 
 import dataclasses
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -17,13 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlst.dataset.parquet import batches, damage, longest_texts, open_parquet, read_columns
 from mlst.dataset.schema import fields_of, given, optional
+from mlst.inside import opened
 from mlst.levels.flags import telling
 from mlst.records import Box, Count, Integer, Rational, Statistics, decode, encode, later
 
 ROW_GROUP = 10_000
-UNPACKED = 1_000
-"""Rows of an index that are unpacked at a time: 8 MB."""
+UNPACKED, UNPACKED_BYTES = 1_000, 64 << 20
+"""Rows of an index that are unpacked at a time, 8 MB; fewer where their texts may be longer than so many bytes."""
 EVERY = range(sys.maxsize)
 PREFIX = {"statistics": "", "box": "box_", "flags": "flag_", "info": ""}
 """What stands before the columns of a nested record in the index."""
@@ -151,14 +153,9 @@ def index_schema(names: Collection[str]) -> Any:
 
 
 def index_columns(path: Path) -> list[str]:
-    """Names of the columns of an index. Raises ValueError where it is none."""
-    found = pq.read_schema(path)
-    wanted = index_schema(found.names)
-    if [str(field) for field in found] != [str(field) for field in wanted]:
-        odd = [f"unexpected {field}" for field in found if str(field) not in map(str, wanted)]
-        odd += [f"no {field}" for field in wanted if str(field) not in map(str, found)]
-        raise ValueError(f"columns differ: {'; '.join(odd) or 'their order'}")
-    return list(wanted.names)
+    """Names of the columns of an index. Raises what `read_index` does."""
+    with opened(path) as file:
+        return list(open_parquet(file, index_schema, path.name).schema_arrow.names)
 
 
 def write_index(file: BinaryIO, rows: Iterable[Row]) -> None:
@@ -180,23 +177,57 @@ def write_index(file: BinaryIO, rows: Iterable[Row]) -> None:
 
 
 def read_index(path: Path, span: range = EVERY) -> Iterator[Row]:
-    """The rows `span` of an index, a row group in memory at a time. Raises ValueError where the schema is not ours, or
-    a number not finite."""
-    names = index_columns(path)
-    file = pq.ParquetFile(path)
-    first = 0
-    for group in range(file.num_row_groups):
-        last = first + file.metadata.row_group(group).num_rows
-        here = range(max(span.start, first), min(span.stop, last))
-        if here:
-            table = file.read_row_group(group)
-            for name, kind in columns(Row):
-                if kind is float and name in names and not np.isfinite(table[name].to_numpy()).all():
-                    raise ValueError(f"{name} is infinite or no number in one of the rows {first} to {last - 1}")
-            for start in range(here.start, here.stop, UNPACKED):
-                for values in table.slice(start - first, min(UNPACKED, here.stop - start)).to_pylist():
-                    yield decode(Row, _nest(Row, values, ""))
-        first = last
+    """The rows `span` of an index, a few in memory at a time. Raises ValueError where the file is none of ours or is
+    damaged, or a number not finite; OSError where there is none."""
+    with opened(path) as file:
+        parquet = open_parquet(file, index_schema, path.name)
+        first = 0
+        for group in range(parquet.num_row_groups):
+            last = first + parquet.metadata.row_group(group).num_rows
+            if max(span.start, first) < min(span.stop, last):
+                for batch in batches(parquet, group, parquet.schema_arrow.names, UNPACKED, path.name):
+                    yield from _rows(batch, range(max(span.start - first, 0), max(span.stop - first, 0)), path.name)
+                    first += len(batch)
+            first = last
+
+
+def read_index_columns(path: Path, names: Sequence[str]) -> Any:
+    """Some columns of an index as a table. Raises what `read_index` does."""
+    with opened(path) as file:
+        return read_columns(file, index_schema, names, path.name)
+
+
+def read_index_batches(path: Path, names: Sequence[str], rows: int) -> Iterator[Any]:
+    """Some columns of an index, at most so many rows at a time. Raises what `read_index` does."""
+    with opened(path) as file:
+        parquet = open_parquet(file, index_schema, path.name)
+        schema = pa.schema([index_schema(parquet.schema_arrow.names).field(name) for name in names])
+        for group in range(parquet.num_row_groups):
+            for batch in batches(parquet, group, names, rows, path.name):
+                step = _fitting(batch, rows)
+                for start in range(0, len(batch), step):
+                    with damage(path.name):
+                        part = batch.slice(start, step).select(names).cast(schema)
+                    yield part
+
+
+def _fitting(batch: Any, most: int) -> int:
+    """Rows whose texts can be written out at a time."""
+    return min(max(UNPACKED_BYTES // max(longest_texts(batch), 1), 1), most)
+
+
+def _rows(batch: Any, wanted: range, name: str) -> Iterator[Row]:
+    """Those of a batch that are wanted, written out a few at a time."""
+    here = batch.schema.names
+    for column, kind in columns(Row):
+        if kind is float and column in here and not np.isfinite(batch[column].to_numpy()).all():
+            raise ValueError(f"{name}: {column} is infinite or no number in a row")
+    step = _fitting(batch, UNPACKED)
+    for start in range(wanted.start, min(wanted.stop, len(batch)), step):
+        with damage(name):
+            values = batch.slice(start, min(step, wanted.stop - start)).cast(index_schema(here)).to_pylist()
+        for row in values:
+            yield decode(Row, _nest(Row, row, ""))
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:

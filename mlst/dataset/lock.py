@@ -3,10 +3,16 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from mlst.dataset.schema import parse_json, record_of
+from mlst.inside import opened
 from mlst.records import Count, Probe, Rational, Source, Stream, Upstream, canonical_json
+
+LONGEST = 1 << 20
+"""Bytes of a line; a row of a manifest has at most 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +41,20 @@ def write_lock(rows: Iterable[LockRow]) -> Iterator[bytes]:
 
 def read_lock(path: Path) -> Iterator[LockRow]:
     """The rows of a lock. Raises ValueError where a line is not one of ours, OSError if unreadable."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    with opened(path) as file:
+        for number, line in enumerate(lines(file), 1):
             yield parse_lock(line, f"{path.name}:{number}")
+
+
+def lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a lock; of a longer one, which `parse_lock` refuses, no more than `LONGEST` bytes and one."""
+    return iter(partial(file.readline, LONGEST + 1), b"")
 
 
 def parse_lock(line: bytes, where: str) -> LockRow:
     """`read_lock` of one line; errors call it `where`."""
+    if len(line) > LONGEST:
+        raise ValueError(f"{where}: a line of more than {LONGEST} bytes")
     return record_of(LockRow, parse_json(line, where), where)
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mlst.dataset.index import Row, read_index
-from mlst.dataset.lock import LockRow, parse_lock
+from mlst.dataset.lock import LockRow, lines, parse_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Lock:
         self._file, self._name = file, name
         self._ends, self.in_order = array("q", [0]), True
         hashes, before = array("q"), ""
-        for number, line in enumerate(file):
+        for number, line in enumerate(lines(file)):
             source = parse_lock(line, f"{name}:{number + 1}").source.id
             self.in_order &= number == 0 or before < source
             before = source

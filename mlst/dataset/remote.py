@@ -3,11 +3,12 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
-from mlst.dataset.description import DATASET, read_json
+from mlst.dataset.description import DATASET, LARGEST, read_json
 from mlst.dataset.shards import PATH
+from mlst.inside import opened, plain
 
 BLOCK = 8 << 20
 """Bytes of one request."""
@@ -32,31 +33,32 @@ def mirrored(url: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mlst-") as top:
         folder, names = Path(top), set[str]()
         for found in system.find(base):
-            name = PurePosixPath(str(found).removeprefix(base).lstrip("/"))
-            if not name.parts or ".." in name.parts:
-                raise ValueError(f"{url}: {str(found)!r} is not the name of a file of a dataset")
+            name = plain(str(found).removeprefix(base).lstrip("/"))
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
-            names.add(str(name))
-        if DATASET in names:
+            names.add(name)
+        if DATASET in names and system.size(f"{base}/{DATASET}") <= LARGEST:
             system.get_file(f"{base}/{DATASET}", str(folder / DATASET))
-        for path in sorted(names & _listed(folder) - {DATASET}):
-            system.get_file(f"{base}/{path}", str(folder / path))
+        listed = _listed(folder)
+        for path in sorted(names & listed.keys() - {DATASET}):
+            if system.size(f"{base}/{path}") == listed[path]:
+                system.get_file(f"{base}/{path}", str(folder / path))
         yield folder
 
 
-def _listed(folder: Path) -> set[str]:
+def _listed(folder: Path) -> dict[str, int]:
+    """Sizes of the listed files but the shards; a file of another size is not fetched."""
     try:
-        return {file.path for file in read_json(folder / DATASET).files if not PATH.fullmatch(file.path)}
+        return {file.path: file.size for file in read_json(folder / DATASET).files if not PATH.fullmatch(file.path)}
     except (OSError, ValueError):
-        return set()
+        return {}
 
 
 @contextlib.contextmanager
 def streamed(place: str) -> Iterator[BinaryIO]:
     """Read the file at a path or URL from its beginning on."""
     if not is_url(place):
-        with open(place, "rb") as file:
+        with opened(Path(place)) as file:
             yield file
         return
     import fsspec  # noqa: PLC0415, most datasets are folders

@@ -5,7 +5,8 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -15,6 +16,11 @@ from mlst.records import decode, later_fields
 R = TypeVar("R")
 
 FRACTION = re.compile(r"-?\d{1,40}/[1-9]\d{0,39}")
+VALUES = 2_000_000
+"""In a JSON text at most, of some 100 bytes of memory each: 100 000 shards in `dataset.json` have 1.1 million."""
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 200
 
 
 @cache
@@ -41,7 +47,7 @@ def misfit(kind: Any, value: Any, where: str) -> str:
     """
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            return f"{where} is {value!r}, not an object"
+            return f"{where} is {_brief.repr(value)}, not an object"
         fields = fields_of(kind)  # type: ignore[arg-type]
         complete = later_fields(kind).keys() | value.keys()  # type: ignore[arg-type]
         if complete != fields.keys():
@@ -49,23 +55,38 @@ def misfit(kind: Any, value: Any, where: str) -> str:
         return next(filter(None, (misfit(fields[name], v, f"{where}.{name}") for name, v in value.items())), "")
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
-            return f"{where} is {value!r}, not a list"
+            return f"{where} is {_brief.repr(value)}, not a list"
         (inner, _) = get_args(kind)
         return next(filter(None, (misfit(inner, item, f"{where}[{i}]") for i, item in enumerate(value))), "")
     kind = given(kind)
     if kind is Fraction:
         fits = isinstance(value, str) and FRACTION.fullmatch(value) is not None
-        return "" if fits else f"{where} is {value!r}, not a fraction like '1001/30000'"
+        return "" if fits else f"{where} is {_brief.repr(value)}, not a fraction like '1001/30000'"
     fits = type(value) is kind and (kind is not float or math.isfinite(value))
-    return "" if fits else f"{where} is {value!r}, not {kind.__name__}"
+    return "" if fits else f"{where} is {_brief.repr(value)}, not {kind.__name__}"
 
 
 def parse_json(text: bytes, where: str) -> Any:
-    """The value of a JSON text. Raises ValueError, which calls the text `where`, where it is not one."""
+    """The value of a JSON text: UTF-8, no name twice in an object, no NaN. Raises ValueError, which calls the text
+    `where`, where it is not one."""
+    if sum(map(text.count, (b",", b"[", b"{"))) > VALUES:
+        raise ValueError(f"{where}: more than {VALUES} values")
     try:
-        return json.loads(text)
+        return json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as why:
-        raise ValueError(f"{where}: not JSON: {why}") from None
+        raise ValueError(f"{where}: not JSON: {str(why)[:200]}") from None
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:200]!r} is there twice")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def record_of(kind: type[R], value: Any, where: str) -> R:

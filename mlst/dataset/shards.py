@@ -6,6 +6,7 @@ the writer would not have written (see docs/format.md).
 """
 
 import hashlib
+import io
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from mlst.inside import opened
 from mlst.records import SPLITS
 
 BLOCK = tarfile.BLOCKSIZE
@@ -22,8 +24,10 @@ KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 """No dot: loaders cut a member's name at its first one. With its suffix a name fits USTAR's 100 bytes."""
 PATH = re.compile(rf"data/(s[012]t[012])/({'|'.join(SPLITS)})-(\d{{5}})-of-(\d{{5}})\.tar")
 """Level, split, index and count of a shard, from its path in the dataset."""
-LARGEST = 1 << 30
-"""Bytes of a member at most when reading: a clip is a few seconds of small video."""
+LARGEST = 1 << 28
+"""Bytes of a video at most when reading: a clip is a few seconds of small video."""
+LARGEST_JSON = 1 << 22
+"""Bytes of the JSON beside it at most."""
 PIECE = 1 << 20
 """Bytes asked for at a time, so that a header that lies about a size costs no memory."""
 
@@ -67,6 +71,11 @@ class Written:
 def shard_path(level: str, split: str, index: int, count: int) -> str:
     """`data/s0t2/train-00012-of-00040.tar`, relative to the dataset."""
     return f"data/{level}/{split}-{index:05d}-of-{count:05d}.tar"
+
+
+def largest_clip(side: int, frames: int) -> int:
+    """Bytes of a clip's video at most: twice what its pictures take when they are not compressed, and 1 MiB."""
+    return min(3 * side * side * frames + (1 << 20), LARGEST)
 
 
 def sample_bytes(mp4: int, json: int) -> int:
@@ -144,13 +153,13 @@ class Readable(Protocol):
         """The next `size` bytes or fewer; none at the end."""
 
 
-def read_shard(file: Readable) -> Iterator[tuple[ClipFiles, int]]:
+def read_shard(file: Readable, largest: int = LARGEST) -> Iterator[tuple[ClipFiles, int]]:
     """The samples of a shard, each with the offset of its video, in one forward pass over a binary stream.
 
     Raises `ShardError` where the stream is not exactly what `write_shard` writes: member names, types, order, header
-    fields, padding, end. Nothing is extracted, and no member above `LARGEST` bytes is read.
+    fields, padding, end. Nothing is extracted, no video above `largest` bytes is read, no JSON above `LARGEST_JSON`.
     """
-    reader = _Reader(file)
+    reader = _Reader(file, largest)
     seen: set[str] = set()
     while True:
         mp4 = reader.member()
@@ -171,26 +180,27 @@ def read_shard(file: Readable) -> Iterator[tuple[ClipFiles, int]]:
 
 
 def open_shard(path: Path) -> Iterator[tuple[ClipFiles, int]]:
-    """`read_shard` over the file `path`."""
-    with path.open("rb") as file:
+    """`read_shard` over the file `path`, a regular one."""
+    with opened(path) as file:
         yield from read_shard(file)
 
 
 class _Reader:
     """Takes members off a stream; knows how far it is."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, largest: int) -> None:
         self.file, self.position, self.key = file, 0, ""
+        self.largest = {".mp4": largest, ".json": LARGEST_JSON}
 
     def take(self, size: int) -> bytes:
-        parts, missing = list[bytes](), size
+        parts, missing = io.BytesIO(), size
         while missing and (part := self.file.read(min(missing, PIECE))):
-            parts.append(part)
+            parts.write(part)
             missing -= len(part)
         if missing:
             raise ShardError(f"cut off: {size} bytes wanted at {self.position}, {size - missing} are there", self.key)
         self.position += size
-        return b"".join(parts)
+        return parts.getvalue()
 
     def member(self) -> tuple[str, str, int, bytes] | None:
         """Key, suffix, offset and bytes of the next member; None at the first zero block."""
@@ -205,8 +215,8 @@ class _Reader:
         suffix = dot + rest
         if not KEY.fullmatch(self.key) or suffix not in SUFFIXES:
             raise ShardError(f"member name {info.name!r} is not <key>.mp4 or <key>.json", self.key)
-        if not 0 <= info.size <= LARGEST:
-            raise ShardError(f"{info.name} claims {info.size} bytes; at most {LARGEST} are read", self.key)
+        if not 0 <= info.size <= (most := self.largest[suffix]):
+            raise ShardError(f"{info.name} claims {info.size} bytes; at most {most} are read", self.key)
         if header != _header(info.name, info.size):
             raise ShardError(f"header of {info.name} differs from the canonical one: {_odd(info)}", self.key)
         offset, data = self.position, self.take(info.size)

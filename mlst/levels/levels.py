@@ -6,7 +6,6 @@ publishes a level names the file, by id and sha256.
 
 import hashlib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mlst.problems import problems
 from mlst.records import ALWAYS, FIRST, STATISTICS, Statistics
+from mlst.structured import StructureError, read_toml
 
 DEFAULT = "mlst-240p-v2"
 """Thresholds that come with `mlst`, for recipes that name none."""
@@ -194,11 +194,11 @@ def read_levels(source: Path | str) -> Levels:
     """
     path = source if isinstance(source, Path) else find_levels(source, Path())
     try:
-        content = path.read_bytes()
-        file = _File.model_validate(tomllib.loads(content.decode("utf-8")))
+        content, table = read_toml(path)
+        file = _File.model_validate(table)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such thresholds file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+    except StructureError as why:
         raise ValueError(f"{path}: not TOML: {why}") from None
     except ValidationError as why:
         raise ValueError("\n".join(f"{path}: {line}" for line in problems(why, _File))) from None

@@ -1,6 +1,7 @@
 """A dataset's clips by number, as tensors."""
 
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Sequence
@@ -9,16 +10,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlst.dataset.description import DATASET, INDEX, Dataset, File, dataset_fingerprint, parse_dataset
+from mlst.dataset.description import DATASET, INDEX, Dataset, dataset_fingerprint, parse_dataset
+from mlst.dataset.description import LARGEST as LARGEST_JSON
 from mlst.dataset.index import index_schema
-from mlst.dataset.shards import LARGEST, PATH
+from mlst.dataset.parquet import read_columns
+from mlst.dataset.shards import PATH, largest_clip
 from mlst.loading.errors import Changed, CorruptClip, LoadError, Missing
 from mlst.loading.kept import kept
 from mlst.loading.stores import Store, store_of
@@ -31,8 +32,6 @@ from mlst.sandbox.kernel import missing
 log = logging.getLogger(__name__)
 
 COLUMNS = ("key", "level", "frames", "shard", "offset", "size", "sha256")
-MANY = 1 << 28
-"""Bytes of dataset.json at most."""
 
 OnError: TypeAlias = Literal["raise", "skip"]
 
@@ -251,7 +250,7 @@ def load(
         raise LoadError(f"{store.name} has no {split} clips; its splits are {', '.join(splits)}")
     table = _index(store, dataset).filter(pc.field("split") == split)
     table = _of_levels(table, settings, store.name)
-    _check_rows(table, settings, store.name)
+    _check_rows(table, settings, largest_clip(dataset.side, dataset.frames), store.name)
     kept = tuple(sorted(set(table["level"].to_pylist())))
     settings = replace(settings, levels=kept)
     return ClipDataset(store, dataset, table, settings)
@@ -274,7 +273,7 @@ def _check(settings: Settings) -> None:
 def _dataset(store: Store) -> Dataset:
     """`dataset.json`, which vouches for the index and through it for every clip."""
     try:
-        dataset = parse_dataset(store.whole(DATASET, MANY), DATASET)
+        dataset = parse_dataset(store.whole(DATASET, LARGEST_JSON), DATASET)
     except ValueError as why:
         raise LoadError(f"{store.name}: {why}") from None
     if dataset_fingerprint(dataset.files, dataset.footage) != dataset.fingerprint:
@@ -284,8 +283,8 @@ def _dataset(store: Store) -> Dataset:
 
 def _index(store: Store, dataset: Dataset) -> Any:
     """The columns of the index that loading needs."""
-    listed = next((file for file in dataset.files if file.path == INDEX), File(INDEX, -1, ""))
-    if listed.size < 0:
+    listed = next((file for file in dataset.files if file.path == INDEX), None)
+    if listed is None:
         raise LoadError(f"{store.name}: {DATASET} lists no {INDEX}")
 
     def fetch() -> bytes:
@@ -295,15 +294,13 @@ def _index(store: Store, dataset: Dataset) -> Any:
     if hashlib.sha256(data).hexdigest() != listed.sha256:
         raise LoadError(f"{store.name}: {INDEX} is not the file that {DATASET} lists; run `mlst verify` on a copy")
     wanted = {*COLUMNS, *dataset.statistics, "split"}
-    needed = [field for field in index_schema(wanted) if field.name in wanted]
+    names = [name for name in index_schema(wanted).names if name in wanted]
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        odd = [field.name for field in needed if field not in list(file.schema_arrow)]
-        table = file.read(columns=[field.name for field in needed]) if not odd else None
-    except pa.ArrowException as why:
-        raise LoadError(f"{store.name}: {INDEX} is not Parquet: {why}") from None
-    if odd:
-        raise LoadError(f"{store.name}: {INDEX} has missing columns, or columns of the wrong type: {', '.join(odd)}")
+        table = read_columns(io.BytesIO(data), index_schema, names, INDEX)
+    except ValueError as why:
+        raise LoadError(f"{store.name}: {why}; run `mlst verify` on a copy") from None
+    if len(table) != dataset.clips:
+        raise LoadError(f"{store.name}: {len(table)} clips in {INDEX}, {dataset.clips} in {DATASET}")
     return table
 
 
@@ -316,7 +313,7 @@ def _of_levels(table: Any, settings: Settings, name: str) -> Any:
     return table.filter(pc.field("level").isin(list(settings.levels))) if settings.levels else table
 
 
-def _check_rows(table: Any, settings: Settings, name: str) -> None:
+def _check_rows(table: Any, settings: Settings, largest: int, name: str) -> None:
     wanted = settings.past + settings.horizon
     frames = table["frames"].to_numpy()
     if (short := np.flatnonzero(frames < wanted)).size:
@@ -330,6 +327,6 @@ def _check_rows(table: Any, settings: Settings, name: str) -> None:
         if not PATH.fullmatch(shard):
             raise LoadError(f"{name}: the index names the shard {json.dumps(shard)}, which is not like {PATH.pattern}")
     offset, size = table["offset"].to_numpy(), table["size"].to_numpy()
-    if (odd := np.flatnonzero((offset < 0) | (size < 1) | (size > LARGEST))).size:
+    if (odd := np.flatnonzero((offset < 0) | (size < 1) | (size > largest))).size:
         first = int(odd[0])
         raise LoadError(f"{name}: clip {table['key'][first]} claims {size[first]} bytes at offset {offset[first]}")

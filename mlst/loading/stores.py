@@ -25,6 +25,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 from mlst.dataset.description import DATASET
 from mlst.dataset.remote import is_url
 from mlst.hub import TRANSPORT_ERROR
+from mlst.inside import file_in, opened
 from mlst.loading.buckets import Bucket
 from mlst.loading.errors import LoadError, Missing, ReadError
 
@@ -100,10 +101,18 @@ class Folder:
         return False
 
     def whole(self, path: str, limit: int) -> bytes:
-        return _whole_file(self.root / path, limit)
+        return _whole_file(self._inside(path), limit)
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        return _part_of_file(self.root / path, offset, size)
+        return _part_of_file(self._inside(path), offset, size)
+
+    def _inside(self, path: str) -> Path:
+        try:
+            return file_in(self.root, path)
+        except OSError as why:
+            raise _unread(self.root / path, why) from None
+        except ValueError as why:
+            raise LoadError(f"{self.name}: {why}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +227,16 @@ def _whole_file(path: Path, limit: int) -> bytes:
 
 def _part_of_file(path: Path, offset: int, size: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             file.seek(offset)
             return file.read(size)
     except OSError as why:
-        kind = Missing if isinstance(why, FileNotFoundError) else ReadError
-        raise kind(f"{path} cannot be read: {why.strerror or why}") from None
+        raise _unread(path, why) from None
+
+
+def _unread(path: Path, why: OSError) -> ReadError:
+    kind = Missing if isinstance(why, FileNotFoundError) else ReadError
+    return kind(f"{path} cannot be read: {why.strerror or why}")
 
 
 class _Again(Exception):

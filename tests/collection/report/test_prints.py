@@ -3,10 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from collection.report.prints import told
+from mlst.dataset.description import INDEX
+from mlst.dataset.index import read_index, write_index
 from mlst.pictures.fingerprints import WINDOWS, WORDS
 from tests import tiny
 
@@ -19,9 +18,13 @@ def pictures(*shots: int) -> str:
 
 def index(path: Path, *clips: tuple[str, int, int, str]) -> Path:
     """An index of clips of 10 frames: source, shot, first frame, fingerprint."""
-    source, shot, first, print_ = zip(*clips, strict=True)
-    columns = {"source": source, "shot": shot, "first_frame": first, "end_frame": [n + 10 for n in first]}
-    pq.write_table(pa.table({**columns, "fingerprint": print_}), path)
+    row = next(read_index(tiny.built() / INDEX))
+    made = (
+        replace(row, info=replace(row.info, source=name, shot=shot, first_frame=n, end_frame=n + 10), fingerprint=text)
+        for name, shot, n, text in clips
+    )
+    with path.open("wb") as file:
+        write_index(file, made)
     return path
 
 

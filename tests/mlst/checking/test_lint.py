@@ -377,9 +377,9 @@ def test_patterns(pattern: str, path: str, matches: bool) -> None:
 
 
 def test_playable_clips() -> None:
-    assert unplayable(tiny.mp4(0)) == ""
-    assert unplayable(b"no video") != ""
-    assert "moov" in unplayable(encoded("libx264", "yuv420p", ""))
+    assert unplayable(tiny.mp4(0), tiny.SIDE) == ""
+    assert unplayable(b"no video", tiny.SIDE) != ""
+    assert "moov" in unplayable(encoded("libx264", "yuv420p", ""), tiny.SIDE)
 
 
 def test_unreadable_datasets_are_left_to_verify(folder: Path) -> None:

@@ -335,6 +335,7 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "edited thresholds": (lambda f: text(f / THRESHOLDS, "71.2", "40.0"), {"hash", "level"}),
     "edited thresholds, resealed": (lambda f: (text(f / THRESHOLDS, "71.2", "40.0"), reseal(f)), {"level"}),
     "thresholds are not TOML": (lambda f: ((f / THRESHOLDS).write_text("="), reseal(f)), {"levels"}),
+    "recipe is not TOML": (lambda f: ((f / "recipe.toml").write_text("="), reseal(f)), {"recipe"}),
     "edited recipe": (lambda f: text(f / "recipe.toml", "tiny", "tony"), {"hash"}),
     # shards
     "empty shard": (empty_shard, {"shard", "count", "place"}),

@@ -84,5 +84,5 @@ def test_folders_that_are_no_dataset(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(DiffError, match="not a readable dataset"):
         diff(copy, tmp_path / "absent")
     (copy / INDEX).write_bytes(b"PAR1")
-    with pytest.raises(DiffError, match="not a readable dataset"):
+    with pytest.raises(DiffError, match="not a sound Parquet file"):
         diff(tiny.built(), copy)

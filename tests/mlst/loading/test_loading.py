@@ -454,9 +454,9 @@ def test_foreign_index_is_refused(tmp_path: Path) -> None:
     table = pq.read_table(folder / INDEX)
     pq.write_table(table.drop_columns(["ti10", "offset"]), folder / INDEX)
     vouch(folder)
-    with pytest.raises(LoadError, match="has missing columns, or columns of the wrong type: ti10, offset"):
+    with pytest.raises(LoadError, match=r"no .*ti10.*; no .*offset"):
         load(folder, **SHORT)
     (folder / INDEX).write_bytes(b"PAR1 nonsense PAR1")
     vouch(folder)
-    with pytest.raises(LoadError, match="is not Parquet"):
+    with pytest.raises(LoadError, match="not a sound Parquet file"):
         load(folder, **SHORT)
