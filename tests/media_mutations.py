@@ -14,6 +14,8 @@ NUMBERS = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0xFFFFFF, 0x
 """Where programs that read integers go wrong."""
 PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"moof", b"traf", b"mvex", b"udta")
 HEAD = 4096
+DEEPEST = 12
+"""How far boxes and chunks inside each other are followed: `nest` makes thousands."""
 PACKET = 188
 """Bytes of a packet of MPEG-TS."""
 TABLES = (b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"co64", b"stss", b"elst", b"stsd", b"dref", b"trun", b"sidx")
@@ -280,7 +282,7 @@ def _numbers(data: bytearray, low: int, high: int, rng: random.Random) -> bytear
     return data
 
 
-def _boxes(data: bytearray, low: int, high: int) -> Iterator[tuple[int, int, bytes]]:
+def _boxes(data: bytearray, low: int, high: int, depth: int = 0) -> Iterator[tuple[int, int, bytes]]:
     """Start, end and type of the boxes in `[low, high)` and of those inside them."""
     while low + 8 <= high:
         size, kind = struct.unpack_from(">I4s", data, low)
@@ -288,19 +290,19 @@ def _boxes(data: bytearray, low: int, high: int) -> Iterator[tuple[int, int, byt
         if end > high:
             return
         yield low, end, kind
-        if kind in PARENTS:
-            yield from _boxes(data, low + 8, end)
+        if kind in PARENTS and depth < DEEPEST:
+            yield from _boxes(data, low + 8, end, depth + 1)
         low = end
 
 
-def _chunks(data: bytearray, low: int, high: int) -> Iterator[tuple[int, int]]:
+def _chunks(data: bytearray, low: int, high: int, depth: int = 0) -> Iterator[tuple[int, int]]:
     """Start and end of the chunks in `[low, high)` and of those inside lists."""
     while low + 8 <= high:
         (size,) = struct.unpack_from("<I", data, low + 4)
         end = min(high, low + 8 + size)
         yield low, end
-        if data[low : low + 4] in (b"RIFF", b"LIST"):
-            yield from _chunks(data, low + 12, end)
+        if data[low : low + 4] in (b"RIFF", b"LIST") and depth < DEEPEST:
+            yield from _chunks(data, low + 12, end, depth + 1)
         low = end + (size & 1)
 
 
