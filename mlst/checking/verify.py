@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import os
+import threading
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from json import loads
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -454,18 +456,26 @@ def _tasks(folder: Path, place: str, dataset: Dataset, spans: Mapping[str, range
 def _in_processes(tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
     """Every task's result. When a worker dies, what is left is done again one at a time to find the shard at fault."""
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         futures = [pool.submit(_check_shard, task) for task in tasks]
         for task, future in zip(tasks, futures, strict=True):
             try:
                 yield future.result()
             except BrokenProcessPool:
-                with ProcessPoolExecutor(1, mp_context=context) as alone:
+                with ProcessPoolExecutor(1, context, end_with_parent) as alone:
                     try:
                         yield alone.submit(_check_shard, task).result()
                     except BrokenProcessPool:
                         crash = Finding("decode", task.shard.path, "", "reading this shard killed its process")
                         yield ShardResult((crash,), 0, 0)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, be it by SIGKILL: the workers of a pool would wait for
+    tasks for ever."""
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 class _Hashed:

@@ -1,7 +1,10 @@
 """Damage is found and mended: a workspace and a dataset of which something is lost, cut off or changed."""
 
+import errno
+import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from collection.engine.stage import FAILED, Outcome, Stage
+from collection.engine.stage import DONE, FAILED, Outcome, Stage
 from collection.order import read_order
 from collection.pack.standing import note
 from collection.pipeline import Built, NotPackedError, build, stages
@@ -20,6 +23,8 @@ from collection.upkeep.takedown import takedown
 from collection.workspace.folder import Workspace, WorkspaceBusyError
 from collection.workspace.store import written
 from mlst.dataset.description import DATASET, read_json
+from mlst.exits import UserError, of_the_system
+from mlst.files import UNFINISHED
 from tests.collection.upkeep import upkeep
 from tests.synthetic import Spec, texture, write
 
@@ -186,3 +191,35 @@ def test_a_dataset_is_not_replaced_while_a_shard_is_missing(copy: Path) -> None:
     assert why.value.exit_code == 3
     assert files(copy / "dataset") == before
     assert again(copy, OTHER).results[2].fresh
+
+
+@pytest.mark.parametrize(("number", "step"), [(errno.ENOSPC, 3), (errno.EIO, 7)])
+def test_a_disk_that_fails_at_any_write(copy: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int) -> None:
+    """At the first one, then a few later on every run, until a run gets through."""
+    right, real, left = files(copy / "dataset"), os.fsync, 0
+
+    def fsync(handle: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(number, os.strerror(number))
+        real(handle)
+
+    shutil.rmtree(copy / "work")
+    shutil.rmtree(copy / "dataset")
+    monkeypatch.setattr(os, "fsync", fsync)
+    kinds = Counter[str]()
+    for writes in range(0, 400, step):
+        left = writes
+        try:
+            built = again(copy)
+        except (OSError, UserError) as why:
+            kinds["told" if isinstance(why, UserError) or of_the_system(why) else f"a bug: {why!r}"] += 1
+            continue
+        if all(status == DONE for result in built.results for status, _ in result.outcomes.counts):
+            break
+        kinds.update(kind for result in built.results for _, kind in result.outcomes.counts)
+    assert kinds["told"]
+    assert not [kind for kind in kinds if kind.startswith(("a bug", "error"))]
+    assert files(copy / "dataset") == right
+    assert not [path for path in copy.rglob("*") if UNFINISHED.fullmatch(path.name)]
