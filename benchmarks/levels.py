@@ -30,7 +30,7 @@ from collection.scan.stage import ScanStage
 from collection.workspace.store import opened
 from mlst.levels.calibration import fitted
 from mlst.levels.levels import Axis, Levels, Provenance, step, write_levels
-from mlst.records import FIRST, OPEN_END, STATISTICS, Source, Statistics, digest
+from mlst.records import OPEN_END, STATISTICS, Source, Statistics, digest
 
 LIST = Path(__file__).with_suffix(".csv")
 CLIP = 15
@@ -44,7 +44,7 @@ DEFINITION = Levels(
     active_picture="edges",
     s=Axis("dct_energy", BLANK, "gradient_mean", BLANK, float(np.log(1.15))),
     t=Axis("ti10", BLANK, "flow_mean", BLANK, float(np.log(1.2))),
-    columns=FIRST,
+    columns=STATISTICS,
     provenance=Provenance("", "", 0, 0, "", {}),
 )
 

@@ -61,19 +61,19 @@ def interlaced(statistics: Statistics, levels: Levels) -> bool:
 
 @flag
 def low_resolution(statistics: Statistics, levels: Levels) -> bool:
-    """Its source has fewer lines than the canonical picture: SI is too low."""
+    """Its source has fewer lines than the canonical picture: it shows too little texture."""
     return statistics.scale > 1
 
 
 @flag
 def borderline_s(statistics: Statistics, levels: Levels) -> bool:
-    """Texture is too near to a cut: 10 % in SI."""
+    """Texture is nearer to a cut than the margin of the definition."""
     return levels.s.distance(statistics) < levels.s.margin
 
 
 @flag
 def borderline_t(statistics: Statistics, levels: Levels) -> bool:
-    """Motion is too near to a cut: 20 % in TI."""
+    """Motion is nearer to a cut than the margin of the definition."""
     return levels.t.distance(statistics) < levels.t.margin
 
 
@@ -85,7 +85,7 @@ def borderline(statistics: Statistics, levels: Levels) -> bool:
 
 @flag
 def spatial_disagree(statistics: Statistics, levels: Levels) -> bool:
-    """SI and DCT energy are two levels apart: edges without texture, or even texture without edges."""
+    """What decides texture and its second opinion are two levels apart."""
     return abs(levels.s.step(statistics) - levels.s.second_step(statistics)) == 2
 
 
