@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
 from json import loads
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -51,7 +52,7 @@ from mlst.dataset.schema import misfit, parse_json
 from mlst.dataset.shards import PATH, ClipFiles, ShardError, largest_clip, read_shard, shard_path
 from mlst.inside import content, file_in, opened, place_in
 from mlst.levels.levels import read_levels
-from mlst.pictures.clip import opened_clip
+from mlst.pictures.decode import frames_of
 from mlst.pictures.mp4 import NotAClip
 from mlst.pictures.presentation import rgb
 from mlst.pictures.times import too_many
@@ -90,6 +91,8 @@ IGNORED = (".cache", ".git", ".gitattributes")
 
 CHUNK, REST = 1 << 20, 1 << 28
 """Bytes read at a time, and at most behind what is wrong with a shard: what follows may be a hole without end."""
+BLOCK = 1000
+"""Rows of the index that are read at a time."""
 LONGEST = 1000
 """Characters of what is said of a row, which may quote texts of a stranger's."""
 
@@ -495,7 +498,7 @@ def _check_shard(task: ShardTask) -> ShardResult:
     """Read one shard once: its hash, its format, each clip against its row, each video decoded."""
     path, clips, frames = task.shard.path, 0, 0
     findings: list[Finding] = []
-    rows = {row.info.key: row for row in read_index(task.index, task.span) if row.shard == path} if task.span else {}
+    rows = {row.info.key: row for row in _rows(task.index, task.span) if row.shard == path}
     with streamed(task.place) as file:
         hashed = _Hashed(file)
         try:
@@ -521,6 +524,23 @@ def _check_shard(task: ShardTask) -> ShardResult:
     if clips != task.shard.clips:
         findings.append(Finding("count", path, "", f"{task.shard.clips} clips listed, {clips} are there"))
     return ShardResult(tuple(findings), clips, frames)
+
+
+def _rows(index: Path, span: range) -> Iterator[Row]:
+    """The rows of a shard: shards are small where there are many levels, and neighbours lie in one block."""
+    if not span:
+        return
+    written = index.stat().st_mtime_ns
+    for number in range(span.start // BLOCK, -(-span.stop // BLOCK)):
+        for place, row in enumerate(_block(index, written, number), number * BLOCK):
+            if place in span:
+                yield row
+
+
+@lru_cache(1)
+def _block(index: Path, written: int, number: int) -> Sequence[Row]:
+    del written
+    return tuple(read_index(index, range(number * BLOCK, (number + 1) * BLOCK)))
 
 
 def _check_clip(sample: ClipFiles, offset: int, row: Row | None) -> Iterator[tuple[str, str]]:
@@ -551,22 +571,21 @@ def _difference(text: bytes, info: ClipInfo) -> str:
 
 
 def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
-    """Decode a clip: how many frames came, and what is wrong with it, "" if nothing.
+    """Decode a clip as the loader does: how many frames came, and what is wrong with it, "" if nothing.
 
-    Its first and last frame are converted to RGB as the loader does: what decodes need not convert.
+    Its first and last frame are converted to RGB: what decodes need not convert.
     """
     count, to_rgb, last = 0, VideoReformatter(), None
     try:
-        with opened_clip(mp4, side) as (container, stream):
-            for frame in container.decode(stream):
-                count += 1
-                if (frame.width, frame.height) != (side, side) or frame.is_corrupt or count > frames:
-                    return count, f"frame {count - 1} is corrupt, of another size, or one too many ({frames} declared)"
-                if last is None:
-                    rgb(frame, to_rgb)
-                last = frame
-            if last is not None:
-                rgb(last, to_rgb)
+        for frame in frames_of(mp4, side):
+            count += 1
+            if count > frames:
+                return count, f"frame {count - 1} is one too many ({frames} declared)"
+            if last is None:
+                rgb(frame, to_rgb)
+            last = frame
+        if last is not None:
+            rgb(last, to_rgb)
     except NotAClip as why:
         return count, str(why)
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as why:

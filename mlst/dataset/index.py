@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlst.dataset.parquet import batches, damage, longest_texts, open_parquet, read_columns
-from mlst.dataset.schema import fields_of, given, optional
+from mlst.dataset.schema import fields_of, given, is_record, optional
 from mlst.inside import opened
 from mlst.levels.flags import telling
 from mlst.records import Box, Count, Integer, Rational, Statistics, decode, encode, later
@@ -246,7 +246,7 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _nest(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {
-        name: _nest(hint, values, prefix + PREFIX[name]) if dataclasses.is_dataclass(hint) else values[prefix + name]
+        name: _nest(hint, values, prefix + PREFIX[name]) if is_record(hint) else values[prefix + name]
         for name, hint in fields_of(kind).items()
-        if dataclasses.is_dataclass(hint) or prefix + name in values
+        if is_record(hint) or prefix + name in values
     }

@@ -29,14 +29,26 @@ def fields_of(kind: type) -> Mapping[str, type]:
     return get_type_hints(kind)
 
 
+is_record = cache(dataclasses.is_dataclass)
+"""Whether a type is that of a record. Asked for every value of every clip, so that looking it up counts."""
+
+
+@cache
 def given(hint: Any) -> Any:
     """The type of a field's value where there is one: `float` for `float | None`."""
     return next((kind for kind in get_args(hint) if kind is not type(None)), hint) if optional(hint) else hint
 
 
+@cache
 def optional(hint: Any) -> bool:
     """Whether None stands for a field that is left out."""
     return type(None) in get_args(hint)
+
+
+@cache
+def _items(kind: Any) -> Any:
+    """The type of a tuple's items; None for what is no tuple."""
+    return get_args(kind)[0] if get_origin(kind) is tuple else None
 
 
 def misfit(kind: Any, value: Any, where: str) -> str:
@@ -45,18 +57,17 @@ def misfit(kind: Any, value: Any, where: str) -> str:
     Stricter than `decode`: an int is not a float, a bool not an int; null, NaN, missing and unknown fields are
     refused.
     """
-    if dataclasses.is_dataclass(kind):
+    if is_record(kind):
         if not isinstance(value, dict):
             return f"{where} is {_brief.repr(value)}, not an object"
-        fields = fields_of(kind)  # type: ignore[arg-type]
-        complete = later_fields(kind).keys() | value.keys()  # type: ignore[arg-type]
+        fields = fields_of(kind)
+        complete = later_fields(kind).keys() | value.keys()
         if complete != fields.keys():
             return f"{where} has missing or unknown fields: {', '.join(sorted(complete ^ fields.keys()))}"
         return next(filter(None, (misfit(fields[name], v, f"{where}.{name}") for name, v in value.items())), "")
-    if get_origin(kind) is tuple:
+    if inner := _items(kind):
         if not isinstance(value, list):
             return f"{where} is {_brief.repr(value)}, not a list"
-        (inner, _) = get_args(kind)
         return next(filter(None, (misfit(inner, item, f"{where}[{i}]") for i, item in enumerate(value))), "")
     kind = given(kind)
     if kind is Fraction:
