@@ -10,12 +10,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from astm.pretrained.described import ClipShape, Described, first_paragraph
 from astm.pretrained.provenance import NO_COUNTS, NO_PAPER, UNKNOWN, Counts, Origin, Paper
@@ -24,7 +25,7 @@ from astm.pretrained.store import (
     WEIGHTS,
     CheckpointError,
     Config,
-    load_weights,
+    check_weights,
     locate,
     read_config,
     read_weights,
@@ -34,11 +35,19 @@ from astm.pretrained.store import (
 from astm.size import count_parameters, macs
 from mlst.registry import Registry
 
+CALLS, CALLS_EACH = 1000, 40
+"""Of PyTorch, while a model is made: for any, and for each of its weights. Ours take at most 12 for each."""
+SPARE, LARGER = 1 << 26, 4
+"""Bytes of a model besides its weights, and times their size in the file, which may have halves for our floats."""
+
+Steps: TypeAlias = Annotated[int, Field(ge=0, le=10**12)]
+"""Of training."""
+
 
 class ModelSettings(BaseModel):
-    """A model's settings: frozen, and an unknown one is an error."""
+    """A model's settings: frozen, and an unknown one is an error. Numbers have bounds: they may be a stranger's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def misfit(self, height: int, width: int) -> str:
         """Why pictures of this size, which the patch tiles, cannot be taken, and the remedy; "" if they can."""
@@ -252,13 +261,55 @@ class Predictor(nn.Module):
         kind, settings = _architecture(config, folder / CONFIG)
         if not issubclass(kind, cls):
             raise CheckpointError(f"{folder} holds a {name_of(kind)!r}, which is not a {cls.__name__}")
-        predictor = kind(settings)
+        predictor = with_weights(kind, settings, read_weights(folder / WEIGHTS), str(folder))
         predictor.origin = config.origin
-        load_weights(predictor, read_weights(folder / WEIGHTS), str(folder))
         return predictor
 
 
 model: Registry[type[Predictor]] = Registry("model")
+
+
+class _Bounded(TorchFunctionMode):
+    """Ends a computation that calls PyTorch more than `calls` times."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls -= 1
+        if self.calls < 0:
+            raise CheckpointError("its settings make many more tensors than there are weights")
+        return function(*args, **(kwargs or {}))
+
+
+P = TypeVar("P", bound=Predictor)
+
+
+def with_weights(kind: type[P], settings: ModelSettings, weights: Mapping[str, Tensor], source: str) -> P:
+    """A model with these weights, which are of the file or folder `source`.
+
+    Settings may be a stranger's, and a few bytes of them describe any number of layers of any width. So the model is
+    made without memory first, for no longer than so many weights can take, and compared with them.
+
+    Raises
+    ------
+    CheckpointError: names or shapes differ; nothing was allocated then.
+    """
+    calls = CALLS + CALLS_EACH * len(weights)
+    try:
+        # gradients as they were: what ends early could leave them off
+        with torch.set_grad_enabled(torch.is_grad_enabled()), torch.device("meta"), _Bounded(calls):
+            shadow = kind(settings)
+    except (CheckpointError, RuntimeError, ValueError, TypeError, OverflowError) as why:
+        raise CheckpointError(f"the weights of {source} do not fit: {str(why)[:500]}") from None
+    check_weights(shadow, weights, source)
+    here = sum(tensor.nbytes for tensor in (*shadow.parameters(), *shadow.buffers()))
+    if here > SPARE + LARGER * sum(tensor.nbytes for tensor in weights.values()):
+        raise CheckpointError(f"the weights of {source} do not fit: the model would take {here} bytes")
+    predictor = kind(settings)
+    predictor.load_state_dict(dict(weights), strict=True)
+    return predictor
 
 
 def name_of(kind: type[Predictor]) -> str:
@@ -285,7 +336,7 @@ def settings_for(kind: type[Predictor], values: Mapping[str, object]) -> ModelSe
 def _architecture(config: Config, path: Path) -> tuple[type[Predictor], ModelSettings]:
     """The class and the checked settings that a file names."""
     if config.model not in model:
-        raise CheckpointError(f"{path} names the model {config.model!r}; choices are {', '.join(model)}")
+        raise CheckpointError(f"{path} names the model {config.model[:200]!r}; choices are {', '.join(model)}")
     try:
         return model[config.model], settings_for(model[config.model], config.settings)
     except ValueError as error:
@@ -297,7 +348,7 @@ def _explain(kind: type[Predictor], problem: dict[str, object]) -> str:
     if problem["type"] == "extra_forbidden":
         choices = ", ".join(kind.Settings.model_fields) or "none"
         return f"{name_of(kind)} has no setting {where!r}; choices are {choices}"
-    return f"{name_of(kind)}: bad value {problem['input']!r} of {where or 'the settings'}: {problem['msg']}"
+    return f"{name_of(kind)}: bad value {repr(problem['input'])[:200]} of {where or 'the settings'}: {problem['msg']}"
 
 
 def check_frames(past: Tensor, channels: int, patch: int, remedy: str = "set another patch") -> None:

@@ -59,7 +59,7 @@ class CrevNetSettings(ModelSettings):
     """Of a frame: 1 grey, 3 RGB. Nothing is lost in the auto-encoder, so all widths are proportional to it."""
     blocks: Annotated[tuple[Count, ...], Field(min_length=1)] = (4, 5, 3)
     """Of each stage of the auto-encoder; each stage halves the resolution and doubles the channels twice."""
-    layers: Annotated[int, Field(ge=2)] = 8
+    layers: Annotated[Count, Field(ge=2)] = 8
     """Of the RPM; with fewer than two, a half of the features is never predicted."""
     kernel: OddSide = 3
     """Of the cells, in time, height and width."""

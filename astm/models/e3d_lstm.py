@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astm.models.convolution import Conv3d
-from astm.models.recurrent import Count, Recurrent, RecurrentSettings, State
+from astm.models.recurrent import MOST, Count, Recurrent, RecurrentSettings, State
 from astm.predictor import model
 from astm.pretrained.provenance import Counts, Paper
 
@@ -37,7 +37,7 @@ class E3DLSTMSettings(RecurrentSettings):
     """Time, height, width."""
     window: Count = 2
     """Frames per time step."""
-    recall: Annotated[int, Field(ge=0)] = 0
+    recall: Annotated[int, Field(ge=0, le=MOST)] = 0
     """The last states that RECALL attends to; 0 for all. Its cost grows with (window * h * w)^2 for each."""
     stale_memory: bool = False
     forget_bias: float = 1.0

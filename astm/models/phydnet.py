@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astm.models.recurrent import Count, OddSide, Recurrent, RecurrentSettings, State, sampled_truth
-from astm.predictor import model
+from astm.predictor import Steps, model
 from astm.pretrained.provenance import Counts, Paper
 
 
@@ -35,7 +35,7 @@ class PhyDNetSettings(RecurrentSettings):
     """Frames enter as they are."""
     scale: Literal[2, 4] = 4
     """Pixels for each position of a state, per side."""
-    width: Annotated[int, Field(ge=16, multiple_of=16)] = 32
+    width: Annotated[Count, Field(ge=16, multiple_of=16)] = 32
     """Channels of the encoder's first layers, normalised in 16 groups; states have twice as many."""
     order: OddSide = 7
     """Side of the kernels of phi, whose square is the number of derivatives."""
@@ -43,7 +43,7 @@ class PhyDNetSettings(RecurrentSettings):
     """Channels of the ConvLSTM's layers before the last one, which has as many as a state."""
     moments: Annotated[float, Field(ge=0)] = 1.0
     """lambda, weight of the moment loss, which holds each kernel of phi to one derivative."""
-    sampling_steps: Annotated[int, Field(ge=0)] = 208_333
+    sampling_steps: Steps = 208_333
 
     @property
     def tile(self) -> int:

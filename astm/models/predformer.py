@@ -24,7 +24,7 @@ class PredFormerSettings(OneShotSettings):
 
     patch: Count = 8
     """Side of the square patches that become tokens."""
-    width: Annotated[int, Field(ge=2, multiple_of=2)] = 256
+    width: Annotated[Count, Field(ge=2, multiple_of=2)] = 256
     """Channels of a token; even, half of its position's code are sines."""
     heads: Count = 8
     head: Count = 32

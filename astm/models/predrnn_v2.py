@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from astm.models.predrnn import PredRNN, PredRNNSettings, STLSTMCell
 from astm.models.recurrent import State
-from astm.predictor import model, patchify
+from astm.predictor import Steps, model, patchify
 from astm.pretrained.provenance import Counts, Paper
 
 
@@ -33,7 +33,7 @@ class PredRNNv2Settings(PredRNNSettings):
 
     beta: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the decoupling loss; 0.01 for KTH."""
-    sampling_from: Annotated[int, Field(ge=0)] = 25_000
+    sampling_from: Steps = 25_000
     """Reverse scheduled sampling changes from this step on, and ends at `sampling_steps`."""
     sampling_alpha: Annotated[float, Field(gt=0)] = 2_500.0
     """Steps in which the gap to 1, over the past, falls to 1/e."""

@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, patchify, unpatchify
+from astm.predictor import ModelSettings, Predictor, Steps, check_frames, check_horizon, patchify, unpatchify
 
 State: TypeAlias = tuple[Any, ...]
 """Nested tuples of tensors: whatever a model carries from one time step to the next."""
 
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+MOST = 1 << 16
+"""Of anything that a model has several of; those of papers stay below 1000."""
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
 
 
 def _odd(side: int) -> int:
@@ -43,7 +45,7 @@ class RecurrentSettings(ModelSettings):
     patch: Count = 4
     """Side p of the square patches that become channels. 4 for 64 x 64, 8 for 128 x 128, 16 for 256 x 256: the grid
     is then 16 x 16 throughout, as in the authors' configurations."""
-    sampling_steps: Annotated[int, Field(ge=0)] = 50_000
+    sampling_steps: Steps = 50_000
     """Scheduled sampling ends here: the probability of seeing the true frame falls from 1 to 0 linearly. With 0 the
     model is trained on its own predictions from the start."""
 

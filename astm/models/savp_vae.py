@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astm.models.recurrent import Count, OddSide, State, recomputed
-from astm.predictor import ModelSettings, Predictor, check_frames, check_horizon, model
+from astm.predictor import ModelSettings, Predictor, Steps, check_frames, check_horizon, model
 from astm.pretrained.provenance import Paper
 
 # Width of each level in units of ngf, and whether it has a ConvLSTM.
@@ -79,9 +79,9 @@ class SAVPVAESettings(ModelSettings):
     """Mean absolute or mean squared error; the authors use both, the former on KTH."""
     kl_weight: Annotated[float, Field(ge=0)] = 1e-5
     """Of the divergence of posterior and prior, once annealed."""
-    kl_from: Annotated[int, Field(ge=0)] = 50_000
+    kl_from: Steps = 50_000
     """The weight rises linearly from 0 at this step ..."""
-    kl_to: Annotated[int, Field(ge=1)] = 100_000
+    kl_to: Annotated[Steps, Field(ge=1)] = 100_000
     """... to `kl_weight` at this one."""
     sampling_k: Annotated[float, Field(gt=0)] = 900.0
     """Scheduled sampling: a true frame is read with probability k / (k + exp(step / k))."""

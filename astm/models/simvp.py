@@ -36,15 +36,15 @@ Rate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 class SimVPSettings(OneShotSettings):
     """The published size for Moving MNIST."""
 
-    hidden: Annotated[int, Field(ge=4, multiple_of=2)] = 64
+    hidden: Annotated[Count, Field(ge=4, multiple_of=2)] = 64
     """Channels of a frame in encoder and decoder; even, as they are normalised in two groups."""
-    layers: Annotated[int, Field(ge=2, multiple_of=2)] = 4
+    layers: Annotated[Count, Field(ge=2, multiple_of=2)] = 4
     """N_s, convolutions of the encoder, and of the decoder; every second one halves (doubles) the resolution."""
     kernel: OddSide = 3
     """Of encoder and decoder."""
     translator: Count = 512
     """Channels of all frames together between the first and the last block of the translator."""
-    blocks: Annotated[int, Field(ge=2)] = 8
+    blocks: Annotated[Count, Field(ge=2)] = 8
     """N_t, of the translator."""
     expansion: Count = 8
     """The mixing part of a block has so many times its channels."""

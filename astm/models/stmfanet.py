@@ -52,13 +52,13 @@ class STMFANetSettings(ModelSettings):
 
     channels: Count = 1
     """Of a frame: 1 grey, 3 RGB."""
-    scales: Annotated[int, Field(ge=2)] = 3
+    scales: Annotated[Count, Field(ge=2)] = 3
     """Halvings of the picture, and levels of the wavelet transform in space."""
     growth: Count = 16
     """Channels that each layer of a dense block adds."""
     block: Count = 3
     """Layers of a dense block."""
-    hidden: Annotated[int, Field(ge=16)] = 128
+    hidden: Annotated[Count, Field(ge=16)] = 128
     """Channels of the ConvLSTM."""
     levels: Count = 3
     """Of the wavelet transform in time, over the last 2^levels frames."""

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from astm.models.depth import kept, scaled
 from astm.models.recurrent import Count, Recurrent, RecurrentSettings, State
-from astm.predictor import model
+from astm.predictor import Steps, model
 from astm.pretrained.provenance import Paper
 
 
@@ -50,7 +50,7 @@ class SwinLSTMSettings(RecurrentSettings):
     """Side of the windows within which is attended."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """While training, a sample passes a block's branches by with probabilities that rise to this one, the deeper."""
-    sampling_steps: Annotated[int, Field(ge=0)] = 0
+    sampling_steps: Steps = 0
     """As in `RecurrentSettings`; the authors train on the model's own predictions from the start."""
 
     @property

@@ -3,26 +3,28 @@
 Nothing is ever unpickled.
 """
 
-import contextlib
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from astm.pretrained import bundled
 from astm.pretrained.provenance import UNKNOWN, Origin
+from astm.pretrained.tensors import DamagedError, read_tensors, save_tensors
+from mlst.dataset.schema import parse_json
 from mlst.exits import UserError
-from mlst.files import whole, write
+from mlst.files import write
+from mlst.inside import content
 from mlst.records import decode, encode
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 LIBRARY = "astm"
+LARGEST = 1 << 20
+"""Bytes of `config.json`; one with its recipe has 3 kB."""
+LARGEST_NUMBER = 1 << 53
+"""In it: what a double holds exactly."""
 
 
 class CheckpointError(UserError, ValueError):
@@ -52,11 +54,11 @@ def read_config(folder: Path) -> Config:
     """Read `config.json`. Raises `CheckpointError` for a missing, foreign or corrupt one."""
     path = folder / CONFIG
     try:
-        values = json.loads(path.read_bytes())
+        values = parse_json(content(path.resolve(), LARGEST), CONFIG)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} has no {CONFIG}, so it is not a checkpoint of this library") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error})") from None
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
     if (
         not isinstance(values, dict)
         or not isinstance(values.get("settings"), dict)
@@ -66,28 +68,13 @@ def read_config(folder: Path) -> Config:
     try:
         origin = _origin(values["training"]) if "training" in values else UNKNOWN
     except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {str(error)[:1000]}") from None
     return Config(str(values.get("model")), values["settings"], origin)
 
 
 def write_weights(folder: Path, net: nn.Module) -> None:
     """Write the state of a network as `model.safetensors`, whole or not at all. Raises `OSError`."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    with saving(folder / WEIGHTS), whole(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary, {"format": "pt"})
-
-
-@contextlib.contextmanager
-def saving(path: Path) -> Iterator[None]:
-    """What the operating system says against writing `path` is an `OSError`, which safetensors only puts in words."""
-    try:
-        yield
-    except SafetensorError as why:
-        said = re.search(r"os error (\d+)|code: (\d+)", str(why))
-        if said is None:
-            raise
-        number = int(said[1] or said[2])
-        raise OSError(number, os.strerror(number), str(path)) from None
+    save_tensors(folder / WEIGHTS, net.state_dict(), {"format": "pt"})
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -95,38 +82,45 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    CheckpointError: the file is missing or is not safetensors.
+    CheckpointError: the file is missing, is not safetensors, or is not as it was written.
     """
     if not path.is_file():
         beside = ", ".join(sorted(file.name for file in path.parent.iterdir())) or "nothing"
         raise CheckpointError(f"{path.parent} has no {WEIGHTS} (it has {beside}); pickled weights are never loaded")
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        return read_tensors(path)[0]
+    except (DamagedError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file ({error}); fetch or save it again") from None
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Copy weights into a model whose names and shapes they must match exactly; `source` is for the message."""
-    own = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    """Copy weights into a model that they must fit, see `check_weights`; `source` is for the message."""
+    check_weights(net, weights, source)
+    net.load_state_dict(dict(weights), strict=True)
+
+
+def check_weights(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise `CheckpointError` where names and shapes of weights are not exactly those of a model, which may be one on
+    the meta device."""
+    state = net.state_dict()
+    own = {name: tuple(tensor.shape) for name, tensor in state.items()}
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     problems = [f"{name} is missing" for name in own.keys() - given.keys()]
-    problems += [f"{name} is not in the model" for name in given.keys() - own.keys()]
+    problems += [f"{name[:200]!a} is not in the model" for name in given.keys() - own.keys()]
     problems += [
         f"{name} has shape {given[name]}, the model wants {own[name]}"
         for name in own.keys() & given.keys()
         if own[name] != given[name]
     ]
-    counters = {name for name, tensor in net.state_dict().items() if not tensor.is_floating_point()}
+    counters = {name for name, tensor in state.items() if not tensor.is_floating_point()}
     problems += [
-        f"{name} has dtype {tensor.dtype}"
-        for name, tensor in weights.items()
-        if tensor.is_floating_point() == (name in counters)
+        f"{name} has dtype {weights[name].dtype}"
+        for name in own.keys() & given.keys()
+        if weights[name].is_floating_point() == (name in counters)
     ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise CheckpointError(f"the weights of {source} do not fit: {'; '.join(sorted(problems)[:5])}{more}")
-    net.load_state_dict(dict(weights), strict=True)
 
 
 def locate(source: str | Path, revision: str) -> Path:
@@ -156,7 +150,12 @@ def locate(source: str | Path, revision: str) -> Path:
 def _origin(values: dict[str, object]) -> Origin:
     """The training that a config names. Raises `ValueError` for other fields or types than ours."""
     origin = decode(Origin, values)
-    wrong = [name for name, value in asdict(origin).items() if type(value) is not type(getattr(UNKNOWN, name))]
+    wrong = [
+        name
+        for name, value in asdict(origin).items()
+        if type(value) is not type(getattr(UNKNOWN, name))
+        or (not isinstance(value, str) and not abs(value) <= LARGEST_NUMBER)
+    ]
     if wrong:
         raise ValueError(f"training: bad value of {', '.join(wrong)}")
     return origin

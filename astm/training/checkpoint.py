@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from astm.predictor import Predictor, model
+from astm.predictor import Predictor, model, with_weights
 from astm.pretrained.provenance import Origin
-from astm.pretrained.store import CONFIG, CheckpointError, load_weights, saving
+from astm.pretrained.store import CONFIG, CheckpointError
+from astm.pretrained.tensors import DamagedError, read_tensors, save_tensors
 from astm.training.settings import OVERRIDES, Experiment, Override, SettingsError, parse, to_toml
 from mlst import __version__
-from mlst.files import whole
 
 FORMAT = "astm-checkpoint/1"
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -80,19 +78,14 @@ def save(path: Path, run: Checkpoint) -> None:
     """Write a checkpoint whole or not at all. Raises `OSError` where the disk cannot take it; the one before stays."""
     state = run.state
     parts = {WEIGHTS: state.weights, AVERAGE: state.average, OPTIMISER: state.optimiser, SCALER: state.scaler}
-    plain = {
-        prefix + name: tensor.detach().cpu().contiguous()
-        for prefix, tensors in parts.items()
-        for name, tensor in tensors.items()
-    }
+    tensors = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.items()}
     about = {
         "format": FORMAT,
         "experiment": run.experiment.tree(),
         OVERRIDES: [asdict(change) for change in run.overrides],
         "progress": asdict(run.progress),
     }
-    with saving(path), whole(path) as temporary:
-        save_file(plain, temporary, metadata={"astm": json.dumps(about)})
+    save_tensors(path, tensors, {"astm": json.dumps(about)})
 
 
 def read(path: Path) -> Checkpoint:
@@ -100,17 +93,16 @@ def read(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("astm", "{}"))
-            if about.get("format") != FORMAT:
-                raise CheckpointError(
-                    f"{path} was not written by `astm train`; foreign weights are read from a folder with {CONFIG}, "
-                    f"see docs/models.md"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a mapping
+        tensors, metadata = read_tensors(path)
+        about = json.loads(metadata.get("astm", "{}"))
+        if about.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} was not written by `astm train`; foreign weights are read from a folder with {CONFIG}, "
+                f"see docs/models.md"
+            )
         experiment, progress = parse(about["experiment"]), Progress(**about["progress"])
         overrides = tuple(Override(**change) for change in about.get(OVERRIDES, ()))
-    except (SafetensorError, OSError, json.JSONDecodeError) as why:
+    except (DamagedError, OSError, json.JSONDecodeError, RecursionError) as why:
         raise CheckpointError(
             f"{path} is not a readable safetensors file ({why}); pickled checkpoints are never loaded"
         ) from None
@@ -162,8 +154,8 @@ def load_predictor(source: str) -> Predictor:
     path = Path(source)
     if path.is_file() or (path.is_dir() and not (path / CONFIG).is_file()):
         checkpoint = read(find(path))
-        predictor = checkpoint.experiment.predictor()
-        load_weights(predictor, checkpoint.state.best, source)
+        experiment, weights = checkpoint.experiment, checkpoint.state.best
+        predictor = with_weights(model[experiment.model], experiment.model_settings, weights, source)
         predictor.origin = origin(checkpoint)
         return predictor
     if source in model and not path.exists():

@@ -1,13 +1,18 @@
 """What every registered model must satisfy, whatever paper it comes from."""
 
+import contextlib
 import gc
 import inspect
 import json
 import math
+import os
 import re
+import struct
 import subprocess
 import sys
 import weakref
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,8 +22,9 @@ from torch import nn
 from astm import count_parameters, create, from_pretrained, macs, model
 from astm.evaluation.cost import saved_bytes
 from astm.models.oneshot import OneShot
-from astm.models.recurrent import Recurrent, sampled_truth
-from astm.predictor import name_of, patchify, unpatchify
+from astm.models.recurrent import MOST, Recurrent, sampled_truth
+from astm.predictor import ModelSettings, Predictor, name_of, patchify, unpatchify, with_weights
+from astm.pretrained.provenance import UNKNOWN
 from astm.pretrained.store import CheckpointError
 
 TINY = {
@@ -375,6 +381,15 @@ def _renamed(folder):
     torch.save({"W": torch.zeros(1)}, folder / "model.safetensors")
 
 
+def _pipe(folder):
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
+def _header(folder):
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 26) + bytes(1000))
+
+
 def _config(**changes):
     def change(folder):
         config = json.loads((folder / "config.json").read_text())
@@ -402,16 +417,25 @@ def _weights(change):
         (_pickled, r"it has README.md, config.json, pytorch_model.bin\); pickled weights are never loaded"),
         (_renamed, "not a readable safetensors file"),
         (_truncated, "not a readable safetensors file"),
-        (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
-        (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "is not JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), "not JSON"),
+        (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "not JSON"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "not written by this library"),
         (lambda folder: (folder / "config.json").write_text("[]"), "not written by this library"),
         (_config(model="gpt"), "names the model 'gpt'; choices are astm, astm_basic"),
         (_config(model=["astm"]), "names the model"),
         (_config(settings={"hidden": [4, 5], "width": 3}), "has no setting 'width'; choices are"),
+        (_config(settings={"hidden": [4] * 100_000, "kernel": 3}), "do not fit: its settings make many more tensors"),
+        (_config(settings={"hidden": [65536, 65536], "kernel": 65535}), "do not fit"),
+        (_config(settings={"hidden": [0], "kernel": 3}), "bad value 0 of hidden"),
+        (_config(training=asdict(replace(UNKNOWN, past=10**400))), "bad value of past"),
+        (lambda folder: (folder / "config.json").write_text("[" * 10**5), "cannot be read"),
+        (lambda folder: (folder / "config.json").write_text(" " * (1 << 21)), "has more than"),
+        (lambda folder: (folder / "config.json").write_text('{"library": "x", "library": "astm"}'), "is there twice"),
+        (_pipe, "not a regular file"),
+        (_header, "claims a header of"),
         (_config(settings={"hidden": [4, 6], "kernel": 3}), r"cells.1.W.weight has shape .* the model wants"),
         (_weights(lambda weights: weights.pop("decoder.bias")), "do not fit: decoder.bias is missing"),
-        (_weights(lambda weights: weights.update(extra=torch.ones(1))), "extra is not in the model"),
+        (_weights(lambda weights: weights.update(extra=torch.ones(1))), "'extra' is not in the model"),
         (
             _weights(lambda weights: weights.update({"decoder.bias": weights["decoder.bias"].long()})),
             "decoder.bias has dtype torch.int64",
@@ -422,6 +446,65 @@ def test_a_foreign_or_corrupt_checkpoint_is_refused(tmp_path, spoil, message):
     spoil(_saved(tmp_path))
     with pytest.raises(CheckpointError, match=message):
         from_pretrained(tmp_path)
+
+
+def numbers(settings):
+    """The names of settings that are whole numbers, or rows of them."""
+    return [name for name, value in settings.items() if type(value) is int or (type(value) is list and value)]
+
+
+@every_model
+def test_settings_of_any_size_are_refused_or_cost_what_the_weights_cost(name, tmp_path):
+    """Whatever number stands in `config.json`, and before memory is taken for it."""
+    tiny(name).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    weights = (tmp_path / "model.safetensors").stat().st_size
+    for setting, size in product(numbers(config["settings"]), (MOST - 1, 10**400)):
+        values = [size] * len(was) if isinstance(was := config["settings"][setting], list) else size
+        changed = config["settings"] | {setting: values}
+        _config(settings=changed)(tmp_path)
+        with contextlib.suppress(CheckpointError):
+            loaded = from_pretrained(tmp_path)
+            tensors = (*loaded.parameters(), *loaded.buffers())
+            assert sum(tensor.nbytes for tensor in tensors) < 4 * weights + (1 << 26)
+            assert setting not in ("layers", "hidden", "blocks", "channels", "patch")
+
+
+def test_layers_without_end_are_refused():
+    """By how many there are of them, not by what each is: here they have no weights at all."""
+
+    class Endless(Predictor):
+        def __init__(self, settings=None):
+            super().__init__(settings)
+            while True:
+                with torch.no_grad():
+                    torch.empty(1)
+
+    with pytest.raises(CheckpointError, match="many more tensors than there are weights"):
+        with_weights(Endless, ModelSettings(), {}, "x")
+    assert torch.is_grad_enabled()
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    """Wherever it is: each is refused, or changes nothing that is loaded."""
+    saved = tiny("predrnn")
+    saved.save_pretrained(tmp_path)
+    sound = (tmp_path / "model.safetensors").read_bytes()
+    header = 8 + int.from_bytes(sound[:8], "little")
+    places = [*range(0, header, 7), *range(header, len(sound), max((len(sound) - header) // 100, 1))]
+    refused = 0
+    for number, place in enumerate(places):
+        data = bytearray(sound)
+        data[place] ^= 1 << number % 8
+        (tmp_path / "model.safetensors").write_bytes(data)
+        try:
+            loaded = from_pretrained(tmp_path).state_dict()
+        except CheckpointError:
+            refused += 1
+        else:
+            assert place < header
+            assert all(torch.equal(value, loaded[key]) for key, value in saved.state_dict().items())
+    assert refused > 0.9 * len(places)
 
 
 @pytest.mark.parametrize("source", ["no/such/folder", "nothing", "/no/folder", "../up", Path("a/b")])

@@ -369,6 +369,15 @@ def test_a_truncated_checkpoint_is_refused(root, tmp_path):
             read(tmp_path / "x.safetensors")
 
 
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(root, tmp_path):
+    train(experiment(root, {"train": {"steps": 1}}), tmp_path, "cpu")
+    data = bytearray((tmp_path / LAST).read_bytes())
+    data[-100] ^= 1
+    (tmp_path / LAST).write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"it is damaged"):
+        read(tmp_path / LAST)
+
+
 def test_what_can_be_loaded_is_said(tmp_path):
     with pytest.raises(CheckpointError, match=r"without weights: copy_last"):
         load_predictor(str(tmp_path / "nothing"))
@@ -381,16 +390,17 @@ def test_what_can_be_loaded_is_said(tmp_path):
 
 DIES_SAVING = """
 import os, signal, sys
-from astm.training import checkpoint, train
+from astm.pretrained import tensors
+from astm.training import train
 from pathlib import Path
 from tests.astm.data.media import experiment
-written = checkpoint.save_file
+written = tensors.save_file
 
-def save_file(tensors, path, metadata):
-    written(tensors, path, metadata)
+def save_file(weights, path, metadata):
+    written(weights, path, metadata)
     os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoint.save_file = save_file
+tensors.save_file = save_file
 train.train(experiment(Path(sys.argv[1]), {"train": {"steps": 2}}), Path(sys.argv[2]), "cpu")
 """
 
