@@ -54,8 +54,14 @@ def mse_mean(pred: Tensor, target: Tensor) -> Tensor:
 
 @metric
 def mae_sum(pred: Tensor, target: Tensor) -> Tensor:
-    """Absolute error summed over the picture (OpenSTL, MAU; STAM's is the mean)."""
+    """Absolute error summed over the picture (MAU: clipped first; STAM's is the mean)."""
     return _sum((_clip(pred) - target.double()).abs())
+
+
+@metric
+def mae_sum_raw(pred: Tensor, target: Tensor) -> Tensor:
+    """As `mae_sum` without clipping: OpenSTL's."""
+    return _sum((pred.double() - target.double()).abs())
 
 
 @metric

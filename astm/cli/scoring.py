@@ -166,7 +166,7 @@ def finish(out: Path, found: "list[Scored]", failures: "list[Failure]", *, as_js
 
 
 def table(
-    number: Annotated[int, typer.Argument(metavar="NUMBER", help="1, 2 or 3.")],
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="1, 2 or 3 of the paper; 4: OpenSTL's.")],
     results: Annotated[
         list[Path] | None, typer.Argument(metavar="RESULTS", help="results.json files of `astm evaluate`.")
     ] = None,

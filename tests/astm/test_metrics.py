@@ -40,6 +40,7 @@ ORACLES = {
     "mse_sum_raw": (np.float64, lambda p, t: ((p - t) ** 2).sum()),
     "mse_mean": (as_float, lambda p, t: ((p - t) ** 2).mean()),
     "mae_sum": (as_float, lambda p, t: np.abs(p - t).sum()),
+    "mae_sum_raw": (np.float64, lambda p, t: np.abs(p - t).sum()),
     "psnr_frame": (as_float, lambda p, t: peak_signal_noise_ratio(t, p, data_range=1)),
     "psnr_u8": (as_u8, lambda p, t: peak_signal_noise_ratio(t, p, data_range=255)),
     "ssim_wang": (as_float, lambda p, t: structural_similarity(p, t, data_range=1, channel_axis=2, **WANG)),

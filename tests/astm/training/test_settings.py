@@ -28,13 +28,52 @@ def test_presets_are_there_for_all_models_of_the_comparison():
     compared = {"astm", "astm_basic", "convlstm", "predrnn", "predrnn_pp", "e3d_lstm"}
     for data in ("moving_mnist", "kth", "mlst"):
         found = presets(data)
-        assert list(found) == ["paper", "authors", "strong", "tiny", *(["small"] if data == "moving_mnist" else [])]
+        more = {"moving_mnist": ["openstl", "small"], "kth": ["openstl"], "mlst": []}[data]
+        assert list(found) == ["paper", "authors", "strong", "tiny", *more]
         assert all(compared <= set(found[name]) for name in ("authors", "strong", "tiny"))
         assert {"astm", "astm_basic", *OTHERS} <= set(found["paper"])
         assert set(OTHERS) <= set(found["tiny"])
     assert parse(preset("moving_mnist", "strong", "astm")).train.schedule == "onecycle"
     assert parse(preset("mlst", "paper", "astm")).data_settings.size == 256
     assert parse(preset("kth", "paper", "astm")).model_settings.patch == 8
+
+
+OPENSTL = {
+    ("moving_mnist", "convlstm"): {"lr": 5e-4, "hidden": (128,) * 4, "bias": False, "initial": "separate", "patch": 4},
+    ("moving_mnist", "predrnn"): {"lr": 5e-4, "hidden": 128, "layers": 4, "norm": "none", "patch": 4, "kernel": 5},
+    ("moving_mnist", "predrnn_v2"): {"lr": 5e-4, "beta": 0.1, "sampling_from": 25_000, "sampling_alpha": 5_000},
+    ("moving_mnist", "predrnn_pp"): {"lr": 1e-4, "hidden": (128,) * 4, "norm": "none", "bias": False, "kernel": 5},
+    ("moving_mnist", "mau"): {"lr": 1e-3, "scale": 4, "tau": 5, "hidden": 64, "layers": 4, "norm": "layer"},
+    ("moving_mnist", "phydnet"): {"lr": 1e-3, "scale": 4, "order": 7, "hidden": (128, 128)},
+    ("moving_mnist", "simvp"): {"lr": 1e-3, "hidden": 64, "translator": 512, "blocks": 8, "drop_path": (0.01, 0.0)},
+    ("moving_mnist", "tau"): {"lr": 1e-3, "alpha": 0.1, "translator": 512, "blocks": 8, "layers": 4},
+    ("moving_mnist", "swin_lstm"): {"lr": 1e-4, "width": 128, "window": 4, "drop_path": 0.1, "sampling_steps": 0},
+    ("kth", "convlstm"): {"lr": 1e-3, "patch": 2, "hidden": (128,) * 4, "bias": False},
+    ("kth", "predrnn"): {"lr": 1e-3, "patch": 2, "hidden": 128, "norm": "none"},
+    ("kth", "predrnn_v2"): {"lr": 1e-3, "patch": 2, "beta": 0.01, "sampling_alpha": 5_000},
+    ("kth", "predrnn_pp"): {"lr": 1e-3, "patch": 2, "hidden": (128,) * 4, "highway_scale": 0.001},
+    ("kth", "mau"): {"lr": 5e-4, "scale": 2, "grid": (64, 64)},
+    ("kth", "phydnet"): {"lr": 1e-3, "scale": 4},
+    ("kth", "simvp"): {"lr": 1e-3, "layers": 2, "translator": 256, "blocks": 6, "drop_path": (0.01, 0.2)},
+    ("kth", "tau"): {"lr": 1e-3, "layers": 2, "translator": 256, "blocks": 6, "drop_path": (0.01, 0.1)},
+}
+"""What its configurations say, by our names."""
+
+
+def test_openstl_has_no_other_models():
+    assert {(data, name) for data in ("moving_mnist", "kth") for name in presets(data)["openstl"]} == set(OPENSTL)
+
+
+@pytest.mark.parametrize(("data", "name"), OPENSTL)
+def test_openstl_is_its_configurations(data, name):
+    e = parse(preset(data, "openstl", name))
+    found = {**e.train.model_dump(), **e.model_settings.model_dump()}
+    assert {key: found[key] for key in OPENSTL[data, name]} == OPENSTL[data, name]
+    assert (e.train.batch_size, e.train.schedule, e.train.optimiser) == (16, "onecycle", "adam")
+    assert (e.train.clip_norm, e.train.weight_decay, e.train.reverse_input) == (0, 0, False)
+    assert e.train.steps == {"moving_mnist": 200 * 625, "kth": 100 * 325}[data]
+    assert (e.data_settings.past, e.data_settings.horizon) == (10, {"moving_mnist": 10, "kth": 20}[data])
+    assert found.get("sampling_steps", 50_000) in (50_000, 0, 208_333, 108_333)
 
 
 def test_printed_settings_read_back():
