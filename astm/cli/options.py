@@ -9,5 +9,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.NAME=VALU
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write results to standard output as JSON.")]
 Data = Annotated[str, typer.Option("--data", help="Dataset: moving_mnist, kth, mlst or folder.")]
-Preset = Annotated[str, typer.Option("--preset", help="paper, authors, strong, tiny or small; empty for defaults.")]
+Preset = Annotated[
+    str, typer.Option("--preset", help="paper, authors, openstl, strong, tiny or small; empty for defaults.")
+]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="See `astm models`.")]

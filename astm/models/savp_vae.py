@@ -115,15 +115,21 @@ class ConvPool(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Twice the size by bilinear interpolation, then a convolution: (B, inputs, h, w) -> (B, outputs, 2h, 2w)."""
+    """Twice the size by bilinear interpolation, then a convolution: (B, inputs, h, w) -> (B, outputs, 2h, 2w).
+
+    As in the authors' code, x is 0 beyond its border: the first of the doubled pixels is 3/4 of that of x, and one
+    more, 1/4 of it, lies outside and is convolved too; only then is the picture cropped.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, bias=False)
+        self.margin = kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        doubled = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        y: Tensor = self.conv(doubled)
+        framed = functional.pad(x, (1, 1, 1, 1))
+        doubled = functional.interpolate(framed, scale_factor=2, mode="bilinear", align_corners=False)
+        y: Tensor = self.conv(functional.pad(doubled, (self.margin - 2,) * 4))  # (B, inputs, 2h + k - 1, 2w + k - 1)
         return y
 
 

@@ -12,6 +12,7 @@ from astm.models.savp_vae import (
     Generator,
     Posterior,
     SAVPVAESettings,
+    UpConv,
     cdna,
     kernels,
     kl_weight,
@@ -39,6 +40,24 @@ def test_a_pooled_convolution_is_the_convolution_and_then_the_mean(kernel):
     with torch.no_grad():
         expected = layer.conv(x).unflatten(2, (4, 2)).unflatten(4, (6, 2)).mean(dim=(3, 5))
         torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_upsampling_is_that_of_the_authors_at_the_border_too(kernel):
+    """Their order: zeros between the pixels, the bilinear kernel in full, the convolution in full, then the crop."""
+    layer, x = UpConv(2, 3, kernel).double(), torch.randn(1, 2, 4, 5).double()
+    spread = np.zeros((2, 7, 9))
+    spread[:, ::2, ::2] = x[0]
+    bilinear = np.outer([0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25])
+    once = np.eye(2)[:, :, None, None] * bilinear
+    doubled = reference.conv(spread, once, pads=[(3, 3)] * 2)
+    full = reference.conv(doubled, layer.conv.weight.detach().numpy(), pads=[(kernel - 1,) * 2] * 2)
+    crop = 1 + kernel // 2
+    expected = full[:, crop : crop + 8, crop : crop + 10]
+    np.testing.assert_allclose(layer(x)[0].detach(), expected, atol=1e-12)
+    clamped = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+    other = torch.nn.functional.conv2d(clamped, layer.conv.weight, padding=kernel // 2)[0].detach()
+    assert np.abs(other.numpy() - expected).max() > 0.01
 
 
 def test_the_cell_is_a_convlstm_with_instance_normalisation():
