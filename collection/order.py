@@ -9,8 +9,9 @@ from collection.fetch.stage import FetchStage
 from collection.fetch.ytdlp import Access
 from collection.manifest.table import read_manifest
 from collection.recipe import Recipe, RecipeError, read_recipe
+from collection.review import NO_REVIEW, Review, ReviewError, parse_review
 from collection.workspace.folder import Workspace
-from mlst.dataset.description import EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS, read_dataset
+from mlst.dataset.description import EXCLUSIONS, INDEX, LOCK, RECIPE, REVIEW, THRESHOLDS, read_dataset
 from mlst.dataset.exclusions import Exclusions, ExclusionsError, parse_exclusions
 from mlst.dataset.index import read_index_columns
 from mlst.dataset.lock import read_lock
@@ -35,6 +36,10 @@ class Order:
     """Keys of clips of an earlier release, preferred wherever there is a choice; see `select`."""
     exclusions_txt: bytes
     """The list of sources that must not be used, as it is; empty for none."""
+    review: Review = NO_REVIEW
+    """What a person said of clips."""
+    review_csv: bytes = b""
+    """The same as it is; empty for nothing."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -55,7 +60,8 @@ def read_order(path: Path, access: Access, levels: str = "") -> Order:
         raise RecipeError(f"{path}: {why}") from None
     sources = read_manifest(folder / recipe.sources, recipe.fetch)
     listed = folder / recipe.exclusions if recipe.exclusions else None
-    return _order(path, recipe, thresholds, sources, folder / Path(recipe.sources).parent, listed, access)
+    order = _order(path, recipe, thresholds, sources, folder / Path(recipe.sources).parent, listed, access)
+    return _reviewed(order, folder / recipe.select.review) if recipe.select.review else order
 
 
 def reorder(dataset: Path, files: Path, access: Access) -> Order:
@@ -74,7 +80,17 @@ def reorder(dataset: Path, files: Path, access: Access) -> Order:
         raise RecipeError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from None
     listed = dataset / EXCLUSIONS if (dataset / EXCLUSIONS).exists() else None
     order = _order(path, recipe, dataset / THRESHOLDS, sources, files.resolve(), listed, access)
+    order = _reviewed(order, dataset / REVIEW) if (dataset / REVIEW).exists() else order
     return replace(order, preferred=preferred)
+
+
+def _reviewed(order: Order, path: Path) -> Order:
+    """The order with the review in the file `path`. Raises `RecipeError`."""
+    try:
+        text = path.read_bytes()
+        return replace(order, review=parse_review(text, str(path)), review_csv=text)
+    except (OSError, ReviewError) as why:
+        raise RecipeError(f"select.review: {why}") from None
 
 
 def _order(

@@ -149,6 +149,8 @@ class SelectSettings(Settings):
     """Clips per source and level at most; 0 for no limit."""
     reject: tuple[Rejectable, ...] = ("black", "frozen")
     """Flags that keep a clip out."""
+    review: str = ""
+    """File relative to the recipe with a person's marks of clips, as `mlst view` writes it; "" for none."""
     keep: dict[Column, Range] = {}
     """Ranges of statistics; a clip outside of one is kept out."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collection.recipe import Range, SelectSettings
+from collection.review import NO_REVIEW, Review
 from mlst.dataset.description import SplitRule, SplitShare
 from mlst.levels.flags import flags
 from mlst.levels.levels import LEVELS, Level, Levels, classify, margins
@@ -61,10 +62,10 @@ class Dropped:
 
     candidate: Candidate
     reason: str
-    """`flag`, `range`, `leak` (its footage is in a split of higher priority), `duplicate` (another source's copy is
-    kept), `per_source` or `quota` (a reserve)."""
+    """`review` (somebody marked it), `flag`, `range`, `leak` (its footage is in a split of higher priority),
+    `duplicate` (another source's copy is kept), `per_source` or `quota` (a reserve)."""
     detail: str
-    """The flag, the statistic, the key of the other copy, or the rank of the reserve: the lowest is next."""
+    """The mark, the flag, the statistic, the key of the other copy, or the rank of the reserve: the lowest is next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def select(
     levels: Levels,
     settings: SelectSettings,
     preferred: Collection[str] = frozenset(),
+    review: Review = NO_REVIEW,
 ) -> Selection:
     """Choose among the clips of `scans`, read once; `sources` by id must hold every scanned source.
 
@@ -135,6 +137,9 @@ def select(
     release whose source still exists and whose settings still hold stays, whatever was lost or added in train. Without
     them the same is true where no near-duplicates were involved: a copy that comes back because the better copy is
     gone may rank before a clip that was chosen.
+
+    What `review` refuses is left out. What it keeps passes flags and ranges and comes before all others, so that it is
+    in the dataset unless quotas, `per_source` or footage in two splits stand against it.
     Raises ValueError for a key that two scans share.
     """
     with tempfile.TemporaryFile() as file:
@@ -147,8 +152,14 @@ def select(
         by_hash = [found[n] for n in numbers]
         index = np.array(sorted(range(len(by_hash)), key=lambda n: _cell(by_hash[n])), np.int64)
         pool = _Pool(tuple(by_hash[n] for n in index), prints, numbers[index])
-        ranked = sorted(by_hash, key=lambda c: c.key not in preferred)
-        return _settled(pool, _split_off(ranked, _unwanted(settings.reject)), settings, preferred)
+        place = _places(review, preferred)
+        ranked = sorted(by_hash, key=place)
+        return _settled(pool, _split_off(ranked, _unwanted(settings.reject, review)), settings, place)
+
+
+def _places(review: Review, preferred: Collection[str]) -> Callable[[Candidate], int]:
+    """Who comes first wherever there is a choice: what is kept, then what is preferred, then the others."""
+    return lambda c: 0 if review.keeps(c.key) else 1 if c.key in preferred else 2
 
 
 def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
@@ -162,13 +173,13 @@ def _by_hash(candidates: Sequence[Candidate]) -> NDArray[np.int64]:
     return order
 
 
-def _settled(pool: _Pool, wanted: _Step, settings: SelectSettings, preferred: Collection[str]) -> Selection:
+def _settled(pool: _Pool, wanted: _Step, settings: SelectSettings, place: Callable[[Candidate], int]) -> Selection:
     """The selection whose own clips tell of no link that it does not respect."""
     parents: Parents = {}
     _join(parents, pool.links(wanted.left))
     while True:
         steps = [wanted]
-        for rule in (_unlinked(parents, preferred), _per_source(settings.per_source), _quota(settings)):
+        for rule in (_unlinked(parents, place), _per_source(settings.per_source), _quota(settings)):
             steps.append(_split_off(steps[-1].left, rule))
         if not _join(parents, pool.links(steps[-1].left)):
             return _selection(pool, steps)
@@ -221,23 +232,26 @@ def _outside(statistics: Statistics, keep: Mapping[str, Range]) -> str:
     return ""
 
 
-def _unwanted(reject: Sequence[str]) -> Sieve:
-    """Without the clips that carry a flag, or whose statistics are outside of their ranges."""
+def _unwanted(reject: Sequence[str], review: Review) -> Sieve:
+    """Without the clips that somebody refused, that carry a flag, or whose statistics are outside of their ranges;
+    flags and ranges do not count for what somebody keeps."""
 
     def rule(ranked: Sequence[Candidate]) -> Iterator[Dropped]:
         for candidate in ranked:
-            for flag in reject:
-                if flag in candidate.flags:
-                    yield Dropped(candidate, "flag", flag)
-                    break
-            else:
-                if candidate.outside:
-                    yield Dropped(candidate, "range", candidate.outside)
+            flag = next((flag for flag in reject if flag in candidate.flags), "")
+            if mark := review.refusal(candidate.key):
+                yield Dropped(candidate, "review", mark)
+            elif review.keeps(candidate.key):
+                continue
+            elif flag:
+                yield Dropped(candidate, "flag", flag)
+            elif candidate.outside:
+                yield Dropped(candidate, "range", candidate.outside)
 
     return rule
 
 
-def _unlinked(parents: Parents, preferred: Collection[str]) -> Sieve:
+def _unlinked(parents: Parents, place: Callable[[Candidate], int]) -> Sieve:
     """Near-duplicates: of all shots that are linked, directly or through others, one source's in one split stay.
 
     Whole components are judged, because then losing a source can only bring clips back, never take others away.
@@ -248,7 +262,7 @@ def _unlinked(parents: Parents, preferred: Collection[str]) -> Sieve:
         for component in _by(linked, lambda c: _root(parents, _shot(c))).values():
             top = min((c.split for c in component), key=PRIORITY.index)
             inside = [c for c in component if c.split == top]
-            best = min(inside, key=lambda c: (c.key not in preferred, order_hash(c.source)))
+            best = min(inside, key=lambda c: (place(c), order_hash(c.source)))
             first = next(c.key for c in inside if c.source == best.source)
             for candidate in component:
                 if candidate.split != top:

@@ -19,6 +19,7 @@ from collection.pack.assemble import Inputs, write_dataset
 from collection.pack.stage import PackStage, plan_shards
 from collection.pack.standing import standing
 from collection.recipe import Recipe
+from collection.review import NO_REVIEW, parse_review
 from collection.select import select
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import Dataset
@@ -169,18 +170,21 @@ def seen(made: Material) -> list[tuple[Video, Scan]]:
     return [(made.videos[name], made.scans[name]) for name in sorted(made.scans)]
 
 
-def build(root: Path, out: Path, made: Material, recipe_toml: str = RECIPE, shard_bytes: int = 10240) -> Dataset:
+def build(
+    root: Path, out: Path, made: Material, recipe_toml: str = RECIPE, shard_bytes: int = 10240, review: bytes = b""
+) -> Dataset:
     """Select, pack and assemble."""
     recipe = recipe_of(recipe_toml)
     work = Workspace(root, "pack-0000")
-    selection = select(list(made.scans.values()), made.sources, P910, recipe.select)
+    marks = parse_review(review, "review") if review else NO_REVIEW
+    selection = select(list(made.scans.values()), made.sources, P910, recipe.select, review=marks)
     settings = recipe.pack.model_copy(update={"shard_bytes": shard_bytes})
     with plan_shards(selection.chosen, seen(made), made.sources, settings) as plans:
         outcomes = [attempt(PackStage(), plan, work) for plan in plans]
     assert [o.detail for o in outcomes if o.status != DONE] == []
     packed = [output for outcome in outcomes for output in outcome.outputs]
     levels_toml = find_levels("p910-240p-v1", Path()).read_bytes()
-    inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, made.sources, seen(made))
+    inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, made.sources, seen(made), review_csv=review)
     return write_dataset(standing(out, work), work, packed, inputs)
 
 

@@ -1,4 +1,4 @@
-"""`mlst verify`, `inspect`, `report` and `diff`: what is in a dataset, and whether it is right."""
+"""`mlst verify`, `inspect`, `report`, `view` and `diff`: what is in a dataset, and whether it is right."""
 
 from pathlib import Path
 from typing import Annotated
@@ -108,4 +108,36 @@ def diff(
     raise typer.Exit(Exit.DONE if found.equal else Exit.WRONG)
 
 
-COMMANDS = (verify, inspect, report, diff)
+def view(
+    dataset: options.Folder,
+    review: Annotated[
+        Path | None, typer.Option(help="CSV file for marks of clips; DIR-review.csv by default. A recipe can name it.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Play and mark the clips of a dataset in a browser on this machine, until Ctrl-C.
+
+    Serves DIR to 127.0.0.1 alone, read only. Marks go into the review, which `select.review` of a recipe takes.
+    """
+    import time
+    import webbrowser
+
+    from collection.cli.console import results, safe
+    from collection.viewing.server import serving, shelf
+    from mlst.exits import Stopped
+
+    folder = dataset.resolve()
+    file = review or folder.with_name(f"{folder.name}-review.csv")
+    with serving(shelf(dataset, file), port) as address:
+        results.print(f"{safe(address)}\nMarks are kept in {safe(str(file))}. Press Ctrl-C to stop.")
+        if browser:
+            webbrowser.open(address)
+        try:
+            while True:
+                time.sleep(3600)
+        except (KeyboardInterrupt, Stopped):
+            results.print("Stopped.")
+
+
+COMMANDS = (verify, inspect, report, view, diff)

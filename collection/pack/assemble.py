@@ -29,6 +29,7 @@ from mlst.dataset.description import (
     EXCLUSIONS,
     FORMAT,
     RECIPE,
+    REVIEW,
     THRESHOLDS,
     Dataset,
     File,
@@ -55,6 +56,8 @@ class Inputs:
     """Every scanned video with its scan, by source id."""
     exclusions_txt: bytes = b""
     """The list of sources that were refused, as it is; empty for none."""
+    review_csv: bytes = b""
+    """What a person said of clips, as it is; empty for nothing."""
 
 
 def needed(before: Standing, packed: Iterable[Packed]) -> Iterator[Part]:
@@ -155,6 +158,8 @@ def _contents(packed: Sequence[Packed], work: Workspace, inputs: Inputs) -> Cont
     texts = {RECIPE: inputs.recipe_toml, THRESHOLDS: inputs.levels_toml}
     if inputs.exclusions_txt:
         texts[EXCLUSIONS] = inputs.exclusions_txt
+    if inputs.review_csv:
+        texts[REVIEW] = inputs.review_csv
     return Contents(tuple(one.shard for one in packed), _rows(packed, work), _lock(inputs), texts)
 
 

@@ -17,6 +17,8 @@ from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
 from collection.report.scores import read_measured
+from collection.viewing.page import VIEWER, viewer
+from collection.viewing.table import TABLE, table_bytes
 from collection.workspace.folder import Workspace
 from mlst.checking.lint import HUB, lint, lint_files
 from mlst.checking.verify import Finding, verify
@@ -30,6 +32,7 @@ from mlst.dataset.description import (
     INDEX,
     LOCK,
     RECIPE,
+    REVIEW,
     THRESHOLDS,
     Dataset,
     File,
@@ -133,7 +136,8 @@ def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], worker
     if findings := list(lint_files(out, dataset, files, HUB)):
         raise UnsoundError(findings)
     recipe = _recipe(source)
-    lists = tuple(str(Path(name)) for name in (recipe.sources, recipe.levels, recipe.exclusions) if name)
+    named = (recipe.sources, recipe.levels, recipe.exclusions, recipe.select.review)
+    lists = tuple(str(Path(name)) for name in named if name)
     return Prepared(out, mode, dataset, tuple(sorted(files, key=lambda file: file.path)), lists)
 
 
@@ -156,14 +160,17 @@ def refusals(lock: Iterable[LockRow], whole: str) -> list[Refusal]:
 
 
 def _clips(source: Path, out: Path, dataset: Dataset) -> tuple[list[File], Release]:
-    """The whole dataset but for its card and metadata, which a release has of its own."""
-    made = [_link(source, out, file) for file in dataset.files if file.path not in (CARD, CROISSANT)]
+    """The whole dataset but for its card and metadata, which a release has of its own, and a player."""
+    remade = (CARD, CROISSANT, TABLE, VIEWER)
+    made = [_link(source, out, file) for file in dataset.files if file.path not in remade]
+    made.append(put(out, TABLE, [table_bytes(source, dataset)]))
+    made.append(put(out, VIEWER, [viewer(f"{dataset.title or dataset.name} {dataset.version}", "").encode()]))
     return made, Release(True, "", (), (), tuple(file for file in made if not file.path.startswith("data/")))
 
 
 def _ids(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow]) -> tuple[list[File], Release]:
     """All but the pixels, and the list of sources under the name that the recipe gives it."""
-    names = (ATTRIBUTION, EXCLUSIONS, INDEX, LOCK, RECIPE, THRESHOLDS)
+    names = (ATTRIBUTION, EXCLUSIONS, INDEX, LOCK, RECIPE, REVIEW, THRESHOLDS)
     made = [_link(source, out, file) for file in dataset.files if file.path in names]
     recipe = _recipe(source)
     sources = _inside(recipe.sources, "sources")
@@ -176,6 +183,8 @@ def _ids(source: Path, out: Path, dataset: Dataset, lock: Sequence[LockRow]) -> 
         made.append(put(out, levels, [(source / THRESHOLDS).read_bytes()]))
     if recipe.exclusions and (exclusions := _inside(recipe.exclusions, "exclusions")) != EXCLUSIONS:
         made.append(put(out, exclusions, [(source / EXCLUSIONS).read_bytes()]))
+    if recipe.select.review and (review := _inside(recipe.select.review, "select.review")) != REVIEW:
+        made.append(put(out, review, [(source / REVIEW).read_bytes()]))
     return made, Release(False, sources, (), (), tuple(made))
 
 

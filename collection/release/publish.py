@@ -26,6 +26,7 @@ from huggingface_hub.hf_api import RepoFile
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from collection.release.prepare import MARKER, Prepared
+from collection.viewing.page import VIEWER
 from mlst.dataset.croissant import CROISSANT
 from mlst.dataset.description import CARD, DATASET, File
 from mlst.exits import Exit, UserError
@@ -33,8 +34,8 @@ from mlst.hub import TRANSPORT_ERROR
 
 LAST = (CARD, CROISSANT, DATASET)
 """What makes the rest a dataset."""
-OWNED = ("assets/", "data/", "metadata/")
-"""Folders in which only files of the release may lie: the card's globs would find others."""
+OWNED = ("assets/", "data/", "metadata/", VIEWER)
+"""Folders in which only files of the release may lie, because the card's globs would find others, and the player."""
 GIT_ATTRIBUTES = ".gitattributes"
 FULL_BYTES = 1 << 30
 """Releases up to here are read back in full where nothing else is asked for."""

@@ -30,6 +30,7 @@ from mlst.dataset.description import (
     INDEX,
     LOCK,
     RECIPE,
+    REVIEW,
     THRESHOLDS,
     Dataset,
     read_dataset,
@@ -214,6 +215,8 @@ def _prepare(
         THRESHOLDS: content(folder / THRESHOLDS, LARGEST),
         EXCLUSIONS: exclusions.text(),
     }
+    if (folder / REVIEW).exists():
+        texts[REVIEW] = (folder / REVIEW).read_bytes()
     body = tabulate(stage, dataset, Contents(tuple(shards), rows, lock, texts))
     description, _ = seal(stage, body, BUILT)
     put(stage, DATASET, [write_json(description)])

@@ -25,10 +25,12 @@ CARD = "README.md"
 ATTRIBUTION = "ATTRIBUTION.md"
 EXCLUSIONS = "exclusions.txt"
 """Only where something is excluded."""
+REVIEW = "review.csv"
+"""Only where a person's marks had a part in the selection."""
 DATASET = "dataset.json"
 GROUPS = ("group", "source", "channel")
 """By what sources may be kept in one split, see `mlst.levels.splits.split_group`."""
-NAMED = (INDEX, LOCK, THRESHOLDS, RECIPE, CARD, ATTRIBUTION, EXCLUSIONS)
+NAMED = (INDEX, LOCK, THRESHOLDS, RECIPE, CARD, ATTRIBUTION, EXCLUSIONS, REVIEW)
 LARGEST = 64 << 20
 """Bytes of `dataset.json` that are read."""
 

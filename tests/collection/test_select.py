@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collection.recipe import SelectSettings
+from collection.review import MARKS, NO_REVIEW, Review
 from collection.select import PRIORITY, Selection, complete, select
 from mlst.levels.splits import order_hash, split_of
 from mlst.pictures import fingerprints
@@ -30,9 +31,11 @@ class World:
         """As if some sources had never been there."""
         return World(tuple(s for s in self.scans if s.source not in lost), self.sources)
 
-    def select(self, options: SelectSettings, kept: frozenset[str] = frozenset()) -> Selection:
+    def select(
+        self, options: SelectSettings, kept: frozenset[str] = frozenset(), review: Review = NO_REVIEW
+    ) -> Selection:
         """The selection."""
-        return select(self.scans, self.sources, tiny.P910, options, kept)
+        return select(self.scans, self.sources, tiny.P910, options, kept, review)
 
 
 def world(content: dict[str, list[tuple[int, int, int, int]]]) -> World:
@@ -319,3 +322,43 @@ def test_complete_fills_in_what_the_site_said() -> None:
 
 def test_priority_is_over_all_splits() -> None:
     assert set(PRIORITY) == set(SHARES)
+
+
+# -- What a person said
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds(copies=True), options, st.data())
+def test_marks_are_heeded_whatever_the_order(made: World, chosen_by: SelectSettings, data: st.DataObject) -> None:
+    clips = sorted(clip.key for scan in made.scans for clip in scan.clips)
+    marks = data.draw(st.dictionaries(st.sampled_from(clips), st.sampled_from(MARKS))) if clips else {}
+    review = Review(marks)
+    selection = made.select(chosen_by, review=review)
+    refused = {drop.candidate.key: drop.detail for drop in selection.dropped if drop.reason == "review"}
+    assert refused == {key: mark for key, mark in marks.items() if mark != "keep"}
+    backwards = World(made.scans[::-1], made.sources)
+    assert backwards.select(chosen_by, review=review) == selection
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds(copies=False), st.integers(1, 12), st.data())
+def test_what_is_kept_comes_first_within_quotas(made: World, quota: int, data: st.DataObject) -> None:
+    """Without copies: where footage is in two sources or splits, only one of them can stay."""
+    clips = sorted(clip.key for scan in made.scans for clip in scan.clips)
+    kept = data.draw(st.sets(st.sampled_from(clips))) if clips else set()
+    selection = made.select(SelectSettings(splits=SHARES, quota=quota), review=Review(dict.fromkeys(kept, "keep")))
+    for drop in selection.dropped:
+        if drop.candidate.key in kept:
+            cell = (drop.candidate.level, drop.candidate.split)
+            others = [c.candidate.key for c in selection.chosen if (c.candidate.level, c.candidate.split) == cell]
+            assert drop.reason == "quota"
+            assert set(others) <= kept
+
+
+def test_what_is_kept_passes_flags_and_ranges() -> None:
+    made = world({"a": [(0, 0, 0, -1), (0, 0, 1, -1)]})
+    first, second = sorted(clip.key for scan in made.scans for clip in scan.clips)
+    narrow = SelectSettings(splits={"train": 1.0}, keep={"si": (1e6, 2e6)})
+    assert keys(made.select(narrow)) == set()
+    assert keys(made.select(narrow, review=Review({second: "keep"}))) == {second}
+    assert made.select(narrow, review=Review({first: "bad_cut"})).reasons() == {"range": 1, "review": 1}

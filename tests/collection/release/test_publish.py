@@ -31,6 +31,8 @@ from collection.release.prepare import (
 )
 from collection.release.publish import PublishError, Target, TargetError, check, plan, publish
 from collection.report.scores import ScoresError, read_measured
+from collection.viewing.page import VIEWER
+from collection.viewing.table import TABLE
 from mlst.checking.verify import verify
 from mlst.dataset.croissant import CROISSANT
 from mlst.dataset.description import CARD, DATASET, INDEX, LOCK, RECIPE, read_json
@@ -409,7 +411,7 @@ def test_what_an_earlier_release_left_goes_and_the_rest_stays(
     publish(clips, HERE, api, "hashes")
     api.upload_file(path_or_fileobj=b"mine", path_in_repo="NOTES", repo_id=HERE.repository, repo_type="dataset")
     todo = plan(ids, HERE, api)
-    assert set(todo.remove) == {s.path for s in clips.dataset.shards} | {"assets/levels.png"}
+    assert set(todo.remove) == {s.path for s in clips.dataset.shards} | {"assets/levels.png", TABLE, VIEWER}
     done = publish(ids, HERE, api)
     assert done.removed == len(todo.remove)
     assert set(on_the_hub(hub)) == {*digests(ids.folder), "NOTES"}
@@ -427,7 +429,7 @@ def test_clips_release_is_a_sound_dataset(clips: Prepared) -> None:
     assert clips.dataset == replace(built, files=clips.dataset.files)
     assert set(digests(clips.folder)) == {file.path for file in clips.files}
     assert {f.path for f in clips.files} - {f.path for f in built.files} == {
-        DATASET, "assets/levels.png", "assets/scatter.png",
+        DATASET, "assets/levels.png", "assets/scatter.png", TABLE, VIEWER,
     }  # fmt: skip
     assert all(digests(clips.folder)[file.path] == file.sha256 for file in clips.files)
 

@@ -157,7 +157,7 @@ def test_a_clip_opens_by_keyboard_and_steps(page: Any) -> None:
     assert not page.evaluate("document.getElementById('clip').open")
     page.locator(".clips button").first.click()
     page.click("text=+ frame")
-    page.wait_for_function("document.querySelector('dialog video').paused")
+    page.wait_for_function("() => document.querySelector('dialog video').paused")
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#cliptitle") == page.evaluate("D.key[shown[shown.indexOf(D.inGrid[0]) + 1]]")
 
