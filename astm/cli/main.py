@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from astm.cli import importing, scoring, sizes, training, usage
+from astm.cli import fetching, importing, scoring, sizes, training, usage
 from astm.cli.console import refusals
 from mlst import __version__
 from mlst.exits import heed_signals
@@ -34,6 +34,7 @@ for command in (
     *(scoring.score, scoring.table, scoring.compare, sizes.models, sizes.bench),
 ):
     app.command()(command)
+app.command()(fetching.data)
 app.command("import")(importing.import_)
 
 
