@@ -60,7 +60,7 @@ def sum_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _put_in_order(path: Path) -> None:
-    """Sort the metadata in a file's header, which safetensors writes in a random order: equal models are equal files."""
+    """Sort the metadata in a file's header, whose order is random otherwise: equal models are equal files."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
