@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from collection.recipe import FetchSettings
+from mlst.signed import public
 
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 """A YouTube video's id: case-sensitive, may begin with `-`."""
@@ -130,12 +131,12 @@ def locate(text: str, fetch: FetchSettings, folder: Path) -> str:
 def group_of(url: str) -> str:
     """The group of a row that names none: the same for all rows with the same (canonical) url.
 
-    `./` makes no difference; it marks files that would otherwise be YouTube ids.
+    `./` makes no difference; it marks files that would otherwise be YouTube ids. Nor does the signature of an address.
     """
     if url.startswith(_WATCH):
         return url[len(_WATCH) :]
     kind = "url" if is_web(url) else "file"
-    return f"{kind}-{hashlib.sha256(url.removeprefix('./').encode()).hexdigest()[:16]}"
+    return f"{kind}-{hashlib.sha256(public(url).removeprefix('./').encode()).hexdigest()[:16]}"
 
 
 def host_of(url: str) -> str:

@@ -40,6 +40,7 @@ from mlst.dataset.index import Row
 from mlst.dataset.lock import LockRow
 from mlst.files import link_or_copy
 from mlst.records import Part, Scan, Source, Video, decode
+from mlst.signed import public
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,9 @@ def _rows(packed: Iterable[Packed], work: Workspace) -> Iterator[Row]:
 def _lock(inputs: Inputs) -> Iterator[LockRow]:
     """A row for every scanned source: those without a clip decided with the others which copies were kept."""
     for video, scan in inputs.seen:
+        source = inputs.sources[scan.source]
         yield LockRow(
-            source=inputs.sources[scan.source],
+            source=replace(source, url=public(source.url)),
             upstream=video.upstream,
             probe=video.probe,
             stream=scan.stream,

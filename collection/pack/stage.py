@@ -18,6 +18,7 @@ from mlst.dataset.index import ClipInfo, Flags, Row
 from mlst.dataset.shards import BLOCK, RECORD, ClipFiles, partition, sample_bytes, shard_path, write_shard
 from mlst.levels.flags import telling
 from mlst.records import Clip, Count, Part, Scan, Shard, Source, Video, canonical_json, decode, digest, measured
+from mlst.signed import public
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ def describe(chosen: Chosen, clip: Clip, scan: Scan, video: Video, source: Sourc
     return ClipInfo(
         key=clip.key,
         source=source.id,
-        url=source.url,
+        url=public(source.url),
         title=source.title,
         channel=source.channel,
         licence=source.licence,

@@ -43,6 +43,8 @@ from mlst.dataset.lock import LockRow, read_lock
 from mlst.exits import Exit, UserError
 from mlst.files import atomic, link_or_copy
 from mlst.levels.levels import find_levels, read_levels
+from mlst.records import Source
+from mlst.signed import is_signed, public
 
 Mode = Literal["ids", "clips"]
 MODES: tuple[Mode, ...] = ("ids", "clips")
@@ -52,6 +54,8 @@ CAPTIONS = {
     SHEET: "Clips of the nine levels: texture grows to the right, motion downwards",
     SCATTER: "Every clip by spatial and temporal information, with the thresholds between the levels",
 }
+SHOWN = 20
+"""Sources that an error lists."""
 DOTS = 80
 """Per inch, of the pictures."""
 
@@ -86,6 +90,21 @@ class UnsoundError(ReleaseError):
         self.findings = tuple(findings)
 
 
+class SignedError(ReleaseError):
+    """Sources whose addresses carry a signature: nobody else may use them, and they expire."""
+
+    exit_code = Exit.WRONG
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        lines = [f"  {source.id}: {public(source.url)}" for source in sources[:SHOWN]]
+        super().__init__(
+            f"{len(sources)} sources have presigned addresses, with which nobody else can find them:\n"
+            + "\n".join([*lines, *["  ..."] * (len(sources) > SHOWN)])
+            + "\nGive these rows of the manifest lasting addresses, or the files beside the manifest, and build again."
+        )
+        self.sources = tuple(source.id for source in sources)
+
+
 class LicenceError(ReleaseError):
     """Clips that may not be redistributed."""
 
@@ -117,12 +136,16 @@ class Prepared:
 def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], workers: int) -> Prepared:
     """Check the dataset in `source` and make its release in `out`, a folder that this function alone writes.
 
-    `results` are files that `astm evaluate` wrote. Raises `UnsoundError`, `LicenceError` or `ReleaseError`.
+    `results` are files that `astm evaluate` wrote.
+
+    Raises `UnsoundError`, `SignedError`, `LicenceError` or `ReleaseError`.
     """
     findings = [*verify(source, workers).findings, *lint(source)]
     if findings:
         raise UnsoundError(findings)
     dataset, lock = read_dataset(source), list(read_lock(source / LOCK))
+    if signed := [row.source for row in lock if is_signed(row.source.url)]:
+        raise SignedError(signed)
     if mode == "clips" and (refused := refusals(lock, dataset.licence)):
         raise LicenceError(refused)
     measured = tuple(one for path in results for one in read_measured(path))

@@ -45,6 +45,7 @@ from mlst.files import atomic, link_or_copy
 from mlst.inside import content, file_in, place_in
 from mlst.levels.levels import read_levels
 from mlst.records import Shard, Source
+from mlst.signed import public
 from mlst.structured import LARGEST, StructureError, parse_toml
 
 MADE = re.compile(r"\.?([A-Za-z0-9_-]{1,64})-[0-9a-f]{16}(\..*)?")
@@ -164,7 +165,7 @@ def _named(lock: Sequence[LockRow], names: Collection[str], exclusions: Exclusio
     found: dict[str, Source] = {}
     for name in names:
         forms = _forms(name)
-        hits = [source for source in sources if source.id in forms or source.url in forms]
+        hits = [source for source in sources if source.id in forms or public(source.url) in forms]
         if not hits and not any(map(exclusions.holds, forms)):
             raise TakedownError(f"{name!r} is not the id or address of a source in {LOCK}")
         found |= {source.id: source for source in hits}
@@ -177,7 +178,7 @@ def _forms(name: str) -> set[str]:
     video = ""
     with contextlib.suppress(ValueError):  # a link to a list
         video = youtube_id(name)
-    return {name, watch_url(video)} if video else {name}
+    return {name, watch_url(video)} if video else {name, public(name)}
 
 
 def _plan(dataset: Dataset, rows: Sequence[Row], gone: Collection[str]) -> list[_Planned]:

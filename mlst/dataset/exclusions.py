@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mlst.records import Source
+from mlst.signed import public
 
 HASH = re.compile(r"[0-9a-f]{64}")
 SALT = re.compile(r"salt = ([A-Za-z0-9._-]{1,96})")
@@ -53,7 +54,7 @@ def names(source: Source) -> Iterator[str]:
     another span of it is known too. A local path says nothing outside of its folder."""
     yield source.id
     if source.url.startswith(("http://", "https://")):
-        yield source.url
+        yield public(source.url)
 
 
 def parse_exclusions(data: bytes, name: str) -> Exclusions:

@@ -25,12 +25,15 @@ from collection.release.prepare import (
     LicenceError,
     Prepared,
     ReleaseError,
+    SignedError,
     UnsoundError,
     prepare,
     refusals,
 )
 from collection.release.publish import PublishError, Target, TargetError, check, plan, publish
+from collection.report.html import report_on
 from collection.report.scores import ScoresError, read_measured
+from collection.upkeep.takedown import takedown
 from collection.viewing.page import VIEWER
 from collection.viewing.table import TABLE
 from mlst.checking.verify import verify
@@ -557,6 +560,28 @@ def test_clips_that_may_not_be_passed_on_are_listed(tmp_path: Path) -> None:
         assert f"{one.source}: {one.clips} clips, 'unknown' (the source list)" in str(caught.value)
     assert not (tmp_path / "release").exists()
     prepare(tmp_path / "dataset", tmp_path / "release", "ids", [], 0)
+
+
+def test_presigned_addresses_reach_no_output_and_are_not_published(tmp_path: Path) -> None:
+    made = tiny.material(tmp_path / "work", 6)
+    names = list(made.sources)[:2]
+    for name in names:
+        url = f"https://store.example/{name}.mp4?X-Amz-Credential=AKIA&X-Amz-Signature=5ec2e7"
+        made.sources[name] = replace(made.sources[name], url=url)
+    out = tmp_path / "dataset"
+    tiny.build(tmp_path / "work", out, made)
+    assert verify(out, 0).findings == ()
+    page = tmp_path / "report.html"
+    report_on(out, page, 1)
+    written = [page, *(path for path in out.rglob("*") if path.is_file())]
+    assert [path for path in written if b"5ec2e7" in path.read_bytes() or b"AKIA" in path.read_bytes()] == []
+    shown = f"https://store.example/{names[0]}.mp4?X-Amz-Credential=REDACTED&X-Amz-Signature=REDACTED"
+    assert shown in {row.info.url for row in read_index(out / INDEX)}
+    with pytest.raises(SignedError, match="lasting addresses") as caught:
+        prepare(out, tmp_path / "release", "clips", [], 0)
+    assert caught.value.sources == tuple(sorted(names))
+    assert f"{names[0]}: {shown}" in str(caught.value)
+    assert takedown(out, [made.sources[names[0]].url]).sources == (names[0],)
 
 
 # -- Results of models in the card
