@@ -12,6 +12,7 @@ from collection.fetch.sparing import Sparing
 from collection.fetch.stage import FetchStage
 from collection.order import Order
 from collection.pack.assemble import Inputs, needed, write_dataset
+from collection.pack.shelf import Shelf
 from collection.pack.stage import Packed, PackStage, plan_shards, read_by
 from collection.pack.standing import Standing, standing
 from collection.scan.stage import ScanStage
@@ -43,7 +44,7 @@ class Made:
     packed: Result[Packed]
     inputs: Inputs
     damaged: frozenset[str]
-    """Files that were not what the ledgers say, and were removed."""
+    """Files that were not what the ledgers say, and were mended or removed."""
 
 
 class NothingChosenError(UserError, RuntimeError):
@@ -80,7 +81,7 @@ def make(order: Order, before: Standing, do: Driver) -> Made:
     with plan_shards(_some(selection).chosen, seen, sources, recipe.pack) as plans:  # which clip in which shard
         packed = do(pack, plans)  # ShardPlan -> Packed
         clips = read_by(plans, {outcome.key for outcome in packed.outcomes.undone})
-        damaged = remove_damaged(do.work, chain(clips, needed(before, packed.outputs)))
+        damaged = remove_damaged(do.work, chain(clips, needed(before, packed.outputs)), Shelf(before.out))
 
     inputs = Inputs(
         recipe, order.recipe_toml, order.levels_toml, sources, seen, order.exclusions_txt, order.review_csv

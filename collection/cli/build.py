@@ -63,7 +63,7 @@ def build(
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
         crew = running.crew(executor, workers, address, require_sandbox)
         if check:
-            outcomes.print_damaged(checks.check(here, pipeline.stages(order)))
+            outcomes.print_damaged(checks.check(here, pipeline.stages(order), dataset))
         with running.watcher(as_json) as watcher:
             do = Driver(here, crew, watcher, retry, wave, keep_videos)
             if unfitted:

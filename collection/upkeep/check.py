@@ -6,18 +6,20 @@ from dataclasses import replace
 from collection.engine.ledger import Ledger
 from collection.engine.run import folder
 from collection.engine.stage import AnyStage
+from collection.pack.shelf import Shelf
 from collection.pack.standing import distrust
 from collection.workspace.damage import parts, remove_damaged
 from collection.workspace.folder import Workspace
 from mlst.records import Part
 
 
-def check(work: Workspace, stages: Iterable[AnyStage]) -> frozenset[str]:
-    """Read all that the stages have made, and remove what is damaged, so that the next build makes it again; that
-    build reads all of the dataset too. Gives the names of what was removed.
+def check(work: Workspace, stages: Iterable[AnyStage], out: Workspace) -> frozenset[str]:
+    """Read all that the stages have made, and remove what is damaged, so that the next build makes it again; a clip is
+    taken from the dataset `out` if it has it. That build reads all of the dataset too. Gives the names of what was
+    mended or removed.
     """
     distrust(work)
-    return frozenset().union(*(remove_damaged(work, _present(work, stage)) for stage in stages))
+    return frozenset().union(*(remove_damaged(work, _present(work, stage), Shelf(out)) for stage in stages))
 
 
 def _present(work: Workspace, stage: AnyStage) -> Iterator[Part]:

@@ -60,10 +60,10 @@ def repair(dataset: Path, work: Workspace) -> Repaired:
 
 def _describe(dataset: Path, work: Workspace) -> list[str]:
     """Make sure of a description that can be read. One that is not of this very dataset would undo a takedown."""
-    out = Workspace(dataset, "")
-    if standing(dataset, work).files:
+    out, path = Workspace(dataset, ""), work.path(DESCRIPTION)
+    readable = bool(standing(dataset, work).files)
+    if readable and (not path.is_file() or not _is_damaged(out, path.read_bytes())):
         return []
-    path = work.path(DESCRIPTION)
     if not path.is_file():
         raise RepairError(f"{dataset}: {DATASET} cannot be read, and the workspace keeps none; run `mlst build` again")
     kept = {file.path: file.sha256 for file in parse_dataset(path.read_bytes(), DESCRIPTION).files}
@@ -71,6 +71,16 @@ def _describe(dataset: Path, work: Workspace) -> list[str]:
         raise RepairError(f"{dataset} has other {EXCLUSIONS} than the workspace; run `mlst build` again")
     copy_file(work, DESCRIPTION, out, DATASET)
     return [DATASET]
+
+
+def _is_damaged(out: Workspace, kept: bytes) -> bool:
+    """Whether a description that can be read is not what it was: one of another dataset has another fingerprint and
+    lists other files, and damage does not change both."""
+    found = out.path(DATASET).read_bytes()
+    if found == kept:
+        return False
+    one, two = parse_dataset(found, DATASET), parse_dataset(kept, DESCRIPTION)
+    return one.fingerprint == two.fingerprint or one.files == two.files
 
 
 def _put(before: Standing, name: str, work: Workspace, source: str) -> bool:

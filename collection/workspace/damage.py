@@ -1,9 +1,12 @@
-"""Files of a workspace that are not what was written there. They are removed: what is missing is made again."""
+"""Files of a workspace that are not what was written there. They are mended, or removed to be made again."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 
 from collection.workspace.folder import Span, Workspace
+from mlst.files import atomic
 from mlst.records import Part
 
 PIECE = 1 << 20
@@ -15,17 +18,35 @@ def parts(outputs: Iterable[object]) -> Iterator[Part]:
     return (part for output in outputs for part in getattr(output, "parts", ()))
 
 
-def remove_damaged(work: Workspace, expected: Iterable[Part]) -> frozenset[str]:
-    """Read all of `expected`, and remove the files in which bytes are missing or others. Gives their names.
+def remove_damaged(work: Workspace, expected: Iterable[Part], copy: Callable[[Part], bytes]) -> frozenset[str]:
+    """Read all of `expected`, and remove the files in which bytes are missing or others, but for those that `copy`
+    mends: it gives the bytes of a part as they are elsewhere, right or not. Gives the names of both.
 
     A file that the system cannot read (EIO) is damaged; a store that cannot be reached raises `StoreError`.
     """
-    damaged = set[str]()
+    damaged, gone = set[str](), set[str]()
     for part in expected:
-        if part.file not in damaged and not _holds(work, part):
-            work.remove(part.file)
+        if part.file not in gone and not _holds(work, part):
             damaged.add(part.file)
+            if not _mended(work, part, copy(part)):
+                work.remove(part.file)
+                gone.add(part.file)
     return frozenset(damaged)
+
+
+def _mended(work: Workspace, part: Part, data: bytes) -> bool:
+    """Whether `data` is the part, and is in its place now."""
+    if hashlib.sha256(data).hexdigest() != part.sha256 or work.size(part.file) < 0:
+        return False
+    path = work.path(part.file)
+    with contextlib.suppress(OSError):
+        with path.open("rb") as before, atomic(path) as file:
+            shutil.copyfileobj(before, file, PIECE)
+            file.seek(part.offset)
+            file.write(data)
+        work.sync(part.file)
+        return True
+    return False
 
 
 def _holds(work: Workspace, part: Part) -> bool:

@@ -111,12 +111,12 @@ def test_what_no_program_did_is_found_by_reading_everything(copy: Path) -> None:
     assert files(copy / "dataset") != right
     order = read_order(copy / "recipe.toml", upkeep.ACCESS)
     packed = {f"{path.parent.name}/{path.name}" for path in (copy / "work").glob("pack-*/*") if path.samefile(shard)}
-    assert check(work, stages(order)) == {str(clips.relative_to(copy / "work")), *packed}
+    assert check(work, stages(order), out) == {str(clips.relative_to(copy / "work")), *packed}
     built = again(copy)
     assert built.mended == (str(shard.relative_to(copy / "dataset")),)
-    assert [result.fresh for result in built.results] == [1, 1, len(packed)]
+    assert [result.fresh for result in built.results] == [0, 0, len(packed)]
     assert files(copy / "dataset") == right
-    assert check(work, stages(order)) == frozenset()
+    assert check(work, stages(order), out) == frozenset()
 
 
 def test_two_builds_with_one_dataset(tmp_path: Path) -> None:
@@ -171,6 +171,19 @@ def test_a_clip_that_is_not_what_was_scanned_is_scanned_again(copy: Path, name: 
     now = files(copy / "dataset")
     again(copy, OTHER)
     assert files(copy / "dataset") == now
+
+
+def test_a_damaged_clip_whose_source_is_gone_is_taken_from_the_dataset(copy: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-a", copy, tmp_path / "sound"], check=True)
+    again(tmp_path / "sound", OTHER)
+    right = files(tmp_path / "sound" / "dataset")
+    for clips in (copy / "work").glob("scan-*/clips/*.bin"):
+        flip(clips)
+    for video in copy.glob("*.mp4"):
+        video.unlink()
+    built = again(copy, OTHER)
+    assert built.results[0].fresh == built.results[1].fresh == 0
+    assert files(copy / "dataset") == right
 
 
 class NoShards:
