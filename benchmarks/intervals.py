@@ -40,30 +40,31 @@ def coverage(
     clips: int,
     sigma: float,
     runs: int,
-) -> dict[str, float]:
-    """Share of the runs in which each interval over `count` videos, of up to `clips` clips, holds the true mean."""
-    held = dict.fromkeys(("Student", "BCa", "both"), 0)
+) -> tuple[dict[str, float], float]:
+    """Share of the runs in which each interval over `count` videos, of up to `clips` clips, holds the true mean; and
+    the mean width of both together over that of Student's."""
+    held, widths = dict.fromkeys(("Student", "bootstrap t", "both"), 0), np.zeros(2)
     for run in range(runs):
         rng = np.random.default_rng([count, run])
         videos = np.repeat(np.arange(count), rng.integers(1, clips + 1, count))
         values, truth = draw(rng, videos, sigma)
-        s, b = (
-            method(*comparison.by_video(values, videos.astype(str))) for method in (comparison.student, comparison.bca)
-        )
-        ends = {"Student": s, "BCa": b, "both": (min(s[0], b[0]), max(s[1], b[1]))}
+        seen = comparison.by_video(values, videos.astype(str))
+        s, b = comparison.student(*seen), comparison.bootstrap_t(*seen)
+        ends = {"Student": s, "bootstrap t": b, "both": (min(s[0], b[0]), max(s[1], b[1]))}
+        widths += ends["both"][1] - ends["both"][0], s[1] - s[0]
         for name, (low, high) in ends.items():
             held[name] += low <= truth <= high
-    return {name: times / runs for name, times in held.items()}
+    return {name: times / runs for name, times in held.items()}, float(widths[0] / widths[1])
 
 
 def main(runs: Annotated[int, typer.Option(min=1, help="Simulated comparisons of each kind.")] = 1000) -> None:
     """Print a table of coverage."""
-    print("| values | sigma | clips of a video | videos | Student | BCa | both |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| values | sigma | clips of a video | videos | Student | bootstrap t | both | width of both / Student |")
+    print("| --- " * 8 + "|")
     for draw, sigma, clips, count in product((lognormal, paired), (0.5, 1.0), (1, 5), (10, 30, 100)):
-        found = coverage(draw, count, clips, sigma, runs)
+        found, width = coverage(draw, count, clips, sigma, runs)
         cells = " | ".join(f"{share:.1%}" for share in found.values())
-        print(f"| {draw.__name__} | {sigma} | up to {clips} | {count} | {cells} |", flush=True)
+        print(f"| {draw.__name__} | {sigma} | up to {clips} | {count} | {cells} | {width:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

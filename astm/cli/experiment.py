@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from astm.data import DataSettings, dataset
+from astm.data import DataSettings, find_dataset
 from astm.predictor import model
 from astm.training.checkpoint import read_experiment
 from astm.training.settings import Experiment, SettingsError, merge, override, parse, preset, presets
@@ -12,7 +12,10 @@ from astm.training.settings import Experiment, SettingsError, merge, override, p
 
 def experiment_of(name: str, data: str, chosen: str, assignments: Sequence[str]) -> Experiment:
     """A preset or the defaults of a model and a dataset, with some settings changed. Raises `SettingsError`."""
-    base = preset(data, chosen, name) if chosen else {"model": {"name": name}, "data": {"name": data}}
+    find_dataset(data)
+    base = (
+        preset(data, chosen, name) if chosen and ":" not in data else {"model": {"name": name}, "data": {"name": data}}
+    )
     return parse(merge(base, override(assignments)))
 
 
@@ -34,8 +37,7 @@ def data_of(sources: Sequence[str], data: str, chosen: str, assignments: Sequenc
 
 
 def _data_table(data: str, chosen: str) -> dict[str, Any]:
-    if data not in dataset:
-        raise SettingsError(f"unknown dataset {data!r}; choices are {', '.join(dataset)}")
+    find_dataset(data)
     if not chosen:
         return {}
     found = presets(data)

@@ -20,7 +20,7 @@ def measure(experiment: Experiment, device: torch.device, repeat: int) -> dict[s
     torch.manual_seed(s.seed)
     predictor = experiment.predictor().to(device)
     predictor.checkpoint = s.checkpoint
-    shape = (s.batch_size, d.length, d.channels, d.size, d.size)
+    shape = (s.batch_size, d.length, d.channels, *d.picture)
     clips = torch.rand(shape, device=device)
     past, future = clips[:, : d.past], clips[:, d.past :]
     watch = Stopwatch(device)

@@ -15,23 +15,30 @@ def predict(
     source: Annotated[
         str, typer.Argument(metavar="MODEL", help="A run, checkpoint, saved or bundled model, or copy_last.")
     ],
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Any video file.")],
+    video: Annotated[
+        Path, typer.Argument(metavar="FILM", help="A video, a folder of frames, or arrays (.npy, .npz, .tar).")
+    ],
     out: Annotated[Path, typer.Option(help="The video to write (.mp4).")] = Path("predicted.mp4"),
     horizon: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 10,
     past: Annotated[int, typer.Option(min=1, help="Input frames.")] = 10,
-    start: Annotated[int, typer.Option(min=0, help="Index of the first input frame.")] = 0,
-    size: Annotated[int, typer.Option(min=0, help="Height and width; by default as trained, else 256.")] = 0,
+    start: Annotated[int, typer.Option(help="Index of the first input frame; -10 is the tenth from the end.")] = 0,
+    size: Annotated[str, typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="By default as trained, else 256.")] = "",
+    film: Annotated[str, typer.Option(help="Key or number of the film, where there are several.")] = "",
+    layout: Annotated[str, typer.Option(help="Axes of an array, e.g. TNHW.")] = "",
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Predict a video's frames and write them beside the truth: left what happened, right what was predicted."""
+    """Predict frames and write them beside the truth: left what happened, right what was predicted.
+
+    Beyond the end of the film there is no truth, and the left half says so.
+    """
     import numpy as np
     import torch
 
-    from astm.cli.films import beside
+    from astm.cli.films import beside, chosen_film, sides, without_truth
     from astm.cli.reading import fits
-    from astm.data import DataError
-    from astm.data.video import frame_rate, frames_at, planes, presentation_times, resize, write_video
+    from astm.data.own import as_pictures
+    from astm.data.video import write_video
     from astm.evaluation.evaluate import to_bytes
     from astm.metrics import metric
     from astm.training.checkpoint import load_predictor
@@ -39,24 +46,23 @@ def predict(
 
     predictor, where = load_predictor(source), prepared(device)
     channels = int(getattr(predictor.settings, "channels", 3))
-    side = size or predictor.origin.size or 256
-    times = presentation_times(video)
-    if len(times) < start + past + horizon:
-        raise DataError(
-            f"{video} has {len(times)} frames; {past} + {horizon} from frame {start} need "
-            f"{start + past + horizon}: lower --horizon, --past or --start"
-        )
-    pictures = planes(resize(frames_at(video, times[start : start + past + horizon]), side), channels)
+    height, width = sides(size, predictor.origin.size or 256)
+    chosen = chosen_film(video, film, layout)
+    pictures = as_pictures(chosen.cut(start, past, horizon), channels, (height, width))
     frames = torch.from_numpy(pictures)[None].float().div_(255).to(where)
     with torch.no_grad(), fits(source):
         predicted = predictor.to(where).eval()(frames[:, :past], horizon)
-    psnr = metric["psnr_frame"](predicted, frames[:, past:])[0].tolist()
+    known = frames.shape[1] - past
+    psnr = metric["psnr_frame"](predicted[:, :known], frames[:, past:])[0].tolist()
     shown = np.concatenate([pictures[:past], to_bytes(predicted[0])])
-    write_video(out, beside(pictures, shown), frame_rate(video))
+    write_video(out, beside(without_truth(pictures, past + horizon), shown), chosen.rate)
     if as_json:
-        sys.stdout.write(json.dumps({"out": str(out), "past": past, "horizon": horizon, "psnr_frame": psnr}) + "\n")
-    else:
-        say(f"{out}: {past} frames shown, {horizon} predicted, psnr_frame {sum(psnr) / len(psnr):.2f} dB")
+        told = {"out": str(out), "past": past, "horizon": horizon, "with_truth": known, "psnr_frame": psnr}
+        sys.stdout.write(json.dumps(told) + "\n")
+        return
+    score = f"psnr_frame {sum(psnr) / known:.2f} dB" if known else "no truth to compare with"
+    part = f" of the {known} that the film has" if 0 < known < horizon else ""
+    say(f"{out}: {past} frames shown, {horizon} predicted, {score}{part}")
 
 
 def publish(

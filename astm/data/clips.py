@@ -3,8 +3,10 @@
 Which sample comes when is a pure function of (seed, epoch): workers and ranks only share the work out.
 """
 
+import importlib
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,11 @@ class DataSettings(BaseModel):
     """Height and width, pixels."""
     channels: Literal[1, 3] = 1
     """1 grey, 3 RGB."""
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self.size, self.size
 
     @property
     def length(self) -> int:
@@ -127,6 +134,35 @@ class Clips(Dataset[ClipFrames]):
 
 
 dataset: Registry[type[Clips]] = Registry("dataset")
+
+
+def find_dataset(name: str) -> type[Clips]:
+    """The dataset of this name, or the class `package.module:Class`, which is then known by that name.
+
+    Only what a user names is imported, from the current folder too; never what a file names.
+
+    Raises
+    ------
+    DataError: no such dataset, module or class, or a class that is no `Clips`.
+    """
+    if name in dataset:
+        return dataset[name]
+    module, colon, kind = name.partition(":")
+    if not colon:
+        raise DataError(
+            f"unknown dataset {name!r}; choices are {', '.join(dataset)}, or a class, package.module:Class"
+        )
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError) as why:
+        raise DataError(f"dataset {name!r}: {why}; it must be package.module:Class") from why
+    finally:
+        sys.path.pop(0)
+    if not (isinstance(found, type) and issubclass(found, Clips)):
+        raise DataError(f"dataset {name!r} is no subclass of astm.data.Clips; see docs/own-data.md")
+    dataset.named(name)(found)
+    return found
 
 
 ALONE = Share(0, 1)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astm.data.clips import DataError
-from astm.data.video import DEMUXERS, frames_of, planes
+from astm.data.video import DEMUXERS, frames_of, planes, presentation_times
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
 """Suffixes of frames."""
@@ -40,8 +40,10 @@ class Films:
     """Whether keys are names; otherwise they are numbers, and films are paired by their order."""
     channels: int
     """1 or 3; 0 for videos, which can be read as either."""
-    read: Callable[[int, int], Film]
-    """The film of (an index, with so many channels)."""
+    read: Callable[[int, int, slice], Film]
+    """The film of (an index, with so many channels, these of its frames)."""
+    length: Callable[[int], int]
+    """Frames of the film of an index."""
     levels: Mapping[str, str]
     """By key, where a shard tells them."""
 
@@ -65,11 +67,21 @@ def open_films(place: Path, layout: str = "") -> Films:
     videos = sorted(p for p in place.rglob("*") if p.suffix.lower() in DEMUXERS) if place.is_dir() else []
     if videos:
         keys = tuple(video.relative_to(place).with_suffix("").as_posix() for video in videos)
-        return Films(str(place), keys, True, 0, lambda i, channels: _of_video(videos[i], channels), {})
+        return Films(
+            *(str(place), keys, True, 0),
+            lambda i, channels, which: _of_video(videos[i], channels)[which],
+            lambda i: len(presentation_times(videos[i])),
+            {},
+        )
     frames = sorted({p.parent for p in place.rglob("*") if p.suffix.lower() in PICTURES}) if place.is_dir() else []
     if frames:
         keys = tuple(folder.relative_to(place).as_posix() for folder in frames)
-        return Films(str(place), keys, True, 0, lambda i, channels: _of_frames(frames[i], channels), {})
+        return Films(
+            *(str(place), keys, True, 0),
+            lambda i, channels, which: _of_frames(frames[i], channels, which),
+            lambda i: len(_pictures(frames[i])),
+            {},
+        )
     raise DataError(
         f"{place} has no films; give a .npy or .npz file, a folder of videos ({', '.join(DEMUXERS)}) or of folders of "
         f"frames ({', '.join(PICTURES)}), or .tar shards"
@@ -85,13 +97,23 @@ def _of_arrays(place: Path, layout: str) -> Films:
     if len(arrays) == 1:
         stack = arranged(next(iter(arrays.values())), layout, str(place))
         keys = tuple(f"{i:06d}" for i in range(len(stack)))
-        return Films(str(place), keys, False, stack.shape[2], lambda i, _: stack[i], {})
+        return Films(
+            str(place), keys, False, stack.shape[2], lambda i, _, which: stack[i][which], lambda i: stack.shape[1], {}
+        )
     films = {
         name: arranged(film[None], f"N{layout.replace('N', '')}" if layout else "", name)[0]
         for name, film in arrays.items()
     }
     channels = next(iter(films.values())).shape[1]
-    return Films(str(place), tuple(films), True, channels, lambda i, _: list(films.values())[i], {})
+    return Films(
+        str(place),
+        tuple(films),
+        True,
+        channels,
+        lambda i, _, which: list(films.values())[i][which],
+        lambda i: len(list(films.values())[i]),
+        {},
+    )
 
 
 def arranged(stack: NDArray[Any], layout: str, name: str) -> NDArray[Any]:
@@ -148,7 +170,11 @@ def _of_shards(place: Path, tars: Sequence[Path]) -> Films:
     channels = {"mp4": 0}.get(members[keys[0]].suffix)
     if channels is None:
         channels = _array(members[keys[0]]).shape[1]
-    return Films(str(place), keys, True, channels, lambda i, c: _of_member(members[keys[i]], c), levels)
+
+    def read(i: int, channels: int, which: slice) -> Film:
+        return _of_member(members[keys[i]], channels)[which]
+
+    return Films(str(place), keys, True, channels, read, lambda i: len(read(i, channels or 3, slice(None))), levels)
 
 
 def _level(key: str, member: _Member) -> dict[str, str]:
@@ -171,9 +197,12 @@ def _array(member: _Member) -> Film:
     return one
 
 
-def _of_frames(folder: Path, channels: int) -> Film:
-    files = sorted((p for p in folder.iterdir() if p.suffix.lower() in PICTURES), key=_in_order)
-    pictures = [_picture(file) for file in files]
+def _pictures(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.iterdir() if p.suffix.lower() in PICTURES), key=_in_order)
+
+
+def _of_frames(folder: Path, channels: int, which: slice) -> Film:
+    pictures = [_picture(file) for file in _pictures(folder)[which]]
     if len({picture.shape for picture in pictures}) > 1:
         raise DataError(f"{folder} has frames of several sizes")
     return planes(np.stack(pictures), channels)

@@ -69,9 +69,9 @@ def paired(truth: Films, predicted: Films) -> Iterator[tuple[Film, Film]]:
         )
     for i, place in enumerate(places):
         yield (
-            _checked(truth.read(i, channels), f"{truth.place}: {truth.keys[i]}", LARGEST_TRUTH, channels),
+            _checked(truth.read(i, channels, slice(None)), f"{truth.place}: {truth.keys[i]}", LARGEST_TRUTH, channels),
             _checked(
-                predicted.read(place, channels),
+                predicted.read(place, channels, slice(None)),
                 f"{predicted.place}: {predicted.keys[place]}",
                 LARGEST_PREDICTION,
                 channels,
@@ -180,7 +180,7 @@ def saving(folder: Path, label: str, clips: Clips, dataset: str, count: int) -> 
     keys, levels = list[str](), list[str]()
     folder.mkdir(parents=True, exist_ok=True)
     with whole(place) as guesses, whole(folder / TRUTH) as films:
-        shape = (s.channels, s.size, s.size)
+        shape = (s.channels, *s.picture)
         ours = np.lib.format.open_memmap(guesses, "w+", np.float32, (count, s.horizon, *shape))
         true = np.lib.format.open_memmap(films, "w+", np.uint8, (count, s.length, *shape))
 

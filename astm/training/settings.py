@@ -303,9 +303,10 @@ def _clashes(model_settings: ModelSettings, data: DataSettings) -> list[str]:
     problems = []
     if channels != data.channels:
         problems.append(f"model.channels = {channels}, but data.channels = {data.channels}; leave out the former")
-    if data.size % patch:
-        problems.append(f"data.size = {data.size} is not a multiple of model.patch = {patch}; change one of them")
-    elif misfit := model_settings.misfit(data.size, data.size):
+    if wrong := [side for side in data.picture if side % patch]:
+        name = "size" if data.picture[0] % patch else "width"
+        problems.append(f"data.{name} = {wrong[0]} is not a multiple of model.patch = {patch}; change one of them")
+    elif misfit := model_settings.misfit(*data.picture):
         problems.append(f"model: {misfit}")
     return problems
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -219,7 +220,46 @@ def test_predict(trained, tmp_path):
     assert np.abs(frames[4:, :, :32] - frames[4:, :, 36:]).mean() > 10
     short = run("predict", out, video, "--horizon", 30)
     assert short.exit_code == 2
-    assert "has 9 frames; 10 + 30 from frame 0 need 40: lower --horizon" in short.stderr
+    assert "has 9 frames; an input of 10 from frame 0 does not fit: lower --past" in short.stderr
+
+
+def test_predict_beyond_the_end_of_a_film(trained, tmp_path):
+    """From its last frames, and from frames of which some have a truth; where there is none, the left half says so."""
+    video = tmp_path / "in.mp4"
+    video.write_bytes(encode(film(9, 40, 60, 0)))
+    asked = ("--past", 4, "--horizon", 3, "--out", tmp_path / "o.mp4", "--json")
+    for start, known in ((-4, 0), (4, 1), (2, 3)):
+        ran = run("predict", trained[0], video, "--start", start, *asked)
+        assert ran.exit_code == 0, ran.output
+        result = json.loads(ran.stdout)
+        assert (result["with_truth"], len(result["psnr_frame"])) == (known, known)
+        frames = np.stack(list(frames_of(tmp_path / "o.mp4", ".mp4", "rgb24"))).astype(int)
+        left = frames[4:, :, :32]
+        assert frames.shape == (7, 32, 68, 3)
+        grey = np.abs(left[:, :4] - 96).max(axis=(1, 2, 3)) < 6
+        assert grey.tolist() == [i >= known for i in range(3)]
+        assert all(picture.max() > 200 for picture in left[known:]), "the words"
+
+
+def test_predict_from_arrays_and_folders_of_frames(tmp_path):
+    frames = film(5, 16, 24, 0)
+    np.save(tmp_path / "two.npy", np.stack([frames, 255 - frames]))
+    (tmp_path / "frames").mkdir()
+    for t, picture in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "frames" / f"{t}.png"), picture[..., ::-1])
+    common = ("--past", 3, "--horizon", 2, "--size", "16x24", "--out", tmp_path / "o.mp4", "--json")
+    scores = []
+    for place in (("two.npy", "--film", 0), ("frames",)):
+        ran = run("predict", "copy_last", tmp_path / place[0], *place[1:], *common)
+        assert ran.exit_code == 0, ran.output
+        scores.append(json.loads(ran.stdout)["psnr_frame"])
+        assert next(frames_of(tmp_path / "o.mp4", ".mp4", "rgb24")).shape == (16, 52, 3)
+    assert scores[0] == scores[1]
+    many = run("predict", "copy_last", tmp_path / "two.npy", *common)
+    assert many.exit_code == 2
+    assert "has 2 films; choose one with --film, by number or name: 000000, 000001" in many.stderr
+    odd = run("predict", "copy_last", tmp_path / "frames", "--size", "16by24")
+    assert "--size '16by24' is no size; write 128, or 96x128" in odd.stderr
 
 
 def test_predict_takes_pictures_that_no_window_of_a_metric_fits(tmp_path):
@@ -271,7 +311,7 @@ def test_bench():
     [
         (("train", "svg"), "unknown model 'svg'; choices are astm"),
         (("train", "astm", "--preset", "huge"), "unknown preset 'huge' of moving_mnist; choices are paper"),
-        (("train", "astm", "--data", "mnist"), "unknown dataset 'mnist'; choices are folder"),
+        (("train", "astm", "--data", "mnist"), "unknown dataset 'mnist'; choices are films, folder"),
         (("train", "astm", "train.stpes=1"), "train.stpes = 1: unknown setting; choices are steps"),
         (
             ("train", "astm", "data.root=/nowhere"),
@@ -284,7 +324,7 @@ def test_bench():
         (("publish", "moving-mnist-small", "name", "--dry-run"), "'name' is not OWNER/NAME"),
         (("train", "astm", "--out", "/dev/null/run", "data.root={mnist}"), "/dev/null/run: Not a directory; give"),
         (("bench", "stam", "--preset", "authors", "model.patch=8"), "model: with norm = 'layer' this model is made"),
-        (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is not a folder, an http(s) address or a Hub id"),
+        (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is not a folder, a URL or a Hub id"),
         (("evaluate", "copy_last", "--data", "mlst", "--metrics", "psnr"), "unknown metric psnr; choices are mae_sum"),
         (
             ("evaluate", "copy_last", "--data", "kth", "--set", "train.lr=1"),

@@ -81,7 +81,7 @@ def test_the_cache_may_be_elsewhere_when_training_goes_on(frames, tmp_path):
         )
         for root, past in (("/a", 10), ("/b", 9))
     )
-    assert other.difference(one) == ["data.past is 9, was 10"]
+    assert [str(change) for change in other.difference(one)] == ["data.past is 9, was 10"]
 
 
 def test_validation_is_kept_from_training_by_video(frames, tmp_path):

@@ -106,7 +106,7 @@ def test_the_place_and_the_machine_do_not_matter(tmp_path):
         ({"levels": ("s9t9",)}, r"no train clips of 's9t9'; levels are s0t0, s0t1"),
         ({"split": "dev"}, r"unknown split 'dev'"),
         ({"revision": "v1"}, r"only Hub datasets have revisions"),
-        ({"root": "./no such folder"}, r"not a folder, an http.* or a Hub id OWNER/NAME"),
+        ({"root": "./no such folder"}, r"not a folder, a URL or a Hub id OWNER/NAME"),
     ],
 )
 def test_refusals(settings, message):

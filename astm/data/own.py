@@ -1,0 +1,134 @@
+"""Films of one's own, in files of any kind that `astm.data.films` reads: windows of consecutive frames from each.
+
+With `train`, `validation` and `test` inside, as folders or as files (`train.npy`), these are the splits; otherwise
+each film's key decides by its hash: 80 % train, 10 % validation, 10 % test. For videos, `folder` is faster: it decodes
+only what a window shows.
+"""
+
+import bisect
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from astm.data.clips import ALL, ClipFrames, Clips, DataError, DataSettings, dataset
+from astm.data.films import Film, Films, open_films
+from astm.data.folder import SHARES
+from mlst.draws import stream
+from mlst.records import SPLITS, digest
+
+KINDS = ("", ".npy", ".npz", ".tar")
+"""Endings of a split inside `root`."""
+
+
+class FilmsSettings(DataSettings):
+    """Settings of films of one's own."""
+
+    root: str = "data/films"
+    layout: str = ""
+    """Axes of a NumPy stack, e.g. TNHW; by default NTHW, NTCHW or NTHWC."""
+    width: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Pixels; 0 for as many as `size`, which then is the height alone."""
+    step: Annotated[int, Field(ge=0)] = 0
+    """Frames from the start of one window to the next; 0 for past + horizon, so that windows do not overlap."""
+    stride: Annotated[int, Field(ge=1)] = 1
+    """Every `stride`-th frame is used."""
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        return self.size, self.width or self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Frames of a film."""
+
+    film: int
+    first: int
+
+
+@dataset.named("films")
+class OwnFilms(Clips):
+    """Windows of all films of a split, by key and time."""
+
+    Settings = FilmsSettings
+
+    settings: FilmsSettings
+
+    def __init__(self, settings: FilmsSettings, split: str) -> None:
+        super().__init__(settings, split)
+        root = Path(settings.root)
+        own = [root / f"{name}{kind}" for name in SPLITS for kind in KINDS if (root / f"{name}{kind}").exists()]
+        mine = [path for path in own if path.name.partition(".")[0] == split]
+        if own and not mine:
+            raise DataError(f"{root} has {', '.join(path.name for path in own)}, but no {split}")
+        self.place = mine[0] if mine else root
+        self.films = open_films(self.place, settings.layout)
+        chosen = [i for i, key in enumerate(self.films.keys) if own or _drawn(key) == split]
+        span = (settings.length - 1) * settings.stride + 1
+        lengths = {i: self.films.length(i) for i in chosen}
+        self.windows = [
+            Window(i, first) for i in chosen for first in range(0, lengths[i] - span + 1, settings.step or span)
+        ]
+        if not self.windows:
+            raise DataError(
+                f"{self.place}: none of {len(chosen)} {split} films has {settings.past} + {settings.horizon} frames "
+                f"(stride {settings.stride}), the longest has {max(lengths.values(), default=0)}; lower past, horizon "
+                f"or stride, or make {', '.join(SPLITS)} there"
+            )
+        self.protocol = (
+            f"films {split}: {len(self.windows)} windows of {len(chosen)} films of {root.name}; "
+            f"{settings.past} -> {settings.horizon}, {' x '.join(map(str, settings.picture))} px"
+        )
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> ClipFrames:
+        s, window = self.settings, self.windows[index]
+        which = slice(window.first, window.first + s.length * s.stride, s.stride)
+        film = self.films.read(window.film, self.films.channels or 3, which)
+        key = self.films.keys[window.film]
+        frames = as_pictures(film, s.channels, s.picture)
+        return ClipFrames(frames, f"{key}@{window.first}", self.films.levels.get(key, ALL))
+
+    def video(self, key: str) -> str:
+        """A key is `<film>@<first frame>`."""
+        return key.rpartition("@")[0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        s = self.settings
+        films = [[self.films.keys[i], _hashed(self.films, i)] for i in dict.fromkeys(w.film for w in self.windows)]
+        return digest([s.past, s.horizon, *s.picture, s.channels, s.step, s.stride, films])
+
+
+def as_pictures(film: Film, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(T, C, H, W) uint8 of a film with 1 or 3 channels; area average down, bilinear up.
+
+    Grey is the mean of R, G and B of the resized picture, RGB of grey is thrice the same.
+    """
+    frames = film if film.dtype == np.uint8 else (np.clip(film, 0, 1) * 255).round().astype(np.uint8)
+    if frames.shape[2:] != size:
+        how = cv2.INTER_AREA if size[0] <= frames.shape[2] and size[1] <= frames.shape[3] else cv2.INTER_LINEAR
+        planes = [cv2.resize(plane, size[::-1], interpolation=how) for frame in frames for plane in frame]
+        frames = np.stack(planes).reshape(*frames.shape[:2], *size)
+    if frames.shape[1] != channels:
+        total = frames.sum(axis=1, dtype=np.uint16, keepdims=True)
+        frames = ((total + 1) // 3).astype(np.uint8) if channels == 1 else frames.repeat(3, axis=1)
+    return np.ascontiguousarray(frames, np.uint8)
+
+
+def _hashed(films: Films, index: int) -> str:
+    film = films.read(index, films.channels or 3, slice(None))
+    return hashlib.sha256(np.ascontiguousarray(film).tobytes()).hexdigest()
+
+
+def _drawn(key: str) -> str:
+    return SPLITS[bisect.bisect(SHARES, int(stream("folder", key)) / 2**64)]
