@@ -122,7 +122,7 @@ def as_pictures(film: Film, channels: int, size: tuple[int, int]) -> NDArray[np.
     if frames.shape[1] != channels:
         total = frames.sum(axis=1, dtype=np.uint16, keepdims=True)
         frames = ((total + 1) // 3).astype(np.uint8) if channels == 1 else frames.repeat(3, axis=1)
-    return np.ascontiguousarray(frames, np.uint8)
+    return np.array(frames, np.uint8, order="C")  # a copy, which may be written to
 
 
 def _hashed(films: Films, index: int) -> str:
