@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.badday import MLST, hashes, made
-
 from tests import tiny
 from tests.astm.data.media import mnist
 from tests.hub_server import TOKEN, Hub
