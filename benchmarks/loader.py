@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 import mlst
+from mlst.checking.verify import verify
 from mlst.loading import Batches, ClipDataset, Loader, Share, order_of
 from mlst.loading.order import ClipOrder
 from mlst.sandbox.kernel import missing
@@ -80,11 +81,26 @@ def local(options: argparse.Namespace, clips: ClipDataset) -> Mapping[str, Any]:
         runs[f"datasets{name}"] = functools.partial(by_datasets, tars(options.dataset), options.passes, workers)
     seconds = in_turns(runs, options.repeats, cpu)
     table(seconds, "bare decode", "CPU, ms per clip")
+    checks = verification(options)
     first = [first_batch(options.dataset) for _ in range(3)]
     print(f"\nfirst batch after the import: {min(first):.2f} s, of CPU (aim: below 1)")
     at = {place: resume(place) for place in (0, 500_000, 999_000)}
     print("first batch of an order of 10^6 clips at " + ", ".join(f"{p}: {s:.2f} s" for p, s in at.items()))
-    return {"seconds": seconds, "first": first, "resume": at}
+    return {"seconds": seconds, "verify": checks, "first": first, "resume": at}
+
+
+def verification(options: argparse.Namespace) -> Mapping[str, Sequence[float]]:
+    """CPU per clip of `mlst verify` beside a bare decode of all clips."""
+    splits = sorted({cell.split for cell in mlst.load(options.dataset).dataset.cells})
+    parts = [mlst.load(options.dataset, split=split) for split in splits]
+    runs: dict[str, Run] = {
+        "bare decode of all": lambda: sum(bare(clips, 1) for clips in parts),
+        "mlst verify": lambda: verify(options.dataset, 0).clips,
+    }
+    seconds = in_turns(runs, options.repeats, cpu)
+    print()
+    table(seconds, "bare decode of all", "CPU, ms per clip")
+    return seconds
 
 
 def remote(options: argparse.Namespace, clips: ClipDataset) -> Mapping[str, Any]:
