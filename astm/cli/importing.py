@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from astm.cli.console import say
 from astm.cli.options import AsJson
@@ -46,10 +44,8 @@ def import_(
     if as_json:
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
         return
-    table = Table("ours", "theirs", "shape", "change", title=f"{imported.model} from {path}")
     for one in imported.mapped:
-        table.add_row(one.ours, ", ".join(one.theirs), " x ".join(map(str, one.shape)), one.change)
+        sys.stdout.write(f"{one.ours} <- {', '.join(one.theirs)}{f': {one.change}' if one.change else ''}\n")
     for left in imported.left:
-        table.add_row("-", left.theirs, "", left.why)
-    Console().print(table)
+        sys.stdout.write(f"- <- {left.theirs}: {left.why}\n")
     say(f"{imported.model}, {report['parameters']:,} parameters, is in {out}: {json.dumps(report['settings'])}")

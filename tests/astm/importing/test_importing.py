@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from astm import from_pretrained, import_stam
+from astm.cli.main import app
 from astm.importing import FORMATS, import_checkpoint
 from astm.pretrained import foreign
 from astm.pretrained.store import CheckpointError
+from tests.astm.models.test_stam import public_state_dict
 
 OFFICIAL = json.loads((Path(__file__).parent / "official.json").read_text())
 ALSO_OF_THE_FAMILY = ("predrnn", "predrnn_v2", "mau")
@@ -147,3 +151,30 @@ def test_a_tensor_that_unfolds_to_more_than_the_limit_is_refused(tmp_path, monke
     monkeypatch.setattr(foreign, "LIMIT", 100)
     with pytest.raises(CheckpointError, match="more than the limit of 100"):
         import_checkpoint(saved(tmp_path, weights("predrnn")), "openstl", {})
+
+
+def test_a_stam_of_its_authors_is_a_format_too(tmp_path):
+    path = saved(tmp_path, {"net_param": public_state_dict()})
+    imported, past = import_checkpoint(path, "stam", {"tau": 3}), clips((1, 3, 1, 12, 16))
+    with torch.no_grad():
+        assert torch.equal(imported.predictor(past, 2), import_stam(path, tau=3)(past, 2))
+    assert not imported.left
+
+
+def test_the_command_writes_a_model_and_says_where_each_weight_went(tmp_path):
+    path, official = saved(tmp_path, weights("mau")), OFFICIAL["mau"]
+    given = ["--set", "tau=3", "--set", "residual=true", "--set", "recall=true"]
+    asked = ["import", str(path), "--format", "openstl", "--out", str(tmp_path / "out"), *given]
+    ran = CliRunner().invoke(app, [*asked, "--json"])
+    assert ran.exit_code == 0, ran.output
+    report = json.loads(ran.stdout)
+    assert report["model"] == "mau"
+    assert [one["theirs"] for one in report["left"]] == [
+        f"{layer}.{part}" for layer in ("merge", "conv_last_sr") for part in ("weight", "bias")
+    ]
+    with torch.no_grad():
+        predicted = from_pretrained(tmp_path / "out")(clips(official["past"]), official["horizon"])
+    np.testing.assert_allclose(predicted.flatten()[:: official["every"]], official["output"], rtol=0, atol=1e-5)
+    lines = CliRunner().invoke(app, asked).output.splitlines()
+    assert "cells.0.conv_t.0.weight <- cell_list.0.conv_t.0.weight" in lines
+    assert "- <- merge.bias: their code allocates it and never uses it" in lines

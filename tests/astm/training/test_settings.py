@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from astm.data import dataset
+from astm.evaluation.cost import saved_bytes
 from astm.predictor import model
+from astm.size import count_parameters
 from astm.training.settings import SettingsError, merge, override, parse, preset, presets, to_toml
 
 CHOICES = [(data, name, chosen) for data in dataset for name, models in presets(data).items() for chosen in models]
@@ -74,6 +76,20 @@ def test_openstl_is_its_configurations(data, name):
     assert e.train.steps == {"moving_mnist": 200 * 625, "kth": 100 * 325}[data]
     assert (e.data_settings.past, e.data_settings.horizon) == (10, {"moving_mnist": 10, "kth": 20}[data])
     assert found.get("sampling_steps", 50_000) in (50_000, 0, 208_333, 108_333)
+
+
+@pytest.mark.parametrize("data", ["moving_mnist", "kth", "mlst", "folder"])
+def test_vpn_of_its_paper_fits_a_gpu_of_80_gb(data):
+    """What a part keeps for the backward pass, weights, gradients, RMSProp's averages; room for a block more."""
+    e = parse(preset(data, "paper", "vpn"))
+    d, part = e.data_settings, e.train.batch_size // e.train.accumulate
+    with torch.device("meta"):
+        predictor = e.predictor()
+        frames = (torch.empty(1, length, d.channels, d.size, d.size) for length in (d.past, d.horizon))
+        predictor.checkpoint = e.train.checkpoint
+        kept = part * saved_bytes(predictor, *frames)
+    assert part * e.train.accumulate == 64
+    assert kept + 3 * 4 * count_parameters(predictor) < 50e9
 
 
 def test_printed_settings_read_back():
