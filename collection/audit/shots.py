@@ -154,7 +154,7 @@ def copies(sample: Sample, work: Workspace) -> Iterator[Copy]:
         name = str(number)
         try:
             with piece.file.open("rb") as source, work.path(name).open("wb") as target:
-                _copy(source, target, piece)
+                copy_piece(source, target, piece)
         except OSError as why:
             if why.errno in FULL:
                 raise
@@ -163,7 +163,8 @@ def copies(sample: Sample, work: Workspace) -> Iterator[Copy]:
         yield Copy(name, name, piece.size, "")
 
 
-def _copy(source: BinaryIO, target: BinaryIO, piece: Piece) -> None:
+def copy_piece(source: BinaryIO, target: BinaryIO, piece: Piece) -> None:
+    """Copy the bytes of a clip out of the file that holds them."""
     source.seek(piece.offset)
     left = piece.size
     while left and (part := source.read(min(left, PIECE))):

@@ -9,6 +9,8 @@ from typing import Any
 from collection.cli.console import console, refuse, results, safe
 from collection.cli.running import failures
 from collection.cli.shown import SHOWN, print_diff, print_findings, print_lines, print_report, table
+from collection.doctor.examine import Diagnosis
+from collection.doctor.rules import RULES
 from collection.engine.stage import FAILED
 from collection.fetch.reasons import advice
 from collection.manifest.summary import LicenceRow
@@ -216,6 +218,25 @@ def print_licences(rows: Sequence[LicenceRow], as_json: bool) -> None:
         may = ("yes" if known else "no" for known in (row.accepted, row.pixels))
         found.add_row(safe(row.licence), str(row.sources), f"{row.seconds / 3600:.1f}", *may)
     results.print(found)
+
+
+def print_diagnosis(found: Diagnosis, told: dict[str, Any], page: str, as_json: bool) -> None:
+    """What a diagnosis came to, and where its page is."""
+    if as_json:
+        print(json.dumps({**told, "page": page}, sort_keys=True))
+        return
+    results.print(
+        f"{found.kind}: {found.clips} clips, {found.looked_at} of them decoded. {len(found.findings)} findings."
+    )
+    rows = table("", ("severity", "rule", "findings", "of all clips", "what", "for example"), right=("findings",))
+    bounds = {share.rule: share.bounds for share in found.shares}
+    for rule, count in found.counted().items():
+        about, first = RULES[rule], next(one for one in found.findings if one.rule == rule)
+        share = f"{100 * bounds[rule].low:.1f} to {100 * bounds[rule].high:.1f} %" if rule in bounds else ""
+        rows.add_row(about.severity, rule, str(count), share, about.meaning, safe(f"{first.where}: {first.detail}"))
+    if found.findings:
+        results.print(rows)
+    results.print(f"Page: {safe(page)}")
 
 
 def print_audit(found: dict[str, Any], page: str, as_json: bool) -> None:

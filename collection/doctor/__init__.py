@@ -1,0 +1,1 @@
+"""`mlst doctor`: what is wrong with any video dataset."""

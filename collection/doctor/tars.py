@@ -1,0 +1,66 @@
+"""The members of a WebDataset shard as loaders see them."""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from collection.audit.places import LARGEST_RECORD, VIDEOS
+
+COMPANIONS = (".json", ".txt", ".cls", ".jpg", ".png", ".npy", ".wav", ".vtt", ".srt")
+"""What lies beside a video."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in a tar."""
+
+    name: str
+    key: str
+    """Its folder and name up to the first dot, as `webdataset` and `datasets` divide it."""
+    suffix: str
+    """What follows that dot, in lower case."""
+    split: bool
+    """Whether the name has another dot before its real suffix, so that the key is cut short."""
+    offset: int
+    size: int
+    data: bytes
+    """Of a JSON member that is not too large; else empty."""
+
+
+def members(path: Path) -> Iterator[Member | str]:
+    """The members of a tar; at a damage what is wrong, last. Only headers and JSON are read."""
+    size = path.stat().st_size
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if member.offset_data + member.size > size:
+                    yield f"{member.name!r} ends behind the end of the file: it is cut off"
+                    return
+                if member.isfile():
+                    yield _member(tar, member)
+                tar.members = []  # type: ignore[attr-defined]  # a tar of a million members must not stay in memory
+            rest = size - tar.offset
+            if rest > 0 and _more(path, tar.offset):
+                yield f"{rest} bytes from {tar.offset} on are no tar"
+    except (tarfile.TarError, OSError, ValueError) as why:
+        yield f"{why}"
+
+
+def _more(path: Path, offset: int) -> bool:
+    """Whether anything but zeros follows, a damaged header for example."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return any(part.strip(b"\0") for part in iter(lambda: file.read(1 << 20), b""))
+
+
+def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Member:
+    folder, _, name = member.name.rpartition("/")
+    first, _, suffix = name.partition(".")
+    real = PurePosixPath(name).suffix.lower()
+    known = real in VIDEOS or real in COMPANIONS
+    file = tar.extractfile(member) if suffix.lower() == "json" and member.size <= LARGEST_RECORD else None
+    data = file.read() if file else b""
+    key = f"{folder}/{first}" if folder else first
+    cut_short = known and f".{suffix.lower()}" != real
+    return Member(member.name, key, suffix.lower(), cut_short, member.offset_data, member.size, data)
