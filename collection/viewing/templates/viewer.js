@@ -54,20 +54,35 @@ function unpack(bytes) {
     at += Math.ceil(C[name].byteLength / 8) * 8;
   }
   C.sources = JSON.parse(text.decode(bytes.subarray(at)));
-  C.known = C.sources.id.map((id, n) => [id, C.sources.title[n], C.sources.channel[n], C.sources.licence[n]].join("\n").toLowerCase());
   found = new Uint32Array(N);
 }
 
 // Filters: one pass over typed arrays.
+/** What is known of all sources as one text, which is searched natively, and where each source's part begins. */
+function searchable() {
+  const parts = C.sources.id.map((id, n) => `${id}\n${C.sources.title[n]}\n${C.sources.channel[n]}\n${C.sources.licence[n]}\n`.toLowerCase());
+  const starts = new Uint32Array(parts.length + 1);
+  parts.forEach((part, n) => { starts[n + 1] = starts[n] + part.length; });
+  return { text: parts.join(""), starts };
+}
+let known = null;
 function sourcesWith(text) {
   if (!text) return null;
-  return Uint8Array.from(C.known, (known) => (known.includes(text) ? 1 : 0));
+  known ||= searchable();
+  const found = new Uint8Array(known.starts.length - 1);
+  for (let at = known.text.indexOf(text); at >= 0;) {
+    let low = 0, high = found.length;  // the last source that begins at `at` or before
+    while (high - low > 1) { const middle = (low + high) >> 1; if (known.starts[middle] <= at) low = middle; else high = middle; }
+    found[low] = 1;
+    at = known.text.indexOf(text, known.starts[low + 1]);
+  }
+  return found;
 }
 /** A key, or its end: sources whose id ends so, and the first digits of the start. */
 function keyPart(text) {
   const match = /^(.*)_(\d{1,9})$/.exec(text);
   if (!match) return null;
-  return { sources: Uint8Array.from(C.sources.id, (id) => (id.toLowerCase().endsWith(match[1]) ? 1 : 0)), digits: Number(match[2]), unit: 10 ** (9 - match[2].length) };
+  return { sources: C.sources.id.map((id) => id.toLowerCase().endsWith(match[1])), digits: Number(match[2]), unit: 10 ** (9 - match[2].length) };
 }
 
 function refilter() {

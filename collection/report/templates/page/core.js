@@ -64,7 +64,9 @@ function ascending(values) {
     packed[i] = (ordered >>> drop) * room + i;
   }
   packed.sort();
-  return Uint32Array.from(packed, (value) => value % room);
+  const order = new Uint32Array(n);
+  for (let i = 0; i < n; i++) order[i] = packed[i] - Math.floor(packed[i] / room) * room;
+  return order;
 }
 
 /** Plays a video while its host is pointed at or has the focus. */
