@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-
 from mlst.checking.verify import Finding
 from mlst.dataset.about import unanswered
 from mlst.dataset.card import HUB_LICENCES, front_matter, read_card
@@ -25,8 +23,7 @@ from mlst.dataset.index import Row, read_index
 from mlst.dataset.lock import read_lock
 from mlst.dataset.shards import LARGEST, PATH
 from mlst.inside import content, file_in, opened
-from mlst.pictures.clip import opened_clip
-from mlst.pictures.mp4 import NotAClip
+from mlst.pictures.mp4 import NotAClip, track_of
 
 RULES = {
     "name": "file names are portable, differ in more than case, and are none that Git or the Hub obeys",
@@ -217,16 +214,35 @@ def _videos(folder: Path, side: int, rows: Iterable[Row]) -> Iterator[Finding]:
 def unplayable(mp4: bytes, side: int) -> str:
     """Why a browser would not play a clip while it arrives, "" if it would."""
     try:
-        with opened_clip(mp4, side) as (_, stream):
-            pixels = stream.codec_context.pix_fmt
-    except (NotAClip, av.FFmpegError, OSError, ValueError) as why:
-        return f"not H.264 in MP4 of {side}x{side}: {why}"
-    if pixels != "yuv420p":
-        return f"h264 {pixels}, not h264 yuv420p"
+        track = track_of(mp4)
+    except NotAClip as why:
+        return f"not H.264 in MP4: {why}"
+    if (track.width, track.height) != (side, side):
+        return f"{track.width}x{track.height}, not {side}x{side}"
+    if pixels := _odd_pixels(track.settings):
+        return f"h264 {pixels}, not of 8 bits with 4:2:0"
     kinds = list(_boxes(mp4))
     if "moov" not in kinds or "mdat" in kinds[: kinds.index("moov")]:
         return f"its header comes after the pictures ({', '.join(kinds)}); write it with movflags=faststart"
     return ""
+
+
+def _odd_pixels(settings: bytes) -> str:
+    """What pixels are, by the decoder's configuration (ISO/IEC 14496-15, 5.3.3.1.2); "" for 8 bits with 4:2:0, which
+    all that profiles before High have."""
+    try:
+        if settings[1] in (66, 77, 88):
+            return ""
+        at = 5
+        for mask in (31, 255):  # of the numbers of sequence and of picture parameter sets
+            count, at = settings[at] & mask, at + 1
+            for _ in range(count):
+                at += 2 + int.from_bytes(settings[at : at + 2])
+        chroma, luma_bits, chroma_bits = settings[at] & 3, 8 + (settings[at + 1] & 7), 8 + (settings[at + 2] & 7)
+    except IndexError:
+        return "that does not say what its pixels are"
+    known = (chroma, luma_bits, chroma_bits) == (1, 8, 8)
+    return "" if known else f"of {luma_bits} bits with {('4:0:0', '4:2:0', '4:2:2', '4:4:4')[chroma]}"
 
 
 def _boxes(mp4: bytes) -> Iterator[str]:

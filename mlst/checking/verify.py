@@ -22,9 +22,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import av
-from av.video.reformatter import VideoReformatter
-
+from mlst.checking.judge import judged
 from mlst.checking.rules import Cells, index_rules, row_rules
 from mlst.dataset.card import attribution, front_matter, read_card
 from mlst.dataset.description import (
@@ -52,9 +50,6 @@ from mlst.dataset.schema import misfit, parse_json
 from mlst.dataset.shards import PATH, ClipFiles, ShardError, largest_clip, read_shard, shard_path
 from mlst.inside import content, file_in, opened, place_in
 from mlst.levels.levels import read_levels
-from mlst.pictures.decode import frames_of
-from mlst.pictures.mp4 import NotAClip
-from mlst.pictures.presentation import rgb
 from mlst.pictures.times import too_many
 from mlst.records import Shard, canonical_json
 from mlst.structured import read_toml
@@ -509,7 +504,7 @@ def _check_shard(task: ShardTask) -> ShardResult:
                     Finding(rule, path, sample.key, detail[:LONGEST])
                     for rule, detail in _check_clip(sample, offset, row)
                 ]
-                count, detail = decoded(sample.mp4, task.side, task.frames)
+                count, detail = judged(sample.mp4, task.side, task.frames)
                 frames += count
                 if detail:
                     findings.append(Finding("decode", path, sample.key, detail))
@@ -568,26 +563,3 @@ def _difference(text: bytes, info: ClipInfo) -> str:
     found, wanted = loads(text), loads(canonical_json(info))
     odd = [name for name in wanted if found[name] != wanted[name]]
     return ", ".join(f"{name} is {found[name]!r}, {wanted[name]!r} in the index" for name in odd) or "only in spelling"
-
-
-def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
-    """Decode a clip as the loader does: how many frames came, and what is wrong with it, "" if nothing.
-
-    Its first and last frame are converted to RGB: what decodes need not convert.
-    """
-    count, to_rgb, last = 0, VideoReformatter(), None
-    try:
-        for frame in frames_of(mp4, side):
-            count += 1
-            if count > frames:
-                return count, f"frame {count - 1} is one too many ({frames} declared)"
-            if last is None:
-                rgb(frame, to_rgb)
-            last = frame
-        if last is not None:
-            rgb(last, to_rgb)
-    except NotAClip as why:
-        return count, str(why)
-    except (av.error.FFmpegError, OSError, ValueError, EOFError) as why:
-        return count, f"does not decode after {count} frames: {why}"
-    return count, "" if count == frames else f"{count} frames, {frames} declared"

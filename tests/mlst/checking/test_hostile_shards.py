@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import webdataset
 
-from mlst.checking.verify import decoded
+from mlst.checking import judge
+from mlst.checking.judge import decoded
 from mlst.dataset.shards import LARGEST, PIECE, ClipFiles, ShardError, read_shard, write_shard
 from mlst.pictures.decode import Form, decode_into
 from mlst.pictures.mp4 import NotAClip
+from mlst.sandbox.kernel import missing
 from tests import tiny
+from tests.mlst.checking.taken_over import dies
 
 MEMBERS = {
     "absolute": {"name": "/etc/passwd.mp4"},
@@ -169,3 +172,17 @@ def test_damaged_clips_are_refused_or_decoded_but_never_anything_else(seed: int)
         decode_into(np.empty(small.shape, np.uint8), bytes(video), small)
     count, detail = decoded(bytes(video), tiny.SIDE, tiny.FRAMES)
     assert detail or count == tiny.FRAMES
+
+
+@pytest.mark.skipif(missing() != "", reason="needs a kernel that can confine a process")
+def test_clips_are_decoded_in_a_confined_process_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "decoded", lambda *_: pytest.fail("decoded in the process of verify"))
+    assert judge.judged(tiny.mp4(1), tiny.SIDE, tiny.FRAMES) == (tiny.FRAMES, "")
+    assert judge.judged(other_codec(), tiny.SIDE, tiny.FRAMES) == (0, "is b'mp4v', not H.264")
+    monkeypatch.setattr(judge, "WORK", replace(judge.WORK, call=dies))
+    for request, said in ((b"crash", "killed by signal 11"), (b"count", "something else"), (b"", "something else")):
+        count, detail = judge.judged(request, tiny.SIDE, tiny.FRAMES)
+        assert count == 0
+        assert said in detail
+    assert "PermissionError" in judge.judged(f"write {tmp_path / 'a'}".encode(), tiny.SIDE, tiny.FRAMES)[1]
+    assert list(tmp_path.iterdir()) == []
