@@ -76,6 +76,8 @@ def reorder(dataset: Path, files: Path, access: Access) -> Order:
         recipe = read_recipe(path)
         sources = tuple(row.source for row in read_lock(dataset / LOCK))
         preferred = frozenset(read_index_columns(dataset / INDEX, ["key"])["key"].to_pylist())
+    except FileNotFoundError as why:
+        raise RecipeError(f"{why.filename}: no such file; give the folder of a dataset") from None
     except (OSError, ValueError) as why:
         raise RecipeError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from None
     listed = dataset / EXCLUSIONS if (dataset / EXCLUSIONS).exists() else None
