@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 for command in (
     *(training.train, scoring.evaluate, usage.predict, usage.publish),
-    *(scoring.score, scoring.table, scoring.compare, sizes.models, sizes.bench),
+    *(scoring.score, scoring.report, scoring.table, scoring.compare, sizes.models, sizes.bench),
 ):
     app.command()(command)
 app.command()(fetching.data)

@@ -165,6 +165,19 @@ def finish(out: Path, found: "list[Scored]", failures: "list[Failure]", *, as_js
         raise typer.Exit(Exit.PARTLY)
 
 
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of `astm evaluate` or `astm score`.")],
+    out: Annotated[Path | None, typer.Option(help="The page to write; by default RESULTS/report.html.")] = None,
+) -> None:
+    """Results as one page that needs nothing beside it: tables, films, filmstrips, difference maps, curves."""
+    from astm.evaluation.page import page
+    from mlst.files import write
+
+    place = out or results / "report.html"
+    write(place, page(results))
+    say(f"{place}: {place.stat().st_size / 2**20:.1f} MiB")
+
+
 def table(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="1, 2 or 3 of the paper; 4: OpenSTL's.")],
     results: Annotated[

@@ -1,6 +1,7 @@
-"""Pictures of results: filmstrips as in the paper's Figs. 4-6, error maps, curves by frame, a heat map by level."""
+"""Pictures of results: filmstrips as in the paper's Figs. 4-6, films, error maps, curves by frame, a map by level."""
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
+from astm.data.video import write_video
 from astm.evaluation.evaluate import Example
 from astm.results import Evaluation, base_and_ending
 from mlst.files import whole
@@ -19,6 +21,10 @@ SHOWN = 10
 """Frames in a row at most; evenly chosen from more."""
 GAP = 3
 """Pixels between frames."""
+RATE = Fraction(5)
+"""Frames per second of films."""
+LEAST = 128
+"""Height of films, pixels."""
 
 
 def filmstrip(path: Path, examples: Mapping[str, Example]) -> None:
@@ -38,6 +44,19 @@ def error_maps(path: Path, examples: Mapping[str, Example]) -> None:
         for label, example in examples.items()
     }
     _strips(path, rows, f"|error|, {first.key} ({first.level})", "magma")
+
+
+def film(examples: Sequence[Example]) -> NDArray[np.uint8]:
+    """The truth and what each model predicted for the same clip, side by side, (T, H, W', 3), at least 128 high."""
+    first = examples[0]
+    columns = [np.concatenate([first.past, shown]) for shown in (first.future, *(one.predicted for one in examples))]
+    scale = -(-LEAST // first.future.shape[2])
+    wide = [
+        column.repeat(scale, axis=2).repeat(scale, axis=3).repeat(3 // column.shape[1], axis=1) for column in columns
+    ]
+    line = np.full((*wide[0].shape[:3], 2 * GAP), 255, np.uint8)
+    parts = [part for column in wide for part in (column, line)][:-1]
+    return np.ascontiguousarray(np.concatenate(parts, axis=3).transpose(0, 2, 3, 1))
 
 
 def curves(path: Path, results: Sequence[Evaluation], metric: str) -> None:
@@ -80,9 +99,10 @@ def draw(folder: Path, results: Sequence[Evaluation], examples: Sequence[Sequenc
     made = []
     for i, clips in enumerate(zip(*examples, strict=True)):
         by_label = {result.label: clip for result, clip in zip(results, clips, strict=True)}
-        made += [folder / f"filmstrip-{i}.png", folder / f"errors-{i}.png"]
-        filmstrip(made[-2], by_label)
-        error_maps(made[-1], by_label)
+        made += [folder / f"filmstrip-{i}.png", folder / f"errors-{i}.png", folder / f"film-{i}.mp4"]
+        filmstrip(made[-3], by_label)
+        error_maps(made[-2], by_label)
+        write_video(made[-1], film(list(by_label.values())), RATE)
     for score in results[0].groups[0].scores:
         if base_and_ending(score.metric)[1]:
             continue  # of samples: the tables have them
