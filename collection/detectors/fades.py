@@ -6,7 +6,7 @@ from collection.detectors.features import DARK, Gram, Small, alike, blend, is_da
 
 RAMP = 48
 """Frames a fade takes at most on either side of its flat run."""
-FLAT_RUN = 16
+FLAT_RUN = 30
 """Frames of a flat run that still joins two ramps to one fade; a longer one is a shot of its own."""
 FLAT = 20
 """Luma codes between the darkest and the brightest pixel of a flat thumb."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+Coarse = NDArray[np.float32]
 Plane = NDArray[np.int16]
 Indices = int | NDArray[np.signedinteger]
 
@@ -52,7 +53,7 @@ def histogram_change(a: Small, b: Small) -> float:
 
 
 def _histogram(plane: Plane) -> NDArray[np.int64]:
-    return np.bincount(plane.ravel() * BINS // 256, minlength=BINS)
+    return np.bincount(plane.ravel() >> 3, minlength=BINS)
 
 
 def structure(a: Plane, b: Plane) -> float:
@@ -93,6 +94,15 @@ def _correlation(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
     return float(((p * q).sum() + floor) / (np.sqrt((p * p).sum() * (q * q).sum()) + floor))
 
 
+def fading(a: Plane, between: Plane, b: Plane) -> float:
+    """Mean square of what a 7x7 mean leaves of the picture between a and b, that of the two being 1 on average.
+
+    Where pictures with nothing in common are mixed in equal parts it is 1/2.
+    """
+    before, middle_, after = (float((edges * edges).mean()) for edges in map(_edges, (a, between, b)))
+    return middle_ / ((before + after) / 2 + EDGE_FLOOR)
+
+
 def alike(a: Plane, b: Plane) -> bool:
     """Whether two pictures show the same thing in other light, perhaps between bars or behind something small."""
     return detail(a, b) >= 0.5
@@ -120,18 +130,33 @@ def lit_as(a: Plane, b: Plane) -> Plane:
     return np.asarray(np.clip(np.rint((a - a.mean()) * gain + b.mean()), 0, 255), np.int16)
 
 
+def coherence(a: Plane, b: Plane) -> float:
+    """How much all pixels change in one direction, 0..1: 1 where a lamp goes on, about 0 where things move."""
+    return abs(float((b - a).sum())) / (cv2.norm(a, b, cv2.NORM_L1) + 1.0)
+
+
 def unexplained(a: Plane, b: Plane) -> float:
     """Share of the change from a to b that is left when a is moved along the optical flow (DIS), about 0..1.
 
     On the tuning footage of `tests/splices` motion leaves 0.2 to 0.6, a dissolve at least 0.76.
     """
     before, after = lit_as(a, b).astype(np.uint8), b.astype(np.uint8)
+    # Half a code per pixel in the divisor keeps pictures that hardly differ from looking unexplained.
+    return _left(before, after) / (cv2.norm(before, after, cv2.NORM_L1) + a.size / 2)
+
+
+def unmoved(a: Plane, b: Plane) -> float:
+    """Mean difference that is left when a is moved along the optical flow to b, in codes."""
+    return _left(a.astype(np.uint8), b.astype(np.uint8)) / a.size
+
+
+def _left(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
+    """Sum of the absolute differences that the optical flow leaves."""
     flow = _FLOW.calc(after, before, None)
-    rows, columns = np.indices(a.shape, np.float32)
+    rows, columns = np.indices(before.shape, np.float32)
     x, y = columns + flow[..., 0], rows + flow[..., 1]
     moved = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    # Half a code per pixel in the divisor keeps pictures that hardly differ from looking unexplained.
-    return float(cv2.norm(moved, after, cv2.NORM_L1) / (cv2.norm(before, after, cv2.NORM_L1) + a.size / 2))
+    return float(cv2.norm(moved, after, cv2.NORM_L1))
 
 
 def is_dark(luma: Plane) -> bool:
@@ -143,25 +168,29 @@ ROWS, COLUMNS = 18, 32
 """Of the pictures in a `Gram`; its chroma has half of each."""
 
 
-def summary(y: Plane, u: Plane, v: Plane) -> Vector:
-    """(864,) integers: luma averaged to (18, 32), then both chroma planes to (9, 16)."""
-    parts = (
-        (p.reshape(rows, 2, columns, 2).sum((1, 3), dtype=np.int64) + 2) >> 2
-        for p, rows, columns in ((y, ROWS, COLUMNS), (u, ROWS // 2, COLUMNS // 2), (v, ROWS // 2, COLUMNS // 2))
-    )
-    return np.concatenate([part.ravel() for part in parts]).astype(np.float64)
+GREY = 128
+"""Subtracted from codes: sums of products of 864 of them then stay below 2**24, up to where float32 holds integers."""
+
+
+def summary(y: Plane, u: Plane, v: Plane) -> Coarse:
+    """(864,) integers around 0: luma averaged to (18, 32), then both chroma planes to (9, 16)."""
+    sizes = ((y, (COLUMNS, ROWS)), (u, (COLUMNS // 2, ROWS // 2)), (v, (COLUMNS // 2, ROWS // 2)))
+    parts = [cv2.resize(p.astype(np.uint8), size, interpolation=cv2.INTER_AREA).ravel() for p, size in sizes]
+    return np.concatenate(parts).astype(np.float32) - np.float32(GREY)
 
 
 class Gram:
-    """The last `keep` frames and their inner products; integers, so exact in float64 whatever the order of sums."""
+    """The last `keep` frames and their inner products; integers, so exact in float32 whatever the order of sums."""
 
     size = ROWS * COLUMNS * 3 // 2
 
     def __init__(self, keep: int) -> None:
         self.keep, self.count = keep, 0
         self._frames: deque[Small] = deque(maxlen=keep)
-        self._vectors = np.zeros((2 * keep, self.size))
+        self._vectors = np.zeros((2 * keep, self.size), np.float32)
         self._products = np.zeros((2 * keep, 2 * keep))
+        self._norms = np.zeros(2 * keep)
+        """The diagonal of `_products`."""
         self._shift = 0
         """Number of the frame in row 0; when all 2 * keep rows are full, the newer half moves to the front."""
 
@@ -172,12 +201,14 @@ class Gram:
             at = self.keep
             self._vectors[:at] = self._vectors[at:]
             self._products[:at, :at] = self._products[at:, at:]
+            self._norms[:at] = self._norms[at:]
             self._shift += at
         oldest = max(0, at - self.keep)
         vector = summary(frame.y, frame.u, frame.v)
         self._vectors[at] = vector
         self._products[at, oldest : at + 1] = self._vectors[oldest : at + 1] @ vector
         self._products[oldest:at, at] = self._products[at, oldest:at]
+        self._norms[at] = self._products[at, at]
         self._frames.append(frame)
         self.count += 1
 
@@ -189,8 +220,8 @@ class Gram:
         """(36, 64) of one of the last `keep` frames."""
         return self.small(frame).y
 
-    def pictures(self, first: int, last: int) -> Vector:
-        """(n, 18, 32) luma of frames first..last, both among the last `keep`."""
+    def pictures(self, first: int, last: int) -> Coarse:
+        """(n, 18, 32) luma less `GREY` of frames first..last, both among the last `keep`."""
         rows = self._vectors[first - self._shift : last + 1 - self._shift, : ROWS * COLUMNS]
         return rows.reshape(-1, ROWS, COLUMNS)
 
@@ -202,8 +233,8 @@ class Gram:
     def distances(self, some: Indices, others: Indices) -> Vector:
         """Root mean square differences of frames and frames, pair by pair, 0..255."""
         i, j = np.asarray(some) - self._shift, np.asarray(others) - self._shift
-        d = self._products
-        return np.asarray(np.sqrt(np.maximum(d[i, i] + d[j, j] - 2 * d[i, j], 0) / self.size))
+        squared = self._norms[i] + self._norms[j] - 2 * self._products[i, j]
+        return np.asarray(np.sqrt(squared / self.size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +249,7 @@ class Steps:
     """Standard deviation of the times of the steps, as a share of the run: 0.29 where they are spread evenly."""
 
 
-def steps(pictures: Vector) -> Steps:
+def steps(pictures: Coarse) -> Steps:
     """From the luma of a run of n + 1 pictures, (n + 1, 18, 32)."""
     changes = np.abs(np.diff(pictures, axis=0))
     n = len(changes)

@@ -4,8 +4,7 @@ They are bursts of change, like whip pans; but what lies between their ends is p
 """
 
 from collections import deque
-
-import numpy as np
+from statistics import median
 
 from collection.detectors.arrangement import arranged
 from collection.detectors.features import Gram
@@ -37,7 +36,7 @@ class Moves:
         lively = change > max(LEAST, BURST * self._usual)
         done: list[Span] = []
         if self._begin < 0:
-            self._usual = float(np.median(self._changes)) if self._changes else 0.0
+            self._usual = median(self._changes) if self._changes else 0.0
             if change > max(LEAST, BURST * self._usual):
                 self._begin = now - 1
         elif not lively or now - self._begin > LONGEST_MOVE:

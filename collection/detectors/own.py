@@ -10,10 +10,21 @@ from fractions import Fraction
 
 import numpy as np
 
-from collection.detectors.cuts import BEYOND, Cuts
+from collection.detectors.cuts import BEYOND, Cut, Cuts
 from collection.detectors.fades import FLAT_RUN, RAMP, Fades
 from collection.detectors.features import Gram, Small, detail
-from collection.detectors.gradual import LENGTHS, SETTLE, Gradual, Span, dissolves, mixture, paths, switch, wipes
+from collection.detectors.gradual import (
+    LENGTHS,
+    SETTLE,
+    Found,
+    Gradual,
+    Span,
+    dissolves,
+    mixture,
+    paths,
+    switch,
+    wipes,
+)
 from collection.detectors.moves import Moves
 from collection.detectors.registry import detector
 from collection.detectors.thumbs import Thumb
@@ -21,9 +32,10 @@ from mlst.records import Transition
 
 GRADUAL_RATE = 30
 """Frames per second at which gradual transitions are looked for, since their length is given by time."""
-STRENGTH = {"dissolve": 0, "cut": 1, "wipe": 2, "fade": 3}
+STRENGTH = {"leap": 0, "dissolve": 1, "cut": 2, "wipe": 3, "fade": 4}
 """Of two transitions that overlap the stronger stays: a cut between moving shots may look like a dissolve from far,
-the ramps of a fade look like dissolves, its edges like cuts."""
+the ramps of a fade look like dissolves, its edges like cuts. A leap is a cut within one take: a keyframe in a dissolve
+looks like one."""
 
 COVERED = 36
 """Frames within which a picture that was only covered comes back, by and by: a fireball, somebody who walks by."""
@@ -59,6 +71,8 @@ class Own:
         self._moves = Moves(self._gram)
         self._dissolves, self._wipes = Gradual(self._gram, mixture), Gradual(self._gram, switch)
         self._pending: list[Transition] = []
+        self._leaps: set[int] = set()
+        """Cuts within one take, to which the old picture may come back."""
         self._last = Transition("cut", -2, -2)
         self._count, self._first = 0, 0
 
@@ -71,8 +85,8 @@ class Own:
         if (self._count - 1) % self.stride == 0:
             self._gram.push(small)
             runs = paths(self._gram, self._gram.count - 1)
-            self._note("dissolve", self._dissolves.push(dissolves(runs, self._residual)))
-            self._note("wipe", self._wipes.push(wipes(runs)))
+            self._note_found(self._dissolves.push(dissolves(runs, self._residual)))
+            self._note_found(self._wipes.push(wipes(runs)))
             self._note("wipe", self._moves.push())
             self._note("fade", self._fades.push(small))
         self._note_cuts(cuts)
@@ -80,16 +94,21 @@ class Own:
         return self._release(self._count - 1 - self.delay)
 
     def finish(self) -> list[Transition]:
-        self._note("dissolve", self._dissolves.finish())
-        self._note("wipe", self._wipes.finish())
+        self._note_found(self._dissolves.finish())
+        self._note_found(self._wipes.finish())
         self._note("fade", self._fades.finish())
         self._note_cuts(self._cuts.finish())
         for frame in range(max(0, self._count - COVERED * self.stride), self._count + 1):
             self._uncover(frame)
         return self._release(self._count)
 
-    def _note_cuts(self, cuts: Sequence[int]) -> None:
-        self._pending += [Transition("cut", at, at) for at in cuts]
+    def _note_cuts(self, cuts: Sequence[Cut]) -> None:
+        self._pending += [Transition("cut", cut.at, cut.at) for cut in cuts]
+        self._leaps = {at for at in self._leaps if at >= self._count - self.delay}
+        self._leaps |= {cut.at for cut in cuts if cut.within_take}
+
+    def _note_found(self, found: Sequence[Found]) -> None:
+        self._pending += [self._gradual(kind, span) for kind, span in found]
 
     def _note(self, kind: str, spans: Sequence[Span]) -> None:
         self._pending += [self._gradual(kind, span) for span in spans]
@@ -101,8 +120,9 @@ class Own:
 
     def _uncover(self, end: int) -> None:
         """Forget the transition that ended at frame `end` if the picture before it has come back by and by."""
-        for t in [t for t in self._pending if t.end == end and t.kind != "fade" and self._covered(t)]:
-            self._pending.remove(t)
+        for t in [t for t in self._pending if t.end == end and t.kind != "fade"]:
+            if not (t.kind == "cut" and end in self._leaps) and self._covered(t):
+                self._pending.remove(t)
 
     def _covered(self, t: Transition) -> bool:
         """Whether, without a cut, the old picture comes back soon after or the new one was there shortly before."""
@@ -110,9 +130,8 @@ class Own:
         old, new = (t.start - 1) // self.stride - BESIDE, -(-t.end // self.stride) + BESIDE
         if old < max(0, gram.count - gram.keep) or new > now:
             return False
-        cuts = [
-            o.start // self.stride for o in self._pending if o.kind in ("cut", "fade") and not _touch(o, t, BEYOND)
-        ]
+        kinds = ("cut", "fade", "dissolve") if t.kind == "dissolve" else ("cut", "fade")
+        cuts = [o.start // self.stride for o in self._pending if o.kind in kinds and not _touch(o, t, BEYOND)]
         until = min([now, new + COVERED, *(c - 1 for c in cuts if c > new)])
         since = max([0, gram.count - gram.keep, old - COVERED, *(c for c in cuts if c <= old)])
         level = float(gram.distances(old, new))
@@ -120,14 +139,19 @@ class Own:
             gram, new, range(old, since - 1, -1), level
         )
 
+    def _strength(self, t: Transition) -> int:
+        return STRENGTH["leap" if t.kind == "cut" and t.start in self._leaps else t.kind]
+
     def _release(self, until: int) -> list[Transition]:
         """Pending transitions that begin at frame `until` or before; of some that overlap, the strongest."""
         done: list[Transition] = []
-        for t in sorted(self._pending, key=lambda t: (t.start, -STRENGTH[t.kind])):
+        for t in sorted(self._pending, key=lambda t: (t.start, -self._strength(t))):
             if t.start > until:
                 break
-            beaten = any(STRENGTH[o.kind] > STRENGTH[t.kind] and _touch(o, t, 1) for o in [*self._pending, self._last])
-            if beaten or t.end < self._last.end or (t.kind != "fade" and t.start < self._last.end):
+            strength = self._strength(t)
+            beaten = any(self._strength(o) > strength and _touch(o, t, 1) for o in [*self._pending, self._last])
+            beside = t.end - max(t.start, self._last.end)
+            if beaten or t.end < self._last.end or (t.kind != "fade" and 2 * beside < t.end - t.start):
                 continue
             self._last = Transition(t.kind, max(t.start, self._last.end), t.end)
             done.append(Transition(t.kind, self._first + self._last.start, self._first + t.end))

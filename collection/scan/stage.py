@@ -47,7 +47,7 @@ class ScanStage:
     columns: tuple[str, ...]
     """The statistics that are measured, in the order of `STATISTICS`."""
     name: ClassVar[str] = "scan"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     output: ClassVar[type[Scan]] = Scan
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=6 << 30, network=False)
 
