@@ -76,8 +76,9 @@ LONGEST_WIPE, LONG_WIPE = 39, 26
 """Frames from A to B; over a longer time slow camera moves look like wipes."""
 WIPE_UNEXPLAINED, LONG_WIPE_UNEXPLAINED = 0.65, 0.72
 """The same share for wipes, and for those longer than `LONG_WIPE`."""
-FIRE, SHARPENING = 0.97, 1.3
-"""`coherence` and strength of the edges in the middle, that of its ends being 1, above which it is a fireball."""
+FIRE, SHARPENING, SUDDEN = 0.97, 1.3, 10
+"""`coherence` and strength of the edges in the middle, that of its ends being 1, above which a run of at most so many
+frames is a fireball."""
 BEFORE_WIPE, BEHIND_WIPE = 2, 1
 """Frames by which a wipe is taken for longer than its run: the first and last pixels that change are few. Of the wipes
 of the tuning footage 95 % begin at most 5 frames before their run and 90 % end at most 3 behind it."""
@@ -281,7 +282,7 @@ def switch(gram: Gram, run: Run) -> Found | None:
         return None
     a, m, b = (gram.luma(i) for i in (run.first, (run.first + run.last) // 2, run.last))
     edges = fading(a, m, b)
-    if edges > SHARPENING and coherence(a, b) > FIRE:
+    if length <= SUDDEN and edges > SHARPENING and coherence(a, b) > FIRE:
         return None
     clear = found.sharpness >= SHARPEST or edges >= CLEAR
     least = WIPE_UNEXPLAINED if length <= LONG_WIPE else LONG_WIPE_UNEXPLAINED
