@@ -39,7 +39,7 @@ STRIPS = 4
 LARGEST_STRIP = 1 << 20
 """Characters of a strip: frames of noise, as wide as they may be, take 600 kB."""
 BASE64 = re.compile(r"[A-Za-z0-9+/]*=*")
-KINDS = ("cut", "dissolve", "fade")
+KINDS = ("cut", "dissolve", "fade", "wipe")
 
 
 @dataclass(frozen=True, slots=True)

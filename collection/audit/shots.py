@@ -19,6 +19,8 @@ from mlst.exits import UserError
 
 FIRST, SECOND = "transnetv2", "mlst"
 """Detectors that look: the first, unless it made the clips."""
+BOTH = "mlst+transnet"
+"""The detector that is made of the two."""
 EVERY = sys.maxsize
 PIECE = 1 << 20
 """Bytes copied at a time."""
@@ -126,7 +128,7 @@ class Wanted:
 
 def heavy(detector: str) -> tuple[str, ...]:
     """Modules that a detector takes seconds to import: workers share them if they are imported before."""
-    return ("collection.detectors.transnetv2",) if detector == FIRST else ()
+    return ("collection.detectors.transnetv2",) if detector in (FIRST, BOTH) else ()
 
 
 def audit(place: Path, wanted: Wanted, do: Executor, watcher: Watcher, work: Workspace) -> Audit:

@@ -24,9 +24,10 @@ def shots(
     ] = None,
     out: Annotated[Path, typer.Option(help="File for the page.")] = Path("audit.html"),
     workers: options.Workers = options.WORKERS,
+    require_sandbox: options.RequireSandbox = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Look for cuts, dissolves and fades inside clips, and estimate the share of broken clips.
+    """Look for cuts, dissolves, fades and wipes inside clips, and estimate the share of broken clips.
 
     Shows the worst in one HTML page. Exit codes: 0 done, and the share is surely at most --max-share; 1 it is surely
     above; 3 this sample cannot tell: look at more clips. Needs mlst[transnet], unless --detector is another.
@@ -34,14 +35,15 @@ def shots(
     from collection.audit import shots as auditing
     from collection.audit.page import summary, write_page
     from collection.cli import outcomes, running
-    from collection.executors.local import Local, ready
+    from collection.executors.local import ready
     from collection.workspace.folder import Workspace
     from collection.workspace.store import scratch, user_folder
 
     wanted = auditing.Wanted(auditing.EVERY if every else clips, seed, auditing.second(place, detector))
     ready(auditing.heavy(wanted.detector))
+    crew = running.crew("local", workers, "", require_sandbox)
     with running.watcher(as_json) as watcher, scratch(user_folder() / "audits") as folder:
-        found = auditing.audit(place, wanted, Local(workers), watcher, Workspace(folder, "audit"))
+        found = auditing.audit(place, wanted, crew, watcher, Workspace(folder, "audit"))
     write_page(out, found)
     outcomes.print_audit(summary(found, max_share), str(out), as_json)
     if max_share is None:

@@ -16,6 +16,8 @@ from collection.audit.look import Copy, Found, LookStage, Seen, around, look
 from collection.audit.page import summary, write_page
 from collection.audit.places import Piece
 from collection.audit.shots import Audit, AuditError, Judged, Unread, Wanted, audit, second
+from collection.cli import audit as audit_command
+from collection.cli import running
 from collection.cli.console import JsonLines
 from collection.engine.stage import In, Out, Outcome, Stage, attempt
 from collection.workspace.folder import Workspace
@@ -120,6 +122,23 @@ def test_frames_of_a_strip(transition: Transition, frames: int, expected: list[i
 
 def seen(*changes: float) -> Seen:
     return Seen(30, Fraction(30), True, tuple(Found("cut", 5 + n, 5 + n, c, "") for n, c in enumerate(changes)))
+
+
+@pytest.mark.parametrize("name", ["mlst", "transnetv2"])
+def test_whatever_a_detector_calls_a_transition_is_an_answer(name: str) -> None:
+    """Kinds are those of the scan; what no detector says is refused."""
+    stage, item = LookStage(name), Copy("0", "0", 1, "")
+    for kind in ("cut", "dissolve", "fade", "wipe"):
+        stage.check(item, (Seen(30, Fraction(30), True, (Found(kind, 5, 9, 1.0, ""),)),))
+    with pytest.raises(ValueError, match="'swirl'"):
+        stage.check(item, (Seen(30, Fraction(30), True, (Found("swirl", 5, 9, 1.0, ""),)),))
+
+
+def test_no_audit_where_confinement_is_required_and_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "missing", lambda: "no Landlock")
+    with pytest.raises(running.SandboxError, match="--require-sandbox: no Landlock"):
+        audit_command.shots(tmp_path, detector="mlst", require_sandbox=True, out=tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
 
 
 def made(broken: int, whole: int, unread: int = 0, source: str = "") -> Audit:

@@ -42,7 +42,7 @@ PEERS = {
     "histogram": scenedetect.HistogramDetector,
     "threshold": scenedetect.ThresholdDetector,
 }
-EVERY = [name for name in detector if name != "transnetv2"]
+EVERY = [name for name in detector if "transnet" not in name]
 FIND_CUTS = [name for name in EVERY if name != "threshold"]
 RATE_OF_VIDEO = Fraction(RATE)
 
@@ -357,7 +357,7 @@ def test_a_mixture_has_fainter_edges_than_its_ends(shots: list[Frames]) -> None:
 
 
 def test_light_changes_all_pixels_in_one_direction(shots: list[Frames]) -> None:
-    a, later, b = (next(thumbs(shots[n][at : at + 1])).y.astype(np.int16) for n, at in ((1, 0), (1, 60), (3, 0)))
+    a, later = (next(thumbs(shots[1][at : at + 1])).y.astype(np.int16) for at in (0, 60))
     assert features.coherence(a, a * 7 // 10) > 0.99
     assert features.coherence(a, later) < 0.6
     assert features.coherence(a, a) == 0.0
