@@ -93,7 +93,7 @@ def _touch(a: Transition, b: Transition) -> bool:
 
 
 @detector.named("mlst+transnet")
-def both(rate: Fraction, *, residual: float = 0.33, sure: float = 0.5, device: str = "cpu") -> Both:
+def both(rate: Fraction, *, residual: float = 0.33, sure: float = 0.65, device: str = "cpu") -> Both:
     """`mlst`, and what TransNetV2 finds beyond it.
 
     Options: `residual` as of `mlst`; `sure`, the least probability of the network that a frame stands for a transition
