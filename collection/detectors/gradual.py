@@ -294,7 +294,7 @@ def switch(gram: Gram, run: Run) -> Found | None:
 def _stepwise(found: Steps, inner: Steps) -> bool:
     """Whether pixels change over one after the other, those in the middle too: bars that slide in leave them alone."""
     sharp = found.sharpness >= SHARP and inner.sharpness >= max(SHARP_INSIDE, 0.75 * found.sharpness)
-    return sharp and found.disorder <= DISORDER and found.breadth >= BREADTH
+    return sharp and max(found.disorder, inner.disorder) <= DISORDER and found.breadth >= BREADTH
 
 
 def _settles(gram: Gram, run: Run, calm: float) -> bool:
