@@ -119,9 +119,11 @@ def spread(a: Plane, b: Plane) -> float:
 
     0.8 for normally distributed differences; a passing object or an overlaid title stays below 0.65.
     """
-    e = b - a.astype(np.float64)
-    e -= e.mean()
-    return float(np.abs(e).mean() / np.sqrt((e * e).mean() + 1e-9))
+    e = (b - a).astype(np.int32)
+    total = int(e.sum())
+    about_mean = float(np.abs(e * e.size - total).sum()) / e.size
+    squared = float(cv2.norm(b, a, cv2.NORM_L2SQR)) - total * total / e.size
+    return float(about_mean / e.size / np.sqrt(squared / e.size + 1e-9))
 
 
 def lit_as(a: Plane, b: Plane) -> Plane:

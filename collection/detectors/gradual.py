@@ -134,11 +134,11 @@ class Paths:
 
 def paths(gram: Gram, last: int) -> Paths:
     """Of the runs of `LENGTHS` whose ends are at least `DISTANCE` apart."""
-    which = np.arange(np.searchsorted(LENGTHS, last, side="right"))
-    which = which[gram.distances(last - LENGTHS[which], last) >= DISTANCE]
-    lengths, time = LENGTHS[which], TIMES[which]
+    known = np.searchsorted(LENGTHS, last, side="right")
+    apart = gram.distances(last - LENGTHS[:known], last)
+    which = np.flatnonzero(apart >= DISTANCE)
+    lengths, time, whole = LENGTHS[which], TIMES[which], apart[which]
     first = last - lengths
-    whole = gram.distances(first, last)
     samples = first[:, None] + OFFSETS[which]
     old = (gram.distances(first[:, None], samples) / whole[:, None]) ** 2
     new = (gram.distances(samples, last) / whole[:, None]) ** 2
@@ -274,11 +274,12 @@ def switch(gram: Gram, run: Run) -> Found | None:
     length = run.last - run.first
     if run.first < SETTLE or _step(gram, run) > 0.15 + 2 / length or not _settles(gram, run, CALM):
         return None
+    before = float(gram.distances(run.first - _around(length), run.first) / gram.distances(run.first, run.last))
+    if before > CALM_WIPE or _returns(gram, run):
+        return None
     pictures = gram.pictures(run.first, run.last)
     found, inner = steps(pictures), steps(pictures[:, 4:-4, 4:-4])
-    calm = CALM if found.disorder > ORDERLY else CALM_WIPE
-    before = float(gram.distances(run.first - _around(length), run.first))
-    if before > calm * gram.distances(run.first, run.last) or _returns(gram, run):
+    if before > CALM and found.disorder > ORDERLY:
         return None
     a, m, b = (gram.luma(i) for i in (run.first, (run.first + run.last) // 2, run.last))
     edges = fading(a, m, b)
