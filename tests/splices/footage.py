@@ -40,7 +40,7 @@ HOLD_OUT = (
 
 @dataclass(frozen=True)
 class LabelledFilm:
-    """A whole file whose transitions were told by eye, frame by frame."""
+    """A whole file whose transitions were told by eye, frame by frame; not all are among the demo's clips."""
 
     file: str
     rate: int
@@ -78,6 +78,10 @@ FILMS = {
             (*_spans("fade", (8, 53)), *_cuts(285, 378, 553)),
             _spans("lettering", (60, 260)),
         ),
+        LabelledFilm("bbb_2s_1080p60.mp4", 60, 120, _cuts(21), ()),
+        LabelledFilm("static_room_people_139s_768x432.mp4", 10, 1394, (), ()),
+        LabelledFilm("timedmediahandler__stream.144p.video.mjpeg.mov", 30, 1422, (), ()),
+        LabelledFilm("media__sample_with_increasing_timestamps_320w_240h_fragmented.mp4", 60, 932, (), ()),
     ),
     "hold-out": (
         LabelledFilm(
@@ -92,5 +96,7 @@ FILMS = {
             ),
             _spans("lettering", (936, 1020)),
         ),
+        LabelledFilm("nasa_venus_transit_12s_640x360.mov", 30, 371, _cuts(186), ()),
+        LabelledFilm("talking_head_24s_320x192.mp4", 60, 1465, (), ()),
     ),
 }
