@@ -4,18 +4,20 @@ Site videos are only known by their spans, so this rests on the assumptions belo
 Local files are measured. A build's own figures (`mlst status`) replace the estimate as it goes on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
 from collection.addresses import is_web, youtube_id
-from collection.engine.stage import Rejected
+from collection.engine.stage import Needs, Rejected, Retry
 from collection.fetch.spans import LEAD
 from collection.fetch.stage import FetchStage
 from collection.media.probe import open_media, sniff
 from collection.recipe import Limits, Recipe
+from collection.sandbox.apart import apart
 from mlst.records import OPEN_END, Source
+from mlst.sandbox.kernel import Room
 
 RENDITIONS = ((144, 0.1e6), (240, 0.2e6), (360, 0.4e6), (480, 0.8e6), (720, 1.6e6), (1080, 3.0e6), (2160, 12e6))
 """Short side and bits per second of YouTube's H.264 renditions without sound, typical values."""
@@ -43,6 +45,10 @@ SPEED = 0.3
 
 FIXED = 0.6
 """The share of `SPEED` that does not depend on the rendition."""
+
+TOGETHER = 64
+"""Files whose headers one fork reads."""
+LOOKING = Needs(seconds=60.0, memory=4 << 30, network=False)
 
 CLIP_BITS = 0.3e6
 """Bits per second of the encoded 256x256 clips at the default quality (demo clips: 0.19 to 0.38e6); the scan and the
@@ -82,6 +88,25 @@ class _One:
     """Processor seconds per second of video."""
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of a local file says."""
+
+    seconds: float
+    side: int
+    """The shorter one, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """Of several files."""
+
+    files: tuple[Header, ...]
+
+
+NOTHING = Header(0.0, 0)
+
+
 def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage, wave: int) -> Estimate:
     """What building `recipe` from `sources` will take, the videos of at most `wave` sources on the disk at a time.
 
@@ -92,7 +117,8 @@ def estimate(sources: Iterable[Source], recipe: Recipe, fetch: FetchStage, wave:
     local = [row for row in rows if not is_web(row.url)]
     extracted = [bool(youtube_id(row.url)) or not recipe.fetch.http for row in web]
     shares = list(map(_remote, web, repeat(recipe), extracted))
-    shares += [_local(row, Path(fetch.manifest), recipe.fetch.limits) for row in local]
+    paths = [Path(fetch.manifest) / row.url for row in local]
+    shares += map(_local, local, _headers(paths, recipe.fetch.limits))
     seconds, requests = sum(one.seconds for one in shares), sum(one.requests for one in shares)
     download = sum(one.bytes for one in shares)
     largest = sorted((one.bytes for one in shares), reverse=True)
@@ -123,16 +149,43 @@ def _remote(source: Source, recipe: Recipe, extracted: bool) -> _One:
     return _One(seconds, requests, size, _cost(side))
 
 
-def _local(source: Source, folder: Path, limits: Limits) -> _One:
-    """Nothing for a file that cannot be opened: the build will reject it."""
-    path = folder / source.url
+def _local(source: Source, header: Header) -> _One:
+    return _One(max(min(float(source.end), header.seconds) - float(source.start), 0.0), 0, 0, _cost(header.side))
+
+
+def _headers(paths: Sequence[Path], limits: Limits) -> Iterator[Header]:
+    """Of each file, looked at in a confined fork: nothing for one that cannot be opened, which the build will reject,
+    or that ends the fork."""
+    for start in range(0, len(paths), TOGETHER):
+        some = paths[start : start + TOGETHER]
+        try:
+            yield from _apart(some, limits)
+        except (Rejected, Retry):  # because of one of them
+            yield from (_alone(path, limits) for path in some)
+
+
+def _alone(path: Path, limits: Limits) -> Header:
+    try:
+        return _apart([path], limits)[0]
+    except (Rejected, Retry):
+        return NOTHING
+
+
+def _apart(paths: Sequence[Path], limits: Limits) -> tuple[Header, ...]:
+    room = Room(tuple(paths), ())
+    found = apart(Headers, lambda: Headers(tuple(_header(path, limits) for path in paths)), LOOKING, room)
+    if len(found.files) != len(paths):
+        raise Retry("message", f"{len(found.files)} headers of {len(paths)} files")
+    return found.files
+
+
+def _header(path: Path, limits: Limits) -> Header:
     try:
         with open_media(path, sniff(path), limits) as (media, stream):
             own = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-            duration, side = own or (media.duration or 0) / 1e6, min(stream.width, stream.height)
+            return Header(own or (media.duration or 0) / 1e6, min(stream.width, stream.height))
     except (Rejected, OSError):
-        return _One(0.0, 0, 0, 0.0)
-    return _One(max(min(float(source.end), duration) - float(source.start), 0.0), 0, 0, _cost(side))
+        return NOTHING
 
 
 def _cost(short_side: int) -> float:

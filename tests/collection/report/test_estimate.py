@@ -1,5 +1,7 @@
 """The plan's arithmetic, and its figures against what a fetch really took."""
 
+import os
+import signal
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +11,8 @@ import pytest
 from collection.fetch.stage import FetchStage
 from collection.fetch.ytdlp import Access
 from collection.politeness.budget import Budget
-from collection.recipe import FetchSettings, Recipe
+from collection.recipe import FetchSettings, Limits, Recipe
+from collection.report import estimate as estimating
 from collection.report.estimate import PAGE_REQUESTS, estimate
 from mlst.records import OPEN_END, Source
 
@@ -57,6 +60,18 @@ def test_local_files_are_measured() -> None:
     assert one.seconds_of_video == pytest.approx(7.8 + 32.5, abs=0.1)
     assert one.cpu_seconds > 0
     assert plan(replace(source(names[0]), end=Fraction(2)), local=True).seconds_of_video == 2
+
+
+def test_a_header_that_takes_its_reader_over_costs_that_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, here = "rabbit_orbit_8s_320x240.mp4", os.getpid()
+
+    def taken_over(path: Path, limits: Limits) -> estimating.Header:
+        if path.name != name:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return estimating.Header(float(os.getpid() != here), 240)
+
+    monkeypatch.setattr(estimating, "_header", taken_over)
+    assert plan(source("evil.mp4"), source(name), local=True).seconds_of_video == 1
 
 
 def test_http_is_told_from_sites() -> None:
