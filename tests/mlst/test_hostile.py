@@ -12,7 +12,7 @@ from tests.hostile import HOSTILE, made
 
 UNSEEN = {"staged_above"}
 """Hostile to `takedown` alone: `.cache` is no part of a dataset."""
-BATCHES = [sorted(HOSTILE)[start::3] for start in range(3)]
+BATCHES = [sorted(HOSTILE)[start::2] for start in range(2)]
 MEMORY, SECONDS = 500 << 20, 10
 
 
