@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from collection.cli import audit, build, checking, doctor, manifest, publish, studying, upkeep
+from collection.cli import audit, build, checking, doctor, init, manifest, publish, studying, upkeep
 from mlst.exits import Exit, Stopped, UserError, check_limits, heed_signals, missing_extra, of_the_system
 
 HELP = """Build, verify and publish multi-level spatiotemporal video datasets.
@@ -65,7 +65,10 @@ def group(title: str, commands: tuple[Callable[..., None], ...]) -> typer.Typer:
 
 app = group(
     HELP,
-    (*build.COMMANDS, *checking.COMMANDS, *studying.COMMANDS, *publish.COMMANDS, *upkeep.COMMANDS, *doctor.COMMANDS),
+    (
+        *(*init.COMMANDS, *build.COMMANDS, *checking.COMMANDS, *studying.COMMANDS),
+        *(*publish.COMMANDS, *upkeep.COMMANDS, *doctor.COMMANDS),
+    ),
 )
 app.add_typer(group("Make, check, convert and describe source lists.", manifest.COMMANDS), name="manifest")
 app.add_typer(group("Look for faults in the clips of any video dataset.", audit.COMMANDS), name="audit")
