@@ -25,6 +25,8 @@ class ReportRow:
     motion: float
     """The statistic that decides `t`."""
     frames: int
+    rate: str
+    """Frames per second, a fraction: `30000/1001`."""
     shard: str
     offset: int
     size: int

@@ -23,7 +23,7 @@ from collection.cli.console import safe
 from collection.engine.stage import Expected, Needs, Rejected
 from collection.report.data import Shown
 from collection.report.html import write_report
-from collection.report.previews import chosen
+from collection.report.previews import chosen, preview
 from collection.report.rows import read_rows
 from collection.report.story import Story, outcomes, problems
 from collection.workspace.folder import Span, Workspace
@@ -159,6 +159,25 @@ def test_previews_are_small_films_of_their_clips(tmp_path: Path) -> None:
         with av.open(io.BytesIO(base64.b64decode(film.removeprefix("data:video/mp4;base64,")))) as container:
             shapes = [(frame.width, frame.height) for frame in container.decode(video=0)]
         assert shapes == [(128, 128)] * data["frames"]
+
+
+@pytest.mark.parametrize("rate", ["30", "0/1", "30/0", "30/1 -i /etc/passwd", "1e9/1"])
+def test_a_rate_that_is_none_is_refused_before_anything_is_started(rate: str) -> None:
+    what = read_json(tiny.built() / DATASET)
+    row = read_rows(tiny.built() / INDEX, read_levels("p910-240p-v1"))[0]
+    with pytest.raises(ValueError, match="frames per second"):
+        preview(Workspace(tiny.built(), ""), what, replace(row, rate=rate))
+
+
+def test_the_process_that_makes_previews_decodes_nothing_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("libav was asked here")
+
+    monkeypatch.setattr(av, "open", never)
+    monkeypatch.setattr(av.VideoCodecContext, "create", never)
+    what = read_json(tiny.built() / DATASET)
+    row = read_rows(tiny.built() / INDEX, read_levels("p910-240p-v1"))[0]
+    assert preview(Workspace(tiny.built(), ""), what, row)[4:8] == b"ftyp"
 
 
 def test_previews_of_a_level_come_from_different_sources() -> None:
