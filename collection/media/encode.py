@@ -26,7 +26,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Picture, PictureFormat, Plane, resized
+from mlst.pictures.frames import Picture, PictureFormat, Plane, resized_together
 from mlst.pictures.presentation import MATRICES, TRANSFERS
 
 Bytes = NDArray[np.uint8]
@@ -46,28 +46,39 @@ def fitted(picture: Picture, fmt: PictureFormat, size: int, fit: Fit) -> Bytes:
     middle; `pad` keeps all of it and its shape, between black bars. Each plane is scaled on its own, by area average
     where it shrinks and linearly where it grows.
     """
+    return fitted_together([picture], fmt, size, fit)[0]
+
+
+def fitted_together(pictures: Sequence[Picture], fmt: PictureFormat, size: int, fit: Fit) -> list[Bytes]:
+    """`fitted` of each of several pictures whose planes have the same sizes, in less time."""
     if fit == "crop":
-        picture = cropped(picture, fmt.sar)
-    width, height = inner_size(picture, fmt.sar, size) if fit == "pad" else (size, size)
-    frame = np.full((size * 3 // 2, size), GREY, np.uint8)
-    luma, chroma = frame[:size], frame[size:].reshape(2, size // 2, size // 2)
-    luma[:] = BLACK
-    _place(luma, picture.y, fmt, width, height, is_chroma=False)
-    for target, plane in zip(chroma, (picture.u, picture.v), strict=True):
-        _place(target, plane, fmt, width // 2, height // 2, is_chroma=True)
-    return frame
+        pictures = [cropped(picture, fmt.sar) for picture in pictures]
+    width, height = inner_size(pictures[0], fmt.sar, size) if fit == "pad" else (size, size)
+    frames = [np.full((size * 3 // 2, size), GREY, np.uint8) for _ in pictures]
+    for frame in frames:
+        frame[:size] = BLACK
+    chroma = [frame[size:].reshape(2, size // 2, size // 2) for frame in frames]
+    _place([frame[:size] for frame in frames], [p.y for p in pictures], fmt, (width, height), is_chroma=False)
+    half = width // 2, height // 2
+    _place([both[0] for both in chroma], [p.u for p in pictures], fmt, half, is_chroma=True)
+    _place([both[1] for both in chroma], [p.v for p in pictures], fmt, half, is_chroma=True)
+    return frames
 
 
-def _place(target: Bytes, plane: Plane, fmt: PictureFormat, width: int, height: int, is_chroma: bool) -> None:
-    """Scale `plane` into the middle of `target`, in 8 bit limited range. Inner sizes and margins are even in luma."""
-    top, left = (len(target) - height) // 2, (target.shape[1] - width) // 2
+def _place(
+    targets: Sequence[Bytes], planes: Sequence[Plane], fmt: PictureFormat, size: tuple[int, int], is_chroma: bool
+) -> None:
+    """Scale each plane into the middle of its target, in 8 bit limited range. Inner `size` (width, height) and margins
+    are even in luma."""
+    width, height = size
+    top, left = (len(targets[0]) - height) // 2, (targets[0].shape[1] - width) // 2
     if not is_chroma:
         top, left = top // 2 * 2, left // 2 * 2
-    small = resized(plane, width, height)
-    if fmt.depth > 8 or fmt.full_range:
-        table = limited8(fmt.depth, fmt.full_range, is_chroma)
-        small = table[np.minimum(small, len(table) - 1)]
-    target[top : top + height, left : left + width] = small
+    for target, small in zip(targets, resized_together(planes, width, height), strict=True):
+        if fmt.depth > 8 or fmt.full_range:
+            table = limited8(fmt.depth, fmt.full_range, is_chroma)
+            small = table[np.minimum(small, len(table) - 1)]  # noqa: PLW2901
+        target[top : top + height, left : left + width] = small
 
 
 def cropped(picture: Picture, sar: Fraction) -> Picture:

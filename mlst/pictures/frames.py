@@ -36,6 +36,8 @@ COMB_CODES = 8
 """Difference between neighbouring lines, in 8-bit codes, from which it may be combing."""
 COMB_CONTRAST = 2
 """Times that combing lines differ more from their neighbours than from the next lines of their own field."""
+TOGETHER = 4
+"""Planes that OpenCV averages at once, as channels of one picture, in 0.7 times the time that each takes alone."""
 SAMPLED_ROWS = 16
 """One in so many rows is looked at for combing and for codes outside the nominal range."""
 
@@ -199,7 +201,7 @@ def canonical(
     size = canonical_size((right - left) * fmt.sar, Fraction(bottom - top))
     lines = min((right - left) * fmt.sar, Fraction(bottom - top)) * reduced[0].k
     return Frames(
-        luma=_stacked([resized(r.y[top:bottom, left:right], *size) for r in reduced]),
+        luma=_stacked(resized_together([r.y[top:bottom, left:right] for r in reduced], *size)),
         chroma=_stacked([_chroma(reduced[i].chroma, box) for i in grid(times)]),
         times=tuple(times),
         format=PictureFormat(fmt.depth, fmt.full_range, Fraction(1)),
@@ -233,6 +235,19 @@ def resized(plane: Plane, width: int, height: int) -> Plane:
     if smaller != (width, height):
         plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
     return plane
+
+
+def resized_together(planes: Sequence[Plane], width: int, height: int) -> list[Plane]:
+    """`resized` of each of several planes of one size and dtype, `TOGETHER` at a time; the same codes."""
+    batches = (planes[i : i + TOGETHER] for i in range(0, len(planes), TOGETHER))
+    return [plane for batch in batches for plane in _resized_batch(batch, width, height)]
+
+
+def _resized_batch(planes: Sequence[Plane], width: int, height: int) -> Sequence[Plane]:
+    if len(planes) < TOGETHER or not (planes[0].shape[0] > height and planes[0].shape[1] > width):
+        return [resized(plane, width, height) for plane in planes]
+    merged = cv2.resize(cv2.merge(list(planes)), (width, height), interpolation=cv2.INTER_AREA)
+    return cast(Sequence[Plane], cv2.split(merged))
 
 
 def _boxed(plane: Plane, k: int) -> Plane:

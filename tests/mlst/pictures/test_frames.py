@@ -57,6 +57,14 @@ def test_codes_are_area_means() -> None:
     assert np.array_equal(clip([y, y], LIMITED).luma[0], expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(256, 256), (101, 67), (61, 250), (300, 200), (150, 100), (75, 50)])
+def test_planes_resized_together_are_as_alone(dtype: type, size: tuple[int, int]) -> None:
+    planes = list(np.random.default_rng(2).integers(0, np.iinfo(dtype).max + 1, (7, 100, 150), dtype))
+    alone = [fr.resized(plane, *size) for plane in planes]
+    assert np.array_equal(fr.resized_together(planes, *size), alone)
+
+
 def test_box_decimation_first() -> None:
     """What is kept of a large frame is small, and gives nearly what one area step from the whole gives."""
     y = codes(texture(1080, 1920, 3, sigma=12), LIMITED)
