@@ -266,19 +266,25 @@ def _defects(y: Plane, fmt: PictureFormat) -> tuple[float, float]:
     in the other, by more than `COMB_CODES` and by `COMB_CONTRAST` times what it differs from those two lines away;
     and so does the pixel to its left. Texture and grain rarely do so over five lines.
     """
-    lo, hi = fmt.nominal
-    rows = y[min(2, len(y) - 1) :: SAMPLED_ROWS]
-    clipped = 0.0 if fmt.full_range else float(np.mean((rows < lo) | (rows > hi)))
-    if len(y) < 5:
+    clipped = 0.0 if fmt.full_range else _outside(y[min(2, len(y) - 1) :: SAMPLED_ROWS], *fmt.nominal)
+    if min(len(y) - 4, y.shape[1] - 1) < 1:
         return 0.0, clipped
-    wide = np.int16 if fmt.depth <= 12 else np.int32
-    lines: list[NDArray[Any]] = [y[i : len(y) - 4 + i : SAMPLED_ROWS].astype(wide) for i in range(5)]
-    above2, above, here, below, below2 = lines
-    steps = (above2 - above, here - above, here - below, below2 - below)
-    contrast = np.maximum(np.minimum.reduce(steps), -np.maximum.reduce(steps))
-    field = np.maximum(np.abs(above2 - here), np.abs(below2 - here))
-    combed = (contrast > COMB_CODES << (fmt.depth - 8)) & (contrast >= COMB_CONTRAST * field)
-    return float(np.mean(combed[:, 1:] & combed[:, :-1])) if combed.shape[1] > 1 else 0.0, clipped
+    above2, above, here, below, below2 = (y[i : len(y) - 4 + i : SAMPLED_ROWS].copy() for i in range(5))
+    # OpenCV's differences end at 0 and at the largest code: a step the other way is none, and twice the field's
+    # difference, if cut off, is still above every contrast.
+    lower = cv2.min(cv2.subtract(cv2.min(above2, here), above), cv2.subtract(cv2.min(here, below2), below))
+    higher = cv2.min(cv2.subtract(above, cv2.max(above2, here)), cv2.subtract(below, cv2.max(here, below2)))
+    contrast = cv2.max(lower, higher)
+    field = cv2.max(cv2.absdiff(above2, here), cv2.absdiff(below2, here))
+    strong = cv2.compare(contrast, float(COMB_CODES << (fmt.depth - 8)), cv2.CMP_GT)
+    combed = strong & cv2.compare(contrast, cv2.multiply(field, float(COMB_CONTRAST)), cv2.CMP_GE)
+    both = combed[:, 1:] & combed[:, :-1]
+    return cv2.countNonZero(both) / both.size, clipped
+
+
+def _outside(codes: Plane, lo: int, hi: int) -> float:
+    """Share of (H, W) codes below `lo` or above `hi`."""
+    return (codes.size - cv2.countNonZero(cv2.inRange(codes, float(lo), float(hi)))) / codes.size
 
 
 def _chroma(planes: Plane, box: Box) -> Plane:

@@ -65,6 +65,40 @@ def test_planes_resized_together_are_as_alone(dtype: type, size: tuple[int, int]
     assert np.array_equal(fr.resized_together(planes, *size), alone)
 
 
+@pytest.mark.parametrize("depth", [8, 10, 12, 16])
+@pytest.mark.parametrize("size", [(70, 90), (97, 33), (21, 3), (5, 2), (6, 1), (4, 9), (1, 1)])
+def test_defects_are_what_their_definition_counts(size: tuple[int, int], depth: int) -> None:
+    """In wide integers, which neither end nor wrap; OpenCV's end at the largest code."""
+    draw, top = np.random.default_rng(depth), (1 << depth) - 1
+    noise = draw.integers(0, top + 1, size)
+    alternating = np.where(np.arange(size[0]) % 2, 1, -1)[:, None] * draw.integers(0, top, size[1])
+    combed = draw.integers(0, top + 1, size[1]) + alternating + draw.integers(-9, 10, size)
+    extreme = np.where(np.arange(size[0]) % 2, top, 0)[:, None] + draw.integers(-top // 3, top // 3, size)
+    for y in (noise, combed.clip(0, top), extreme.clip(0, top)):
+        for fmt in (PictureFormat(depth, full, Fraction(1)) for full in (False, True)):
+            kept = reduce(picture(y.astype(np.uint8 if depth == 8 else np.uint16), fmt), fmt)
+            assert (kept.comb, kept.clipped) == (
+                plain_comb(y, depth),
+                0.0 if fmt.full_range else plain_clipped(y, fmt),
+            )
+
+
+def plain_clipped(y: NDArray[np.int64], fmt: PictureFormat) -> float:
+    rows = y[min(2, len(y) - 1) :: fr.SAMPLED_ROWS]
+    return float(((rows < fmt.nominal[0]) | (rows > fmt.nominal[1])).mean())
+
+
+def plain_comb(y: NDArray[np.int64], depth: int) -> float:
+    if len(y) < 5 or y.shape[1] < 2:
+        return 0.0
+    above2, above, here, below, below2 = (y[i : len(y) - 4 + i : fr.SAMPLED_ROWS] for i in range(5))
+    steps = np.array([above2 - above, here - above, here - below, below2 - below])
+    contrast = np.where((steps > 0).all(axis=0) | (steps < 0).all(axis=0), np.abs(steps).min(axis=0), 0)
+    field = np.maximum(abs(above2 - here), abs(below2 - here))
+    combed = (contrast > fr.COMB_CODES << (depth - 8)) & (contrast >= fr.COMB_CONTRAST * field)
+    return float((combed[:, 1:] & combed[:, :-1]).mean())
+
+
 def test_box_decimation_first() -> None:
     """What is kept of a large frame is small, and gives nearly what one area step from the whole gives."""
     y = codes(texture(1080, 1920, 3, sigma=12), LIMITED)
