@@ -11,7 +11,7 @@ from mlst.exits import Exit
 
 
 def build(
-    recipe: options.Recipe,
+    recipe: options.Buildable,
     out: options.Out,
     work: options.WorkBesideOut = "",
     workers: options.Workers = options.WORKERS,
@@ -40,6 +40,9 @@ def build(
 ) -> None:
     """Build, verify and report on the dataset that RECIPE describes.
 
+    A list (a manifest, ids or URLs, VGGSound ...) or a folder of videos serves as well: a recipe and a manifest are
+    written for it, beside OUT where possible, and used by the next run of the same command.
+
     Resumes an interrupted build; does nothing if everything is up to date. What is lost or was changed is made again.
     """
     from collection import fitting, pipeline
@@ -54,6 +57,7 @@ def build(
 
     began = time.monotonic()
     access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
+    recipe = running.recipe_of(recipe, out, work, as_json)
     unfitted = calibrate_first and not fitting.awaited(recipe).exists()
     order = orders.read_order(recipe, access, DEFAULT if unfitted else "")
     work = running.lasting(workspace_of(running.lasting(out), work))

@@ -13,6 +13,10 @@ WORKERS = 2
 EXECUTORS = ("local", "ray")
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe.toml.")]
+Buildable = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="A recipe.toml, a list of videos, or a folder of videos."),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a built dataset.")]
 Place = Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a dataset, e.g. s3://bucket/name.")]
 Out = Annotated[str, typer.Option(help="Folder or URL to write the dataset to, e.g. s3://bucket/name.")]

@@ -1,6 +1,8 @@
 """What commands that run stages have in common: who does the work, who watches, and what follows a build."""
 
 import hashlib
+import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from collection.pipeline import Built
 from collection.politeness.budget import Budget
 from collection.report.html import write_report
 from collection.report.story import story
+from collection.starting import lists
 from collection.workspace.folder import Workspace
 from collection.workspace.store import StoreError
 from mlst.checking.verify import Report
@@ -47,6 +50,20 @@ def access(
         extractor_args_file=extractor_args_file,
         plugins=tuple(plugins),
     )
+
+
+def recipe_of(given: Path, out: str, work: str, as_json: bool) -> Path:
+    """The recipe `given`, or the one that stands for a list or a folder, which is said on standard error."""
+    if lists.is_recipe(given):
+        return given
+    taken = lists.take(given, lasting(out), work)
+    if as_json:
+        told = {"recipe": str(taken.recipe), "manifest": str(taken.sources), "rows": taken.rows, "fresh": taken.fresh}
+        print(json.dumps({"event": "recipe", **told}), file=sys.stderr, flush=True)
+        return taken.recipe
+    how = "written; edit it and run the same command again" if taken.fresh else "written before, used again"
+    console.print(safe(f"recipe: {taken.recipe} ({how})\nmanifest: {taken.sources} ({taken.rows} rows)"))
+    return taken.recipe
 
 
 class SandboxError(UserError, RuntimeError):

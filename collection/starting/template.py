@@ -32,9 +32,9 @@ levels = "mlst-240p-v2"     # or a thresholds file that mlst calibrate wrote
 exclusions = ""             # a list of sources not to use, as mlst takedown writes it
 
 [fetch]
-extractors = ["youtube"]    # sites of yt-dlp that may be contacted; [] for none
-http = false                # true: rows may name http(s) URLs of media files
-local = false               # true: rows may name files
+extractors = {extractors}    # sites of yt-dlp that may be contacted; [] for none
+http = {http}                # true: rows may name http(s) URLs of media files
+local = {local}               # true: rows may name files
 licences = []               # the only licences to accept, such as ["CC0-1.0", "CC-BY-4.0"]; [] for any
 short_side = 256            # the smallest rendition with at least so many pixels is taken
 
@@ -89,7 +89,8 @@ def start(folder: Path) -> Started:
     """Write a recipe with comments into a folder, and beside it a manifest with an example row unless one is there.
     Raises `StartError` where a recipe is there."""
     made = Started(folder / RECIPE, folder / SOURCES, (folder / SOURCES).exists())
-    text = RECIPE_TEXT.format(name=dataset_name(folder), sources=SOURCES)
+    allowed = {"extractors": '["youtube"]', "http": "false", "local": "false"}
+    text = RECIPE_TEXT.format(name=dataset_name(folder), sources=SOURCES, **allowed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_new(made.recipe, text)
