@@ -14,6 +14,7 @@ from astm.cli.console import console, say
 from astm.evaluation.clip_scores import FILE, write_clip_scores
 from astm.evaluation.evaluate import Scored, markdown
 from astm.results import write_results
+from astm.versions import write_versions
 from mlst.exits import UserError
 from mlst.files import write
 
@@ -57,6 +58,7 @@ def write_all(out: Path, found: list[Scored]) -> None:
     """Write everything but the pictures."""
     results = [one.result for one in found]
     write_results(out / "results.json", results)
+    write_versions(out, results[0].cost.device)
     write(out / "results.md", markdown(results))
     write_clip_scores(out / FILE, [one.clips for one in found])
 

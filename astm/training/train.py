@@ -41,6 +41,7 @@ from astm.training.team import (
     loaders,
     stopping,
 )
+from astm.versions import write_versions
 from mlst.draws import stream
 from mlst.exits import of_the_system
 from mlst.files import clean, write
@@ -196,6 +197,7 @@ class _Run:
             clean(out)
             clean(out / PRETRAINED)
             write(out / EXPERIMENT, to_toml(self.experiment.tree(), self.overrides))
+            write_versions(out, str(team.device))
         if earlier and (changes or how.rollback):
             self.save(LAST)
         self.saved = time.monotonic()

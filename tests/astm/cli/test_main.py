@@ -59,7 +59,7 @@ def test_train(trained):
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [2, 4, 6, 6]
     assert {path.name for path in out.iterdir()} == {
-        *("log.jsonl", "last.safetensors", "best.safetensors", "experiment.toml", "pretrained")
+        *("log.jsonl", "last.safetensors", "best.safetensors", "experiment.toml", "versions.json", "pretrained")
     }
     assert re.search(r"step 4/6: loss 0\.\d+, [\d.]+ clips/s, 0:00:\d\d left", ran.stderr)
 
