@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from collection.cli import audit, build, checking, doctor, init, manifest, publish, studying, upkeep
+from collection.cli import audit, build, checking, doctor, init, machine, manifest, publish, studying, upkeep
 from mlst.exits import Exit, Stopped, UserError, check_limits, heed_signals, missing_extra, of_the_system
 
 HELP = """Build, verify and publish multi-level spatiotemporal video datasets.
@@ -59,7 +59,7 @@ def group(title: str, commands: tuple[Callable[..., None], ...]) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for command in commands:
-        made.command(command.__name__.rstrip("_"))(command)
+        made.command(command.__name__.rstrip("_").replace("_", "-"))(command)
     return made
 
 
@@ -67,7 +67,7 @@ app = group(
     HELP,
     (
         *(*init.COMMANDS, *build.COMMANDS, *checking.COMMANDS, *studying.COMMANDS),
-        *(*publish.COMMANDS, *upkeep.COMMANDS, *doctor.COMMANDS),
+        *(*publish.COMMANDS, *upkeep.COMMANDS, *doctor.COMMANDS, *machine.COMMANDS),
     ),
 )
 app.add_typer(group("Make, check, convert and describe source lists.", manifest.COMMANDS), name="manifest")

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_the_recipe_is_read_and_stands_at_the_defaults(tmp_path: Path) -> None:
 def test_the_example_row_is_allowed_and_every_column_explained(tmp_path: Path) -> None:
     made = start(tmp_path)
     (row,) = read_manifest(made.sources, read_recipe(made.recipe).fetch)
-    assert (row.start, row.end) == (90, 180)
+    assert (row.start, row.end) == (Fraction(90), Fraction(180))
     columns = made.sources.read_text().splitlines()[0].split(",")
     explained = re.findall(r"^#   ([a-z, ]+?)  ", made.recipe.read_text(), re.MULTILINE)
     assert [column for line in explained for column in line.split(", ")] == columns
