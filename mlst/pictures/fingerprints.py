@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Frames
+from mlst.pictures.frames import Frames, counts
 
 WINDOWS = (1.0, 0.9, 0.81)
 """Sides of the central squares over the picture's short side."""
@@ -165,9 +165,8 @@ class Fingerprints:
 
 def _frame(luma: NDArray[np.uint8]) -> Hashes:
     """(len(WINDOWS), WORDS) hashes of a frame, zero where it says nothing."""
-    counts = np.bincount(luma.ravel(), minlength=256)
     nothing = np.zeros((len(WINDOWS), WORDS), np.uint64)
-    if np.convolve(counts, np.ones(5), "same").max() >= CARD_SHARE * luma.size:
+    if np.convolve(counts(luma), np.ones(5), "same").max() >= CARD_SHARE * luma.size:
         return nothing
     squares = [_square(luma, window) for window in WINDOWS]
     return nothing if squares[0].std() < FLAT_STD else np.array([_words(square) for square in squares])

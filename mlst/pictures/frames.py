@@ -143,6 +143,8 @@ class Frames:
         lo, hi = self.format.nominal
         codes = np.arange(1 << self.format.depth)
         table = np.rint((codes.clip(lo, hi) - lo) * (255 / (hi - lo))).astype(np.uint8)
+        if self.luma.dtype == np.uint8:
+            return np.stack([np.asarray(cv2.LUT(self.luma[i], table), np.uint8) for i in self.grid])
         return table[self.luma[list(self.grid)]]
 
 
@@ -248,6 +250,11 @@ def _resized_batch(planes: Sequence[Plane], width: int, height: int) -> Sequence
         return [resized(plane, width, height) for plane in planes]
     merged = cv2.resize(cv2.merge(list(planes)), (width, height), interpolation=cv2.INTER_AREA)
     return cast(Sequence[Plane], cv2.split(merged))
+
+
+def counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(256,) how often each value occurs in an (H, W) array of less than 2^24."""
+    return np.asarray(cv2.calcHist([values], [0], None, [256], [0, 256]), np.int64).ravel()
 
 
 def _boxed(plane: Plane, k: int) -> Plane:

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ WCAG 2.2, general flash."""
 def brightness(frames: Frames) -> NDArray[np.float64]:
     """(N,) mean luma of every frame, 0..255 scale."""
     lo, hi = frames.format.nominal
-    means: NDArray[np.float64] = frames.luma.mean(axis=(1, 2), dtype=np.float64)
+    means = np.array([cv2.sumElems(picture)[0] / picture.size for picture in frames.luma])
     return (means - lo) * (255 / (hi - lo))
 
 
@@ -30,7 +31,8 @@ def brightness(frames: Frames) -> NDArray[np.float64]:
 def black_ratio(frames: Frames) -> float:
     """Share of frames that are black."""
     lo, hi = frames.format.nominal
-    return float(np.mean((frames.luma <= int(lo + BLACK_LUMA * (hi - lo))).mean(axis=(1, 2)) >= BLACK_SHARE))
+    darkest = [cv2.countNonZero(cv2.inRange(p, 0.0, float(int(lo + BLACK_LUMA * (hi - lo))))) for p in frames.luma]
+    return float(np.mean(np.array(darkest) / frames.luma[0].size >= BLACK_SHARE))
 
 
 @statistic

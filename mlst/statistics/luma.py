@@ -3,21 +3,21 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Frames, shared
+from mlst.pictures.frames import Frames, counts, shared
 from mlst.statistics.base import statistic
 
 
 @shared
 def histogram(frames: Frames) -> NDArray[np.int64]:
     """(G, 256) luma histograms of the grid frames on the 0..255 scale."""
-    return np.array([np.bincount(picture.ravel(), minlength=256) for picture in frames.luma8])
+    return np.array([counts(picture) for picture in frames.luma8])
 
 
 @shared
 def moments(frames: Frames) -> NDArray[np.float64]:
     """(G, 2) mean and standard deviation of luma per grid frame, 0..255 scale, from integer sums."""
-    counts, values = histogram(frames), np.arange(256)
-    n, total, squares = counts.sum(axis=1), counts @ values, counts @ values**2
+    codes, values = histogram(frames), np.arange(256)
+    n, total, squares = codes.sum(axis=1), codes @ values, codes @ values**2
     return np.stack([total / n, np.sqrt(n * squares - total * total) / n], axis=1)
 
 
@@ -46,8 +46,8 @@ def luma_p99(frames: Frames) -> float:
 
 
 def _percentile(frames: Frames, share: float) -> float:
-    counts = histogram(frames).sum(axis=0).cumsum()
-    return float(np.searchsorted(counts, share * counts[-1]))
+    below = histogram(frames).sum(axis=0).cumsum()
+    return float(np.searchsorted(below, share * below[-1]))
 
 
 @statistic

@@ -86,6 +86,5 @@ def frame_difference(frames: Frames) -> float:
 
     The motion measure of WebRTC's content analysis (`qm_select`), which cuts it at 0.03 and 0.075.
     """
-    pictures = frames.luma8.astype(np.int16)
-    differences = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2), dtype=np.float64)
+    differences = np.array([cv2.norm(a, b, cv2.NORM_L1) / a.size for a, b in pairwise(frames.luma8)])
     return float(np.mean(differences / np.maximum(luma.moments(frames)[1:, 1], 1.0)))

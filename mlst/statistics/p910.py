@@ -30,23 +30,24 @@ PQ_BITS = 24
 """Fixed-point bits of the PQ scale: squared gradients, 2 (4 * 2^24)^2 at most, are still exact in float64."""
 EXACT = 2.0**53
 """Integers below are exact in float64, and so are sums of such while they stay below."""
+Values = NDArray[np.float64] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Integer pictures and what makes 0..255 of them."""
 
-    table: NDArray[np.float64]
-    """(2^depth,) integer value of each code, at most 2^24."""
+    table: Values
+    """(2^depth,) integer value of each code, at most 2^24; bytes for the legacy scale of 8-bit codes."""
     unit: float
     """Size of integer 1 on the 0..255 scale."""
     fraction_bits: int
     """To which gradient magnitudes are rounded."""
 
-    def picture(self, codes: Plane) -> NDArray[np.float64]:
+    def picture(self, codes: Plane) -> Values:
         """(H, W) integers for the codes of a (H, W) plane."""
         if codes.dtype == np.uint8:
-            return cast(NDArray[np.float64], cv2.LUT(codes, self.table))
+            return cast(Values, cv2.LUT(codes, self.table))
         return self.table.take(codes, mode="clip")
 
 
@@ -54,7 +55,8 @@ class Scale:
 def legacy(depth: int, full_range: bool) -> Scale:
     """Codes clipped to the nominal range."""
     lo, hi = nominal(depth, full_range)
-    return Scale(np.arange(1 << depth).clip(lo, hi) - float(lo), 255 / (hi - lo), 20)
+    values = np.arange(1 << depth).clip(lo, hi) - float(lo)
+    return Scale(values.astype(np.uint8) if depth == 8 else values, 255 / (hi - lo), 20)
 
 
 @cache
@@ -68,24 +70,34 @@ def pq(depth: int, full_range: bool) -> Scale:
     return Scale(np.rint(signal * 2**PQ_BITS), 255 / 2**PQ_BITS, 10)
 
 
-def spatial_sums(picture: NDArray[np.float64], fraction_bits: int) -> tuple[int, int, int]:
+def spatial_sums(picture: Values, fraction_bits: int) -> tuple[int, int, int]:
     """(pixels, sum of magnitudes * 2^fraction_bits, sum of squared magnitudes) of the Sobel gradient, exactly.
 
     `picture`: (H, W) integers of at most 2^24; the border is left out.
     """
     if min(picture.shape) < 3:
         return 1, 0, 0
-    x, y = (cv2.Sobel(picture, cv2.CV_64F, *axes)[1:-1, 1:-1] for axes in ((1, 0), (0, 1)))
-    squares = x * x + y * y
-    magnitudes = np.rint(np.sqrt(squares) * 2**fraction_bits)
+    # Of bytes, sums of squares are below 2^21 and exact in float32.
+    wide = cv2.CV_32F if picture.dtype == np.uint8 else cv2.CV_64F
+    x, y = (cv2.Sobel(picture, wide, *axes)[1:-1, 1:-1] for axes in ((1, 0), (0, 1)))
+    squares = np.asarray(np.multiply(x, x, out=x) + np.multiply(y, y, out=y), np.float64)
+    magnitudes = np.sqrt(squares)
+    magnitudes *= 2**fraction_bits
+    np.rint(magnitudes, out=magnitudes)
     return squares.size, _exact(magnitudes.sum(), magnitudes), _exact(squares.sum(), squares)
 
 
-def temporal_sums(picture: NDArray[np.float64], previous: NDArray[np.float64]) -> tuple[int, int, int]:
+def temporal_sums(picture: Values, previous: Values) -> tuple[int, int, int]:
     """(pixels, sum, sum of squares) of the difference of two (H, W) pictures of integers up to 2^24, exactly."""
-    difference = picture - previous
-    squares = difference * difference
-    return difference.size, int(difference.sum()), _exact(squares.sum(), squares)
+    if picture.dtype == np.uint8:
+        total = int(cv2.sumElems(picture)[0]) - int(cv2.sumElems(previous)[0])
+        # Exact in any order, which cv2.norm's NORM_L2SQR is not.
+        difference = cv2.absdiff(picture, previous).astype(np.float64).ravel()
+        return picture.size, total, int(difference @ difference)
+    difference = np.subtract(picture, previous, dtype=np.float64)
+    total = int(difference.sum())
+    squares = np.multiply(difference, difference, out=difference)
+    return difference.size, total, _exact(squares.sum(), squares)
 
 
 def deviation(n: int, total: int, squares: int, fraction_bits: int = 0) -> float:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Frames, shared
+from mlst.pictures.frames import Frames, counts, shared
 from mlst.statistics import p910
 from mlst.statistics.base import statistic
 
@@ -120,9 +120,9 @@ def cooccurrence(frames: Frames) -> NDArray[np.float64]:
     """(G, GREYS, GREYS) symmetric frequencies of grey levels at right and lower neighbours."""
     matrices = []
     for picture in frames.luma8 // (256 // GREYS):
-        pairs = ((picture[:, :-1], picture[:, 1:]), (picture[:-1], picture[1:]))
-        counts = sum(np.bincount((a * GREYS + b).ravel(), minlength=GREYS**2) for a, b in pairs)
-        matrix = np.reshape(counts, (GREYS, GREYS))
+        rows = picture * GREYS
+        pairs = rows[:, :-1] | picture[:, 1:], rows[:-1] | picture[1:]
+        matrix = sum(map(counts, pairs), np.zeros(GREYS**2, np.int64)).reshape(GREYS, GREYS)
         matrices.append((matrix + matrix.T) / (2 * matrix.sum()))
     return np.stack(matrices)
 
@@ -149,12 +149,13 @@ def interpolation_error(frames: Frames) -> float:
     """
     errors = []
     for picture in frames.luma8:
-        whole = picture.astype(np.int32)
-        here = whole[1:-1, 1:-1]
-        across = whole[1:-1, :-2] + whole[1:-1, 2:]
-        down = whole[:-2, 1:-1] + whole[2:, 1:-1]
-        halves = (
-            np.abs(4 * here - across - down).sum() / 4 + sum(np.abs(2 * here - s).sum() for s in (across, down)) / 2
-        )
-        errors.append(halves / (3 * max(1, int(here.sum()))))
+        all_four = _inner_sum(cv2.Laplacian(picture, cv2.CV_16S))
+        across, down = (_inner_sum(cv2.Sobel(picture, cv2.CV_16S, *axes, ksize=1)) for axes in ((2, 0), (0, 2)))
+        errors.append((all_four / 4 + (across + down) / 2) / (3 * max(1.0, _inner_sum(picture))))
     return float(np.mean(errors))
+
+
+def _inner_sum(values: NDArray[Any]) -> float:
+    """Sum of absolute values of an (H, W) array without its border; whole, as far as `values` are."""
+    inner = values[1:-1, 1:-1]
+    return float(cv2.norm(inner, cv2.NORM_L1)) if inner.size else 0.0

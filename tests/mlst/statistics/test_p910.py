@@ -41,6 +41,26 @@ def fresh(fmt: PictureFormat, seed: int, size: tuple[int, int] = (90, 161)) -> l
     return frames
 
 
+@pytest.mark.parametrize("top", [3, 255, 2**24], ids=str)
+@pytest.mark.parametrize("size", [(3, 3), (2, 5), (240, 426), (960, 240)])
+def test_sums_are_those_of_whole_numbers(size: tuple[int, int], top: int) -> None:
+    """In Python's integers, and the steepest edges among them."""
+    draw, few = np.random.default_rng(top), np.uint8 if top < 256 else np.float64
+    stripes = np.broadcast_to(np.arange(size[1]) // 2 % 2 * top, size)
+    for one, other in ((draw.integers(0, top + 1, size), draw.integers(0, top + 1, size)), (stripes, top - stripes)):
+        n, total, squares = p910.temporal_sums(one.astype(few), other.astype(few))
+        assert (n, total, squares) == (
+            one.size,
+            int((one - other).sum()),
+            sum(v * v for v in (one - other).ravel().tolist()),
+        )
+        x, y = (ndimage.sobel(one, axis)[1:-1, 1:-1].ravel().tolist() for axis in (1, 0))
+        gradients = [a * a + b * b for a, b in zip(x, y, strict=True)]
+        magnitudes = np.rint(np.sqrt(np.array(gradients, np.float64)) * 2**10).astype(np.int64).tolist()
+        expected = (len(gradients), sum(magnitudes), sum(gradients)) if min(size) > 2 else (1, 0, 0)
+        assert p910.spatial_sums(one.astype(few), 10) == expected
+
+
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)
 @pytest.mark.parametrize("seed", [1, 20, 300])
 def test_equals_siti_tools(fmt: PictureFormat, seed: int) -> None:

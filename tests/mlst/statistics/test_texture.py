@@ -1,6 +1,7 @@
 """Texture statistics against plain loops, scikit-image and OpenCV."""
 
 import os
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 from skimage.feature import graycomatrix, graycoprops
 
+from mlst.statistics import audit, motion
+from mlst.statistics import luma as lm
 from mlst.statistics import texture as tx
 from tests.mlst.pictures.pictures import FULL, clip, codes, texture
 
@@ -151,3 +154,27 @@ def test_even_texture_has_energy_but_little_spread() -> None:
     whole, part = clip([even, even]), clip([half, half])
     assert tx.dct_energy(whole) > 1.5 * tx.dct_energy(part)
     assert tx.gradient_mean(whole) > 1.5 * tx.gradient_mean(part)
+
+
+@pytest.mark.parametrize("size", [(240, 320), (240, 960), (960, 240)])
+def test_sums_over_pixels_are_those_of_plain_integers(size: tuple[int, int]) -> None:
+    """Of noise and of the steepest edges, where sums are largest."""
+    noise = np.random.default_rng(8).integers(0, 256, size).astype(np.uint8)
+    chess = (np.indices(size).sum(axis=0) % 2 * 255).astype(np.uint8)
+    frames = clip([noise, chess, noise[::-1], noise // 90, chess], FULL, Fraction(10))
+    assert frames.luma.shape == (5, *size)
+    luma = frames.luma.astype(np.int64)
+    assert np.array_equal(lm.histogram(frames), [np.bincount(p.ravel(), minlength=256) for p in luma])
+    assert np.array_equal(audit.brightness(frames), luma.sum(axis=(1, 2)) / luma[0].size)
+    assert audit.black_ratio(frames) == np.mean((luma <= 25).mean(axis=(1, 2)) >= audit.BLACK_SHARE)
+    spread = np.maximum(lm.moments(frames)[1:, 1], 1.0)
+    assert motion.frame_difference(frames) == np.mean(np.abs(np.diff(luma, axis=0)).mean(axis=(1, 2)) / spread)
+    assert tx.interpolation_error(frames) == np.mean([plain_interpolation_error(p) for p in luma])
+
+
+def plain_interpolation_error(picture: NDArray[np.int64]) -> float:
+    here = picture[1:-1, 1:-1]
+    across = picture[1:-1, :-2] + picture[1:-1, 2:]
+    down = picture[:-2, 1:-1] + picture[2:, 1:-1]
+    ends = np.abs(2 * here - across).sum() + np.abs(2 * here - down).sum()
+    return float((np.abs(4 * here - across - down).sum() / 4 + ends / 2) / (3 * here.sum()))
