@@ -49,6 +49,7 @@ def build(
     from collection import order as orders
     from collection.cli import outcomes, reading, running
     from collection.engine.run import Driver
+    from collection.report.spent import REST, measured
     from collection.report.status import remember, status
     from collection.upkeep import check as checks
     from collection.workspace.folder import workspace_of
@@ -61,15 +62,16 @@ def build(
     unfitted = calibrate_first and not fitting.awaited(recipe).exists()
     order = orders.read_order(recipe, access, DEFAULT if unfitted else "")
     work = running.lasting(workspace_of(running.lasting(out), work))
-    with opened(work) as here, written(out, work) as dataset:
+    watcher = running.watcher(as_json)
+    with opened(work) as here, written(out, work) as dataset, measured(here, watcher) as meter:
         orders.keep_exclusions(dataset, order)
         before = running.description(dataset)
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
         crew = running.crew(executor, workers, address, require_sandbox)
         if check:
             outcomes.print_damaged(checks.check(here, pipeline.stages(order), dataset))
-        with running.watcher(as_json) as watcher:
-            do = Driver(here, crew, watcher, retry, wave, keep_videos)
+        with watcher:
+            do = Driver(here, crew, meter, retry, wave, keep_videos)
             if unfitted:
                 write_levels(fitting.fit(order, do, order.recipe.name), fitting.awaited(recipe))
                 order = orders.read_order(recipe, access)
@@ -79,7 +81,9 @@ def build(
                 outcomes.print_status(status(here), as_json)
                 raise
         changed = running.description(dataset) != before
+        meter.charge(REST)
         seen = running.after(built, order, dataset, here, lambda: reading.verified(out, workers) if verify else None)
+        meter.charge("report, verify")
         outcomes.print_built(
             built, out, f"{work.rstrip('/')}/{running.PAGE}", changed, seen, time.monotonic() - began, as_json
         )

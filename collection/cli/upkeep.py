@@ -41,6 +41,7 @@ def rebuild(
     from collection.cli import outcomes, reading, running
     from collection.cli.console import refuse
     from collection.engine.run import Driver
+    from collection.report.spent import measured
     from collection.report.status import remember
     from collection.upkeep import rebuild as again
     from collection.workspace.folder import workspace_of
@@ -54,11 +55,12 @@ def rebuild(
     with reading.described(dataset) as old:
         order = running.reordered(old, files, access)
         order = again.held_to_lock(order, old) if exact else order
-        with opened(work) as here, written(out, work) as target:
+        watcher = running.watcher(as_json)
+        with opened(work) as here, written(out, work) as target, measured(here, watcher) as meter:
             orders.keep_exclusions(target, order)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
-            with running.watcher(as_json) as watcher:
-                do = Driver(here, crew, watcher, retry, wave, False)
+            with watcher:
+                do = Driver(here, crew, meter, retry, wave, False)
                 try:
                     built = again.rebuild(order, old, target, do) if exact else pipeline.build(order, target, do)
                 except again.DriftError as why:

@@ -1,5 +1,6 @@
 """What a build has come to so far, read from its ledgers; works while it runs and after it was killed."""
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +13,28 @@ from collection.pack.stage import Packed
 from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
 from mlst.exits import UserError
-from mlst.records import Scan, Video, canonical_json, decode
+from mlst.records import Scan, Video, canonical_json, decode, later
 
 NOTE = "build.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a stage cost in one run of a build."""
+
+    stage: str
+    items: int
+    """Those that this run worked on."""
+    seconds: float
+    """Wall clock."""
+    cpu_seconds: float
+    """Of the driver and its workers on this machine."""
+    bytes: int
+    """Written to the workspace: videos, clips, shards."""
+    bytes_per_second: float
+    frames: int
+    """Decoded; of `scan` alone."""
+    frames_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +44,8 @@ class Note:
     recipe: str
     version: str
     folders: tuple[str, ...]
+    spent: tuple[Spent, ...] = later(())
+    """What the last run cost; nothing while it runs and after it was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +64,17 @@ class NoBuildError(UserError, ValueError):
 
 def remember(work: Workspace, recipe: str, version: str, stages: Sequence[AnyStage]) -> None:
     """Write the note for `status`."""
-    note = Note(recipe, version, tuple(folder(stage) for stage in stages))
+    _write(work, Note(recipe, version, tuple(folder(stage) for stage in stages)))
+
+
+def finish(work: Workspace, spent: tuple[Spent, ...]) -> None:
+    """Add to the note of a build that has ended what it cost. What a full disk or a lost store does not take is left
+    out: a build does not fail for its note."""
+    with contextlib.suppress(OSError, UserError):
+        _write(work, replace(read_note(work), spent=spent))
+
+
+def _write(work: Workspace, note: Note) -> None:
     with replace(work, folder="").create(NOTE) as (file, _):
         file.write(canonical_json(note).encode())
 
