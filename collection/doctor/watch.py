@@ -33,7 +33,7 @@ from mlst.statistics.p910 import ti10
 LIMITS = Limits()
 FRAMES = 20_000
 """Frames of a file that are looked at: 11 minutes at 30 per second."""
-LOOKED_AT = 12
+LOOKED_AT = 7
 """Pictures that are measured, a tenth of a second apart: cameras, combing, bars and fingerprints show in so many."""
 BLACK = 20
 """Thumb luma, 0..255, below which nearly all of a black frame lies."""

@@ -78,6 +78,11 @@ def combed(paint: Painter) -> Painter:
     return both
 
 
+def panned(seed: int) -> Painter:
+    """A texture that moves as a whole."""
+    return lambda n, height, width: synthetic.texture(3 * n, height, width, seed)
+
+
 def noisy(paint: Painter) -> Painter:
     """A still picture in which a spot flickers."""
 
@@ -94,9 +99,9 @@ def uneven() -> tuple[int, ...]:
     return tuple(120 * (n // 3) + (0, 20, 70)[n % 3] for n in range(SPEC.frames))
 
 
-def spoiled(path: Path) -> None:
+def spoiled(path: Path, paint: Painter) -> None:
     """A file with a stretch of packets overwritten."""
-    whole = synthetic.write(path.with_name("whole.mp4"), replace(SPEC, options={"g": "40"}), look(15))
+    whole = synthetic.write(path.with_name("whole.mp4"), replace(SPEC, options={"g": "40"}), paint)
     synthetic.damaged(whole, path, 0.4, 900)
     whole.unlink()
 
@@ -112,25 +117,33 @@ def sound(path: Path) -> None:
         media.mux(stream.encode())
 
 
-CLIPS: dict[str, Callable[[Path], object]] = {
-    "clean": lambda path: synthetic.write(path, SPEC, look(1)),
-    "cut": lambda path: synthetic.write(path, SPEC, cut(look(2), look(3))),
-    "gradual": lambda path: synthetic.write(path, SPEC, dissolve(look(4), look(5))),
-    "black": lambda path: synthetic.write(path, SPEC, black_from(0, look(6))),
-    "frozen": lambda path: synthetic.write(path, SPEC, lambda n, h, w: look(7)(0, h, w)),
-    "stutter": lambda path: synthetic.write(path, SPEC, held(look(8), 4)),
-    "static": lambda path: synthetic.write(path, SPEC, noisy(look(9))),
-    "bars": lambda path: synthetic.write(path, SPEC, synthetic.letterboxed(look(10))),
-    "camera": lambda path: synthetic.write(path, SPEC, synthetic.pan),
-    "range": lambda path: synthetic.write(path, SPEC, stretched(look(11))),
-    "interlaced": lambda path: synthetic.write(path, SPEC, combed(look(12))),
-    "variable": lambda path: synthetic.write(path, replace(SPEC, times=uneven()), look(13)),
-    "matrix": lambda path: synthetic.write(path, HIGH, look(14)),
-    "decode": lambda path: path.write_bytes(b"not a video at all " * 100),
-    "damaged": spoiled,
-    "audio": sound,
-}
-"""A file for each rule on single clips; the clean one has none."""
+def clips(seed: int) -> dict[str, Callable[[Path], object]]:
+    """What writes a file for each rule on single clips, the clean one for none; another seed gives other pictures."""
+
+    def seen(n: int) -> Painter:
+        return look(100 * seed + n)
+
+    return {
+        "clean": lambda path: synthetic.write(path, SPEC, seen(1)),
+        "cut": lambda path: synthetic.write(path, SPEC, cut(seen(2), seen(3))),
+        "gradual": lambda path: synthetic.write(path, SPEC, dissolve(seen(4), seen(5))),
+        "black": lambda path: synthetic.write(path, SPEC, black_from(0, seen(6))),
+        "frozen": lambda path: synthetic.write(path, SPEC, lambda n, h, w: seen(7)(0, h, w)),
+        "stutter": lambda path: synthetic.write(path, SPEC, held(seen(8), 4)),
+        "static": lambda path: synthetic.write(path, SPEC, noisy(seen(9))),
+        "bars": lambda path: synthetic.write(path, SPEC, synthetic.letterboxed(seen(10))),
+        "camera": lambda path: synthetic.write(path, SPEC, panned(100 * seed + 16)),
+        "range": lambda path: synthetic.write(path, SPEC, stretched(seen(11))),
+        "interlaced": lambda path: synthetic.write(path, SPEC, combed(seen(12))),
+        "variable": lambda path: synthetic.write(path, replace(SPEC, times=uneven()), seen(13)),
+        "matrix": lambda path: synthetic.write(path, HIGH, seen(14)),
+        "decode": lambda path: path.write_bytes(b"not a video at all " * 100),
+        "damaged": lambda path: spoiled(path, seen(15)),
+        "audio": sound,
+    }
+
+
+CLIPS = clips(0)
 
 
 def table(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
