@@ -1,7 +1,8 @@
 """What `mlst doctor` finds and what it costs: `python -m benchmarks.doctor`.
 
-Recall over planted defects (`tests/collection/doctor/defects.py`), with other pictures for each seed; false alarms, errors and warnings
-alike, on sound synthetic clips and on the clips of a built dataset; CPU time beside a plain decode of the same files by PyAV.
+Recall over planted defects (`tests/collection/doctor/defects.py`), with other pictures for each seed; false alarms,
+errors and warnings alike, on sound synthetic clips and on the clips of a built dataset; CPU time beside a plain decode
+of the same files by PyAV.
 """
 
 import argparse
@@ -133,9 +134,8 @@ def cost(name: str, paths: Sequence[Path]) -> None:
     for _ in range(3):
         looking.append(_cpu(seen, paths))
         decoding.append(_cpu(_decode, paths))
-    print(
-        f"{name}: {min(looking):.2f} s looked at, {min(decoding):.2f} s decoded, ratio {min(looking) / min(decoding):.2f}"
-    )
+    ratio = min(looking) / min(decoding)
+    print(f"{name}: {min(looking):.2f} s looked at, {min(decoding):.2f} s decoded, ratio {ratio:.2f}")
 
 
 def _cpu(call: Callable[[Path], object], paths: Sequence[Path]) -> float:

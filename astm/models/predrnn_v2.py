@@ -100,7 +100,7 @@ class PredRNNv2(PredRNN):
             functional.cosine_similarity(self.adapter(dC).flatten(2), self.adapter(dM).flatten(2), dim=2).abs().mean()
         )
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """The mean squared error of all T + T' - 1 outputs plus `beta` times the coupling; see `Predictor.loss`."""
         self.check(past)
         self.check(future)

@@ -183,7 +183,7 @@ class SimVP(OneShot):
         """Never with stochastic depth, which draws at each step."""
         return math.inf if any(self.settings.drop_path) else 0
 
-    def loss(self, past: Tensor, future: Tensor, step: int = 0, seed: int = 0) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int, seed: int = 0) -> Tensor:
         """`criterion` of the predicted frames, with stochastic depth; see `Predictor.loss`."""
         self.check(past)
         s, horizon = self.settings, future.shape[1]

@@ -13,7 +13,7 @@ from mlst.pictures.fingerprints import link
 
 HIGH_DEFINITION = 720
 STANDARD = ("smpte170m", "bt470bg")
-BEYOND = 0.01
+BEYOND = 0.02
 """Share of luma far outside the nominal range."""
 COMBED = 0.0005
 FROZEN = 0.8

@@ -109,7 +109,7 @@ def test_any_picture_has_an_area_and_its_mirror_image_the_mirrored_one(h: int, w
 )
 def test_through_a_codec(tmp_path: Path, name: str) -> None:
     case = CASES[name]
-    frames, fmt = decoded(case.write(tmp_path / "case.mkv"))
+    frames, fmt, _ = decoded(case.write(tmp_path / "case.mkv"))
     assert judge(case, sides("edges", frames, fmt), Tally())
 
 
