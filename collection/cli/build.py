@@ -118,6 +118,9 @@ def plan(
 
 def status(
     work: Annotated[str, typer.Argument(metavar="WORK", help="Folder or URL of a workspace.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print a line at every change until the build ends; then the table.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Count the outcomes of a build by reason, also while it runs."""
@@ -126,6 +129,9 @@ def status(
     from collection.workspace.store import looked_at
 
     running.tell_sandbox()
+    if watch:
+        for lines in reports.watched(lambda: looked_at(work), lambda: time.sleep(options.LOOK)):
+            outcomes.print_standing(lines, as_json)
     with looked_at(work) as here:
         outcomes.print_status(reports.status(here), as_json)
 

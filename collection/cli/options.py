@@ -10,6 +10,8 @@ WAVE = 256
 RATE = 40.0
 """Requests a minute to one site."""
 WORKERS = 2
+LOOK = 2.0
+"""Seconds between two looks at a build that runs elsewhere."""
 EXECUTORS = ("local", "ray")
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="Path of a recipe.toml.")]

@@ -101,6 +101,19 @@ def print_status(lines: Iterable[Line], as_json: bool) -> None:
             results.print(f"{safe(line.kind)}: {safe(remedy)}")
 
 
+def print_standing(lines: Sequence[Line], as_json: bool) -> None:
+    """The same in one line, for a build that runs; JSON is one array per line."""
+    if as_json:
+        print(canonical_json(list(lines)), flush=True)
+        return
+    stages = {line.stage: [one for one in lines if one.stage == line.stage] for line in lines}
+    told = (
+        f"{stage}: " + ", ".join(" ".join(filter(None, (str(one.count), one.status, one.kind))) for one in ended)
+        for stage, ended in stages.items()
+    )
+    results.print(safe("; ".join(told)))
+
+
 def print_rebuilt(
     found: Difference, built: Built, out: str, failed: int, findings: Sequence[Finding], same: bool, as_json: bool
 ) -> None:
