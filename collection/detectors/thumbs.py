@@ -78,6 +78,8 @@ def shrink(plane: Plane, width: int, height: int) -> Plane:
 
 def _eight_bit(plane: Plane, fmt: PictureFormat, chroma: bool) -> Bytes:
     table = expansion(fmt.depth, fmt.full_range, chroma)
+    if plane.dtype == np.uint8:
+        return np.asarray(cv2.LUT(plane, table), np.uint8)
     return np.asarray(table[np.minimum(plane, len(table) - 1)])
 
 

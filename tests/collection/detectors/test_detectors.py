@@ -11,6 +11,7 @@ import scenedetect
 
 from benchmarks.shot_scores import evaluate
 from collection.detectors import Thumb, detector, features, make_detector, options_of, thumb
+from collection.detectors.thumbs import expansion
 from mlst.pictures.frames import Picture, PictureFormat
 from mlst.records import Transition
 from tests.splices import (
@@ -387,3 +388,12 @@ def test_every_option_is_used_and_documented(name: str) -> None:
 def test_whole_numbers_do_for_fractional_options(cuts: Splice) -> None:
     assert detect("content", thumbs(cuts.frames[:100]), threshold=27) == detect("content", thumbs(cuts.frames[:100]))
     assert detect("content", thumbs(cuts.frames[:100]), threshold=255) == []
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+def test_thumbs_are_expanded_code_by_code(full_range: bool) -> None:
+    luma = np.arange(36 * 64).astype(np.uint8).reshape(36, 64)
+    chroma = luma[:18, :32]
+    seen = thumb(Picture(0, 0, luma, chroma, chroma), PictureFormat(8, full_range, Fraction(1)))
+    assert np.array_equal(seen.y, expansion(8, full_range, False)[luma])
+    assert np.array_equal(seen.v, expansion(8, full_range, True)[chroma])
