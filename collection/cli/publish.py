@@ -1,4 +1,4 @@
-"""`mlst publish`: a release on the Hugging Face Hub."""
+"""`mlst publish` and `mlst export`: a release on the Hugging Face Hub; a dataset in the layout of another library."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from collection.cli import options
 
 Mode = Literal["ids", "clips"]
+Layout = Literal["folder", "parquet"]
 ReadBack = Literal["auto", "full", "hashes"]
 Gated = Literal["", "auto", "manual"]
 
@@ -61,4 +62,31 @@ def publish(
         outcomes.print_published(releases.publish(release, target, HfApi(), read_back), as_json)
 
 
-COMMANDS = (publish,)
+def export(
+    dataset: options.Folder,
+    out: Annotated[Path, typer.Option(help="Folder to write to: new, empty, or of the same export interrupted.")],
+    layout: Annotated[
+        Layout, typer.Option("--format", help="folder: mp4 files and metadata.jsonl; parquet: mp4 bytes in tables.")
+    ],
+    as_json: options.AsJson = False,
+) -> None:
+    """Write a dataset in the layout of another library, and read every clip back.
+
+    Run the same command again to go on after an interruption: what is there and right stays.
+    """
+    from collection.cli.console import counted, results, safe
+    from collection.export.write import export as exported
+    from mlst.records import canonical_json
+
+    with counted("export", "clips") as tell:
+        done = exported(dataset, out, layout, tell)
+    if as_json:
+        print(canonical_json(done))
+        return
+    results.print(
+        f"{done.clips} clips in {done.files} files in {safe(str(out))}; all read back as the index says. "
+        + ("Nothing had to be written." if not done.written else "")
+    )
+
+
+COMMANDS = (publish, export)

@@ -119,13 +119,13 @@ class Row:
 @cache
 def columns(kind: type) -> tuple[tuple[str, type], ...]:
     """Name and type of all flat columns of a record: nested records are taken apart, with their `PREFIX`."""
-    flat: list[tuple[str, type]] = []
+    found: list[tuple[str, type]] = []
     for name, hint in fields_of(kind).items():
         if dataclasses.is_dataclass(hint):
-            flat += [(PREFIX[name] + inner, leaf) for inner, leaf in columns(hint)]
+            found += [(PREFIX[name] + inner, leaf) for inner, leaf in columns(hint)]
         else:
-            flat.append((name, given(hint)))
-    return tuple(flat)
+            found.append((name, given(hint)))
+    return tuple(found)
 
 
 @cache
@@ -165,15 +165,20 @@ def write_index(file: BinaryIO, rows: Iterable[Row]) -> None:
     """
     groups = _groups(rows)
     first = next(groups, [])
-    schema = index_schema(dict(_flatten(encode(first[0]))) if first else ())
+    schema = index_schema(flat(first[0]) if first else ())
     with pq.ParquetWriter(file, schema, compression="zstd", version="2.6", store_schema=False) as writer:
         for group in chain([first] if first else [], groups):
-            flat = [dict(_flatten(encode(row))) for row in group]
-            if odd := next((row for row in flat if list(row) != schema.names), None):
+            values = [flat(row) for row in group]
+            if odd := next((row for row in values if list(row) != schema.names), None):
                 wrong = ", ".join(sorted(odd.keys() ^ set(schema.names)))
                 raise ValueError(f"{odd['key']}: not all clips have {wrong}; scan every source for the same columns")
-            table = pa.Table.from_pylist(flat, schema=schema)
+            table = pa.Table.from_pylist(values, schema=schema)
             writer.write_table(table, row_group_size=ROW_GROUP)
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """The columns of a row and their values, exact numbers as text."""
+    return dict(_flatten(encode(row)))
 
 
 def read_index(path: Path, span: range = EVERY) -> Iterator[Row]:

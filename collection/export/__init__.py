@@ -1,0 +1,1 @@
+"""A built dataset in the layouts of other libraries, read back."""

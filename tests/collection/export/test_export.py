@@ -1,0 +1,191 @@
+"""`mlst export`: what other libraries read is what the index says, whatever was there before."""
+
+import atexit
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from collection.cli.main import app
+from collection.export.pieces import ExportError
+from collection.export.write import FORMATS, export
+from mlst.dataset.description import INDEX, LOCK
+from mlst.dataset.index import Row, flat, read_index, write_index
+from tests import tiny
+
+
+@cache
+def source() -> Path:
+    """A dataset of 18 clips in a few shards."""
+    folder = Path(tempfile.mkdtemp(prefix="mlst-export-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tiny.build(folder / "work", folder / "dataset", tiny.material(folder / "work", 6), shard_bytes=1 << 14)
+    return folder / "dataset"
+
+
+@cache
+def rows() -> dict[str, Row]:
+    return {row.info.key: row for row in read_index(source() / INDEX)}
+
+
+@pytest.fixture(scope="module", params=sorted(FORMATS))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A format, and a dataset in it."""
+    out = tmp_path_factory.mktemp("made") / request.param
+    ran = CliRunner().invoke(app, ["export", str(source()), "--out", str(out), "--format", request.param, "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["clips"] == len(rows()) == 18
+    return request.param, out
+
+
+@pytest.fixture
+def copy(made: tuple[str, Path], tmp_path: Path) -> tuple[str, Path]:
+    return made[0], Path(shutil.copytree(made[1], tmp_path / "export"))
+
+
+def wanted(row: Row) -> dict[str, object]:
+    return {name: value for name, value in flat(row).items() if name not in ("shard", "offset")}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_datasets_reads_every_clip_and_column(made: tuple[str, Path], tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    form, out = made
+    cache = {"cache_dir": str(tmp_path)}
+    read = (
+        datasets.load_dataset("videofolder", data_dir=str(out), **cache)
+        if form == "folder"
+        else datasets.load_dataset(str(out), **cache)
+    )
+    seen = set()
+    for split, clips in read.items():
+        column = "video" if form == "folder" else "mp4"
+        assert isinstance(clips.features[column], datasets.Video)
+        for clip in clips.cast_column(column, datasets.Video(decode=False)):
+            video = clip.pop(column)
+            content = video["bytes"] or Path(video["path"]).read_bytes()
+            row = rows()[clip["key"]]
+            assert hashlib.sha256(content).hexdigest() == row.sha256
+            assert split == row.info.split
+            clip.pop("label", None)
+            assert clip == wanted(row)
+            seen.add(clip["key"])
+    assert seen == rows().keys()
+
+
+def test_pyarrow_reads_the_tables(made: tuple[str, Path]) -> None:
+    form, out = made
+    if form != "parquet":
+        pytest.skip("no tables")
+    read = [row for path in sorted((out / "data").iterdir()) for row in pq.read_table(path).to_pylist()]
+    found = {row["key"]: hashlib.sha256(row.pop("mp4")["bytes"]).hexdigest() for row in read}
+    assert found == {key: row.sha256 for key, row in rows().items()}
+    assert all(row == wanted(rows()[row["key"]]) for row in read)
+
+
+def test_again_there_is_nothing_to_do(made: tuple[str, Path]) -> None:
+    form, out = made
+    times = {path: path.stat().st_mtime_ns for path in (out / "data", out / "train") if path.exists()}
+    done = export(source(), out, form)
+    assert (done.clips, done.written, done.files) == (18, 0, len(contents(out)))
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_what_is_damaged_missing_or_unfinished_is_written_again(copy: tuple[str, Path]) -> None:
+    form, out = copy
+    before = contents(out)
+    clips = sorted(path for path in out.rglob("*") if path.suffix in (".mp4", ".parquet", ".jsonl"))
+    clips[0].unlink()
+    for path, change in ((clips[1], lambda b: b[:-1] + bytes([b[-1] ^ 1])), (clips[-1], lambda b: b + b"x")):
+        path.write_bytes(change(path.read_bytes()))
+    (clips[2].parent / f".{clips[2].name}.0000.part").write_bytes(b"half")
+    assert export(source(), out, form).written > 0
+    assert contents(out).items() >= before.items()
+
+
+def test_a_wrong_byte_of_a_video_is_seen(copy: tuple[str, Path]) -> None:
+    """Each format says by itself what does not read back."""
+    form, out = copy
+    content = next(
+        (path, place) for path in sorted(out.rglob("*")) if path.suffix in (".mp4", ".parquet")
+        if (place := path.read_bytes().find(b"mdat")) >= 0
+    )  # fmt: skip
+    data = bytearray(content[0].read_bytes())
+    data[content[1] + 20] ^= 1
+    content[0].write_bytes(data)
+    assert export(source(), out, form).written == 1
+
+
+@pytest.mark.parametrize("stranger", ["note.txt", "train/s0t0/note.mp4"])
+def test_a_folder_with_something_else_is_refused(copy: tuple[str, Path], stranger: str) -> None:
+    form, out = copy
+    (out / stranger).parent.mkdir(parents=True, exist_ok=True)
+    (out / stranger).write_text("mine")
+    before = contents(out)
+    with pytest.raises(ExportError, match="no part of it"):
+        export(source(), out, form)
+    with pytest.raises(ExportError, match="something else than this export"):
+        export(source(), out, next(name for name in FORMATS if name != form))
+    assert contents(out) == before
+
+
+def test_refusals(tmp_path: Path) -> None:
+    data = Path(shutil.copytree(source(), tmp_path / "data"))
+    with pytest.raises(ExportError, match="choices are folder, parquet"):
+        export(data, tmp_path / "out", "zip")
+    with pytest.raises(ExportError, match="lie in each other"):
+        export(data, data / "export", "folder")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "train").symlink_to(tmp_path)
+    with pytest.raises(ExportError, match="leads through 'train', which is a link"):
+        export(data, tmp_path / "out", "folder")
+    first = next(iter(rows().values()))
+    shard = data / first.shard
+    content = bytearray(shard.read_bytes())
+    content[first.offset + 50] ^= 1
+    shard.write_bytes(content)
+    for name in FORMATS:
+        with pytest.raises(ExportError, match=rf"{first.info.key} in {first.shard} is not the clip"):
+            export(data, tmp_path / name, name)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: replace(row, info=replace(row.info, key="../../x")), "does not match"),
+        (lambda row: replace(row, info=replace(row.info, level="../x")), "not in the order"),
+        (lambda row: replace(row, shard="../secret"), "not the plain relative path"),
+        (lambda row: replace(row, size=1 << 40), "at most"),
+    ],
+)
+def test_a_hostile_index(tmp_path: Path, name: str, change, said: str) -> None:  # type: ignore[no-untyped-def]
+    data = Path(shutil.copytree(source(), tmp_path / "data"))
+    index = list(rows().values())
+    with (data / INDEX).open("wb") as file:
+        write_index(file, [change(index[0]), *index[1:]])
+    with pytest.raises(ExportError, match=said):
+        export(data, tmp_path / "out", name)
+    assert not list(tmp_path.rglob("*secret*"))
+    assert not list(tmp_path.rglob("x*"))
+
+
+def test_a_dataset_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text("")
+    ran = CliRunner().invoke(app, ["export", str(tmp_path), "--out", str(tmp_path.parent / "o"), "--format", "folder"])
+    assert isinstance(ran.exception, SystemExit)
+    assert ran.exit_code == 2
