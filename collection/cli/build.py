@@ -45,7 +45,7 @@ def build(
 
     Resumes an interrupted build; does nothing if everything is up to date. What is lost or was changed is made again.
     """
-    from collection import fitting, pipeline
+    from collection import building, fitting, pipeline
     from collection import order as orders
     from collection.cli import outcomes, reading, running
     from collection.engine.run import Driver
@@ -65,7 +65,7 @@ def build(
     watcher = running.watcher(as_json)
     with opened(work) as here, written(out, work) as dataset, measured(here, watcher) as meter:
         orders.keep_exclusions(dataset, order)
-        before = running.description(dataset)
+        before = building.description(dataset)
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
         crew = running.crew(executor, workers, address, require_sandbox)
         if check:
@@ -80,14 +80,14 @@ def build(
             except (pipeline.NothingChosenError, pipeline.NotPackedError):
                 outcomes.print_status(status(here), as_json)
                 raise
-        changed = running.description(dataset) != before
+        changed = building.description(dataset) != before
         meter.charge(REST)
-        seen = running.after(built, order, dataset, here, lambda: reading.verified(out, workers) if verify else None)
+        seen = building.after(built, order, dataset, here, lambda: reading.verified(out, workers) if verify else None)
         meter.charge("report, verify")
         outcomes.print_built(
-            built, out, f"{work.rstrip('/')}/{running.PAGE}", changed, seen, time.monotonic() - began, as_json
+            built, out, f"{work.rstrip('/')}/{building.PAGE}", changed, seen, time.monotonic() - began, as_json
         )
-    raise typer.Exit(Exit.WRONG if seen and not seen.ok else Exit.PARTLY if running.failures(built) else Exit.DONE)
+    raise typer.Exit(Exit.WRONG if seen and not seen.ok else Exit.PARTLY if building.failures(built) else Exit.DONE)
 
 
 def plan(

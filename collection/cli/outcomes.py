@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from collection.building import failures
 from collection.cli.console import console, refuse, results, safe
-from collection.cli.running import failures
 from collection.cli.shown import SHOWN, print_diff, print_findings, print_lines, print_report, table
 from collection.doctor.examine import Diagnosis
 from collection.doctor.rules import RULES
@@ -111,7 +111,7 @@ def print_standing(lines: Sequence[Line], as_json: bool) -> None:
         f"{stage}: " + ", ".join(" ".join(filter(None, (str(one.count), one.status, one.kind))) for one in ended)
         for stage, ended in stages.items()
     )
-    results.print(safe("; ".join(told)))
+    results.print(safe("; ".join(told) or "begun"))
 
 
 def print_rebuilt(

@@ -1,10 +1,8 @@
 """What commands that run stages have in common: who does the work, who watches, and what follows a build."""
 
-import hashlib
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -12,25 +10,16 @@ import typer
 from collection.addresses import is_web
 from collection.cli.console import Bars, JsonLines, console, safe
 from collection.engine.run import Executor, folder
-from collection.engine.stage import FAILED, AnyStage
+from collection.engine.stage import AnyStage
 from collection.executors import Ray, executor
 from collection.fetch.ytdlp import Access
 from collection.order import Order, reorder
-from collection.pipeline import Built
 from collection.politeness.budget import Budget
-from collection.report.html import write_report
-from collection.report.story import story
 from collection.starting import lists
 from collection.workspace.folder import Workspace
 from collection.workspace.store import StoreError
-from mlst.checking.verify import Report
-from mlst.dataset.description import DATASET
 from mlst.exits import UserError
 from mlst.sandbox.kernel import missing
-
-PAGE = "report.html"
-VERIFIED = "verified.txt"
-"""File of a workspace with the sha256 of the description of the dataset that was last found sound."""
 
 
 def access(
@@ -101,39 +90,6 @@ def lasting(place: str) -> str:
     if place.startswith("memory:"):
         raise StoreError(f"{place}: memory:// lives in one process and ends with it; name a folder or another store")
     return place
-
-
-def description(dataset: Workspace) -> bytes:
-    """The dataset's `dataset.json`; empty where there is none."""
-    path = dataset.path(DATASET)
-    return path.read_bytes() if path.exists() else b""
-
-
-def failures(built: Built) -> int:
-    """Items of all stages that the next run tries again, or would with `--retry`."""
-    counts = sum((result.outcomes.counts for result in built.results), Counter[tuple[str, str]]())
-    return sum(count for (state, _), count in counts.items() if state == FAILED)
-
-
-def after(
-    built: Built, order: Order, dataset: Workspace, work: Workspace, look: Callable[[], Report | None]
-) -> Report | None:
-    """Report on a dataset and check it, unless this very dataset was found sound before and has not changed since."""
-    state = hashlib.sha256(description(dataset)).hexdigest()
-    if not built.mended and work.exists(VERIFIED) and work.path(VERIFIED).read_text() == state:
-        return None
-    write_page(built, order, dataset, work)
-    seen = look()
-    if seen and seen.ok:
-        with work.create(VERIFIED) as (file, _):
-            file.write(state.encode())
-    return seen
-
-
-def write_page(built: Built, order: Order, dataset: Workspace, work: Workspace) -> None:
-    """Write the HTML report of a build into its workspace."""
-    write_report(work.root / PAGE, dataset, order.levels, story(built.results, built.selection))
-    work.sync(PAGE)
 
 
 def reordered(dataset: Path, files: Path | None, asked: Access) -> Order:

@@ -36,8 +36,8 @@ def rebuild(
     Keeps its clips wherever their sources are available, and fills gaps from the reserves. Exit codes: 0 done;
     1 the result is wrong, or --locked was given and it differs; 3 some items failed and can be tried again.
     """
+    from collection import building, pipeline
     from collection import order as orders
-    from collection import pipeline
     from collection.cli import outcomes, reading, running
     from collection.cli.console import refuse
     from collection.engine.run import Driver
@@ -65,12 +65,12 @@ def rebuild(
                     built = again.rebuild(order, old, target, do) if exact else pipeline.build(order, target, do)
                 except again.DriftError as why:
                     raise typer.Exit(outcomes.refuse_drift(why)) from None
-            running.write_page(built, order, target, here)
+            building.write_page(built, order, target, here)
         with reading.described(out) as new:
             found = diff(old, new)
         same = read_json(old / DATASET).fingerprint == built.dataset.fingerprint
     findings = reading.verified(out, workers).findings if verify else ()
-    failed = running.failures(built)
+    failed = building.failures(built)
     outcomes.print_rebuilt(found, built, out, failed, findings, same, as_json)
     if exact and not same:
         refuse("all footage is what the lock says, but the dataset differs; compare the settings")

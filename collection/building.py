@@ -1,0 +1,160 @@
+"""`collection.build`: a dataset from Python, as `mlst build` makes it."""
+
+import hashlib
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from collection import order as orders
+from collection import pipeline
+from collection.engine.run import Driver, Executor, Watcher
+from collection.engine.stage import FAILED, Outcome
+from collection.executors import Local
+from collection.fetch.ytdlp import Access
+from collection.order import Order
+from collection.pipeline import Built
+from collection.report.html import write_report
+from collection.report.spent import REST, measured
+from collection.report.status import Spent, remember
+from collection.report.story import story
+from collection.starting import lists
+from collection.workspace.folder import Workspace, workspace_of
+from collection.workspace.store import opened, written
+from mlst.checking.verify import Report, verify
+from mlst.dataset.description import DATASET, Dataset
+
+PAGE = "report.html"
+VERIFIED = "verified.txt"
+"""File of a workspace with the sha256 of the description of the dataset that was last found sound."""
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def begin(self, stage: str, total: int, known: int) -> None:
+        """See `Watcher.begin`."""
+
+    def outcome(self, stage: str, outcome: Outcome[object]) -> None:
+        """See `Watcher.outcome`."""
+
+    def fewer(self, stage: str) -> None:
+        """See `Watcher.fewer`."""
+
+    def end(self, stage: str) -> None:
+        """See `Watcher.end`."""
+
+
+class UnguardedError(RuntimeError):
+    """A worker that was being started imported the script that started it, and would have begun a build of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a call of `build` came to."""
+
+    dataset: Dataset
+    """As `dataset.json` describes it."""
+    out: str
+    work: str
+    recipe: Path
+    """The recipe that was built: the one given, or that made for a list or a folder."""
+    page: str
+    """The report."""
+    changed: bool
+    """Whether the dataset is another than before, or new."""
+    failed: int
+    """Items that the next call tries again."""
+    report: Report | None
+    """What verifying found; None where that was not asked for, or this very dataset was found sound before."""
+    spent: tuple[Spent, ...]
+    """What each stage cost; `report, verify` includes the page."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left to do and nothing wrong was found."""
+        return not self.failed and (self.report is None or self.report.ok)
+
+
+def build(
+    recipe: str | Path,
+    out: str | Path,
+    *,
+    work: str | Path = "",
+    workers: int = 2,
+    executor: Executor | None = None,
+    access: Access | None = None,
+    watcher: Watcher | None = None,
+    retry: bool = False,
+    wave: int = 256,
+    keep_videos: bool = False,
+    verified: bool = True,
+) -> Finished:
+    """Build, verify and report on a dataset, as `mlst build` does; the options are those of the command.
+
+    `recipe` is a recipe.toml, a list of videos or a folder of them. `out` and `work` (`out`-work by default) are
+    folders or URLs. `executor` is `collection.executors.Local(workers)` unless given. `watcher` is told of every item
+    as it ends, in this thread; an exception that it raises cancels the build, and leaves through this call. The same
+    call goes on where a build was cut off, and does nothing where all is up to date.
+
+    A script calls it below `if __name__ == "__main__":`, as everything that starts processes.
+
+    Raises `mlst.exits.UserError` for what the user can put right: a recipe, manifest or list that cannot be used, a
+    workspace that is in use, no clip left to choose. What failed for a single video is counted, not raised.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UnguardedError('call it below `if __name__ == "__main__":`, for workers import your script')
+    place = workspace_of(str(out), str(work))
+    given = Path(recipe)
+    path = given if lists.is_recipe(given) else lists.take(given, str(out), place).recipe
+    order = orders.read_order(path, access or Access())
+    with (
+        opened(place) as here,
+        written(str(out), place) as dataset,
+        measured(here, watcher or Silent()) as meter,
+    ):
+        orders.keep_exclusions(dataset, order)
+        before = description(dataset)
+        remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
+        do = Driver(here, executor or Local(workers), meter, retry, wave, keep_videos)
+        built = pipeline.build(order, dataset, do)
+        meter.charge(REST)
+        seen = after(built, order, dataset, here, lambda: verify(str(out), workers) if verified else None)
+        meter.charge("report, verify")
+        changed = description(dataset) != before
+        page = f"{place.rstrip('/')}/{PAGE}"
+        return Finished(built.dataset, str(out), place, path, page, changed, failures(built), seen, meter.spent())
+
+
+def description(dataset: Workspace) -> bytes:
+    """The dataset's `dataset.json`; empty where there is none."""
+    path = dataset.path(DATASET)
+    return path.read_bytes() if path.exists() else b""
+
+
+def failures(built: Built) -> int:
+    """Items of all stages that the next run tries again, or would with `--retry`."""
+    counts = sum((result.outcomes.counts for result in built.results), Counter[tuple[str, str]]())
+    return sum(count for (state, _), count in counts.items() if state == FAILED)
+
+
+def after(
+    built: Built, order: Order, dataset: Workspace, work: Workspace, look: Callable[[], Report | None]
+) -> Report | None:
+    """Report on a dataset and check it, unless this very dataset was found sound before and has not changed since."""
+    state = hashlib.sha256(description(dataset)).hexdigest()
+    if not built.mended and work.exists(VERIFIED) and work.path(VERIFIED).read_text() == state:
+        return None
+    write_page(built, order, dataset, work)
+    seen = look()
+    if seen and seen.ok:
+        with work.create(VERIFIED) as (file, _):
+            file.write(state.encode())
+    return seen
+
+
+def write_page(built: Built, order: Order, dataset: Workspace, work: Workspace) -> None:
+    """Write the HTML report of a build into its workspace."""
+    write_report(work.root / PAGE, dataset, order.levels, story(built.results, built.selection))
+    work.sync(PAGE)
