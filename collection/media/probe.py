@@ -298,8 +298,16 @@ def _check_readable(path: Path, container: str, stream: VideoStream) -> None:
         raise Rejected("gone.drm", "the transport stream is scrambled")
     if "enc_key_id" in stream.metadata:  # as libav notes a Matroska track's ContentEncryption
         raise Rejected("gone.drm", "the video track is encrypted")
-    if stream.codec_context.codec_tag in ("encv", "drmi"):
-        raise Rejected("gone.drm", f"the video stream is encrypted ({stream.codec_context.codec_tag})")
+    if (tag := _tag(stream)) in ("encv", "drmi"):
+        raise Rejected("gone.drm", f"the video stream is encrypted ({tag})")
+
+
+def _tag(stream: VideoStream) -> str:
+    """The container's four letters for the codec; "" where they are no ASCII, which PyAV 18 does not read."""
+    try:
+        return stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        return ""
 
 
 def _scrambled(path: Path) -> bool:

@@ -235,3 +235,14 @@ def test_streams_that_are_found_while_reading_end_nothing(tmp_path: Path) -> Non
 
     with open_media(write(tmp_path / "a.ts", Spec(frames=6)), "mpegts", Limits()) as (media, stream):
         assert [packet.size > 0 for packet in packets(Late(media), stream)] == [True] * 6 + [False]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_codec_tag_that_is_not_ascii_ends_nothing(tmp_path: Path, at: int) -> None:
+    """libav takes the codec from other boxes then."""
+    path = write(tmp_path / "a.mov", Spec(frames=4, codec="mpeg4"))
+    data = path.read_bytes()
+    tag = bytearray(b"mp4v")
+    tag[at] = 0xFF
+    path.write_bytes(data.replace(b"mp4v", bytes(tag)))
+    assert probe(path, Limits()).codec == "mpeg4"
