@@ -84,8 +84,8 @@ def export(
         print(canonical_json(done))
         return
     results.print(
-        f"{done.clips} clips in {done.files} files in {safe(str(out))}; all read back as the index says. "
-        + ("Nothing had to be written." if not done.written else "")
+        f"{done.clips} clips in {done.files} files in {safe(str(out))}; all read back as the index says."
+        + ("" if done.written else " Nothing had to be written.")
     )
 
 
