@@ -51,7 +51,7 @@ def recipe_of(given: Path, out: str, work: str, as_json: bool) -> Path:
         print(json.dumps({"event": "recipe", **told}), file=sys.stderr, flush=True)
         return taken.recipe
     how = "written; edit it and run the same command again" if taken.fresh else "written before, used again"
-    console.print(safe(f"recipe: {taken.recipe} ({how})\nmanifest: {taken.sources} ({taken.rows} rows)"))
+    console.print(safe(f"recipe: {taken.recipe} ({how})\nmanifest: {taken.sources}, rows: {taken.rows}"))
     return taken.recipe
 
 
