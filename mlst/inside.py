@@ -34,7 +34,7 @@ def plain(name: str) -> str:
 def file_in(folder: Path, name: str) -> Path:
     """The regular file `name` of the dataset in `folder`. Raises `UnsafeName`, or FileNotFoundError."""
     path = _real_folders(folder, name)
-    if not stat.S_ISREG(path.lstat().st_mode) and not _of_hub_cache(path):
+    if not stat.S_ISREG(path.lstat().st_mode) and not of_hub_cache(path):
         raise UnsafeName(f"{name!r} is {_kind(path)}, not a regular file")
     return path
 
@@ -61,7 +61,7 @@ def opened(path: Path) -> BufferedReader:
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        descriptor = os.open(path, flags if _of_hub_cache(path) else flags | os.O_NOFOLLOW)
+        descriptor = os.open(path, flags if of_hub_cache(path) else flags | os.O_NOFOLLOW)
     except OSError as why:
         if why.errno not in (errno.ELOOP, errno.ENXIO):
             raise
@@ -92,7 +92,7 @@ def _real_folders(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _of_hub_cache(path: Path) -> bool:
+def of_hub_cache(path: Path) -> bool:
     """Whether a path is a link as `huggingface_hub` keeps files: `snapshots/COMMIT/NAME` to `blobs/HASH` above."""
     if "snapshots" not in path.parts or not path.is_symlink():
         return False

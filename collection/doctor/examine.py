@@ -1,5 +1,6 @@
 """`mlst doctor`: look through a place, watch a sample of its clips or all, and say what is wrong."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from collection.audit.shots import copy_piece
 from collection.doctor.judge import Seen, doubles, findings_of
 from collection.doctor.rules import RULES, SEVERITIES, Finding
 from collection.doctor.survey import Entry, survey
-from collection.doctor.watch import NOTHING, Copies, Watched, WatchStage
+from collection.doctor.watch import LIMITS, NOTHING, Copies, Watched, WatchStage
 from collection.engine.run import Executor, Watcher
 from collection.engine.stage import DONE, Outcome
 from collection.workspace.folder import Workspace
@@ -78,9 +79,12 @@ def examine(place: Path, clips: int, seed: int, do: Executor, watcher: Watcher, 
 def _watched(entries: Sequence[Entry], do: Executor, watcher: Watcher, work: Workspace) -> list[Seen]:
     """Together; where a worker dies or is late, its clips one by one, so that one of them is to blame."""
     watcher.begin(WatchStage.name, len(entries), 0)
-    told: dict[str, Watched] = {}
+    told = {
+        entry.piece.key: replace(NOTHING, trouble=why[0], detail=why[1]) for entry in entries if (why := _unfit(entry))
+    }
     failed: list[Entry] = []
-    for group, outcome in _looked(list(_groups(entries)), do, work):
+    fit = [entry for entry in entries if entry.piece.key not in told]
+    for group, outcome in _looked(list(_groups(fit)), do, work):
         watcher.outcome(WatchStage.name, outcome)
         if outcome.status == DONE:
             told |= {entry.piece.key: one for entry, one in zip(group, outcome.outputs, strict=True)}
@@ -91,6 +95,15 @@ def _watched(entries: Sequence[Entry], do: Executor, watcher: Watcher, work: Wor
         told[entry.piece.key] = seen
     watcher.end(WatchStage.name)
     return [Seen(entry, told[entry.piece.key]) for entry in entries]
+
+
+def _unfit(entry: Entry) -> tuple[str, str] | None:
+    """Why a clip is not copied, if it is not: a file of a few bytes may have terabytes of holes."""
+    if entry.piece.size > LIMITS.bytes:
+        return "too_large", f"{entry.piece.size} bytes; at most {LIMITS.bytes} are looked at"
+    if not os.access(entry.piece.file, os.R_OK):
+        return "unreadable", "it may not be read, or is gone"
+    return None
 
 
 def _looked(

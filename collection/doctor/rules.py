@@ -38,6 +38,7 @@ RULES = {
     "pair": Rule(ERROR, "a sample lacks a member that most have", "add it, or take the sample out"),
     "case": Rule(WARNING, "names differ only in case", "rename them: some file systems cannot hold both"),
     "name": Rule(WARNING, "a name is not portable", "use letters, digits, . _ and - in names"),
+    "link": Rule(WARNING, "a link leads out of the dataset", "put the file in its place: it was not followed"),
     "schema": Rule(
         ERROR, "records differ in fields or types", "give every field one type, and a value in every record"
     ),

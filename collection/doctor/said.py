@@ -1,7 +1,7 @@
 """What a dataset says of its clips: the columns of tables and the fields of records, whatever they are called."""
 
-import math
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ LICENCES = ("licence", "license")
 SPLITS = ("split",)
 KNOWN_SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing")
 SOURCES = ("source", "source_id", "video_id", "youtube_id")
+COLUMNS = frozenset((*FILES, *FRAMES, *RATES, *SECONDS, *WIDTHS, *HEIGHTS, *LICENCES, *SPLITS, *SOURCES))
+"""All that is read of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,14 @@ def said(record: Mapping[str, Any]) -> Said:
     )
 
 
+def from_json(text: str | bytes, constant: Callable[[str], float] = float) -> Any:
+    """The value of a JSON text; `constant` makes NaN and infinities. Raises ValueError, also for deep nesting."""
+    try:
+        return json.loads(text, parse_constant=constant)
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+
+
 def file_of(record: Mapping[str, Any]) -> str:
     """The path that a row of a table names; "" for none."""
     return _text(record, FILES)
@@ -61,7 +71,7 @@ def _number(record: Mapping[str, Any], names: Iterable[str]) -> float:
         value = record.get(name)
         if isinstance(value, str):
             value = _parsed(value)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 < value < 1e9:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
             return float(value)
     return 0.0
 

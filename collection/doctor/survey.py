@@ -3,7 +3,7 @@
 Nothing is decoded or extracted here; of tars only headers and small JSON members are read.
 """
 
-import json
+import os
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -14,12 +14,13 @@ from typing import Any
 
 from collection.audit.places import LARGEST_RECORD, TAR, VIDEOS, Piece, PlaceError
 from collection.doctor.rules import Finding
-from collection.doctor.said import Said, said, split_in
-from collection.doctor.tables import Table, lerobot, read_table
+from collection.doctor.said import Said, from_json, said, split_in
+from collection.doctor.tables import Table, inside, leads_out, lerobot, read_table
 from collection.doctor.tars import Member, members
 from mlst.checking.lint import HUB, lint
 from mlst.dataset.description import DATASET, INDEX
 from mlst.dataset.index import read_index
+from mlst.inside import file_in
 
 PORTABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 MOST = 0.5
@@ -65,11 +66,12 @@ def survey(place: Path) -> Survey:
 def _ours(place: Path) -> Survey:
     try:
         rows = list(read_index(place / INDEX))
+        shards = {name: file_in(place, name) for name in {row.shard for row in rows}}
     except (OSError, ValueError) as why:
         raise PlaceError(f"{place}: {why}; run `mlst verify`") from None
     entries = tuple(
         Entry(
-            Piece(row.info.key, row.info.source, place / row.shard, row.offset, row.size),
+            Piece(row.info.key, row.info.source, shards[row.shard], row.offset, row.size),
             Said(row.info.frames, float(row.info.rate), 0.0, 0, 0, row.info.licence, row.info.split, row.info.source),
         )
         for row in rows
@@ -78,20 +80,16 @@ def _ours(place: Path) -> Survey:
 
 
 def _files(place: Path) -> Survey:
-    base = place.parent if place.is_file() else place
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    names = {path.relative_to(base).as_posix(): path for path in files}
+    names = inside(place)
     tars = {name: path for name, path in names.items() if path.suffix.lower() == TAR}
     if tars:
-        return _with(names, _of_tars(tars))
-    return _listed(place, "folder", read_table(base, names) if place.is_dir() else Table("", {}, ()))
+        return _with(place, names, _of_tars(tars))
+    return _listed(place, "folder", read_table(names) if place.is_dir() else Table("", {}, ()))
 
 
 def _listed(place: Path, kind: str, table: Table) -> Survey:
     """A folder of videos, with or without a table that names them."""
-    base = place if place.is_dir() else place.parent
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    names = {path.relative_to(base).as_posix(): path for path in files}
+    names = inside(place)
     videos = {name: path for name, path in names.items() if path.suffix.lower() in VIDEOS}
     entries, findings = [], list(table.findings)
     for name, path in videos.items():
@@ -103,12 +101,12 @@ def _listed(place: Path, kind: str, table: Table) -> Survey:
     for row in table.rows:
         if row not in videos and not any(name.endswith(f"/{row}") for name in videos):
             findings.append(Finding("table", row, f"{table.name} names it, and it is not there"))
-    return _with(names, Survey(kind, tuple(entries), tuple(findings)))
+    return _with(place, names, Survey(kind, tuple(entries), tuple(findings)))
 
 
-def _with(names: Mapping[str, Path], found: Survey) -> Survey:
+def _with(place: Path, names: Mapping[str, Path], found: Survey) -> Survey:
     """What is wrong with names and with the whole, besides."""
-    more = [*_names(names), *_limits(names)]
+    more = [*_names(names), *_limits(names), *_links(place)]
     stated = any(LICENCE_FILES.fullmatch(name.rsplit("/", 1)[-1]) for name in names) or _card(names)
     if found.entries and not stated and not all(entry.said.licence for entry in found.entries):
         more.append(Finding("licence", "", "neither a file nor every record states one"))
@@ -119,7 +117,8 @@ def _card(names: Mapping[str, Path]) -> bool:
     """Whether README.md begins with a licence."""
     if "README.md" not in names:
         return False
-    head = names["README.md"].read_bytes()[:LARGEST_RECORD].decode("utf-8", "replace")
+    with names["README.md"].open("rb") as file:
+        head = file.read(LARGEST_RECORD).decode("utf-8", "replace")
     return re.search(r"^license: *\S", head.split("\n---")[0], re.MULTILINE) is not None
 
 
@@ -138,6 +137,12 @@ def _limits(names: Mapping[str, Path]) -> Iterator[Finding]:
     for folder, count in Counter(name.rpartition("/")[0] for name in names).items():
         if count >= HUB.entries:
             yield Finding("hub", folder, f"{count} files in one folder; below {HUB.entries} are allowed")
+
+
+def _links(place: Path) -> Iterator[Finding]:
+    for path in sorted(place.rglob("*") if place.is_dir() else ()):
+        if leads_out(path, place):
+            yield Finding("link", path.relative_to(place).as_posix(), f"to {os.readlink(path)}")
 
 
 # -- WebDataset
@@ -210,8 +215,8 @@ def _sample(seen: _Tars, name: str, path: Path, key: str, parts: Mapping[str, Me
 
 def _record(seen: _Tars, where: str, member: Member) -> dict[str, Any]:
     try:
-        value = json.loads(member.data.decode("utf-8"), parse_constant=_no_number)
-    except (ValueError, RecursionError) as why:
+        value = from_json(member.data.decode("utf-8"), _no_number)
+    except ValueError as why:
         seen.findings.append(Finding("json", where, f"{str(why)[:120]}"))
         return {}
     if not isinstance(value, dict):

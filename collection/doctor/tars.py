@@ -10,6 +10,9 @@ from collection.audit.places import LARGEST_RECORD, VIDEOS
 COMPANIONS = (".json", ".txt", ".cls", ".jpg", ".png", ".npy", ".wav", ".vtt", ".srt")
 """What lies beside a video."""
 
+PADDING = 1 << 24
+"""Bytes of zeros that may end a tar: `tar` pads to 10 KiB, to 16 MiB with the largest blocks in use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -34,6 +37,9 @@ def members(path: Path) -> Iterator[Member | str]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
+                if member.size < 0:
+                    yield f"{member.name!r} claims {member.size} bytes"
+                    return
                 if member.offset_data + member.size > size:
                     yield f"{member.name!r} ends behind the end of the file: it is cut off"
                     return
@@ -41,9 +47,9 @@ def members(path: Path) -> Iterator[Member | str]:
                     yield _member(tar, member)
                 tar.members = []  # type: ignore[attr-defined]  # a tar of a million members must not stay in memory
             rest = size - tar.offset
-            if rest > 0 and _more(path, tar.offset):
+            if rest > PADDING or (rest > 0 and _more(path, tar.offset)):
                 yield f"{rest} bytes from {tar.offset} on are no tar"
-    except (tarfile.TarError, OSError, ValueError) as why:
+    except (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError) as why:
         yield f"{why}"
 
 
@@ -59,8 +65,13 @@ def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Member:
     first, _, suffix = name.partition(".")
     real = PurePosixPath(name).suffix.lower()
     known = real in VIDEOS or real in COMPANIONS
-    file = tar.extractfile(member) if suffix.lower() == "json" and member.size <= LARGEST_RECORD else None
+    file = tar.extractfile(member) if _is_record(member, suffix) else None
     data = file.read() if file else b""
     key = f"{folder}/{first}" if folder else first
     cut_short = known and f".{suffix.lower()}" != real
     return Member(member.name, key, suffix.lower(), cut_short, member.offset_data, member.size, data)
+
+
+def _is_record(member: tarfile.TarInfo, suffix: str) -> bool:
+    """A sparse member would unpack to more than it takes."""
+    return suffix.lower() == "json" and member.size <= LARGEST_RECORD and not member.issparse()

@@ -129,12 +129,18 @@ def _check_sizes(file: BinaryIO, metadata: Any, columns: Sequence[int]) -> None:
     rows = sum(group.num_rows for group in groups)
     if rows != metadata.num_rows or not 0 <= rows * LEAST_ROW <= size or any(group.num_rows < 0 for group in groups):
         raise ValueError(f"{metadata.num_rows} rows in {size} bytes")
-    for group in groups:
+    check_unpacked(file, metadata, columns, room)
+
+
+def check_unpacked(file: BinaryIO, metadata: Any, columns: Sequence[int], room: int) -> None:
+    """Raise ValueError where the pages of some columns claim to unpack to more than `room` bytes, or are none."""
+    size, left = file.seek(0, 2), room
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for number in columns:
             for unpacked in _pages(file, group.column(number), size):
-                room -= unpacked
-                if room < 0:
-                    raise ValueError(f"unpacks to more than {RATIO} times its {size} bytes")
+                left -= unpacked
+                if left < 0:
+                    raise ValueError(f"unpacks to more than {room} bytes, from {size}")
 
 
 def _pages(file: BinaryIO, chunk: Any, size: int) -> Iterator[int]:
