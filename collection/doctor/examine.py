@@ -2,13 +2,13 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from collection.audit.places import drawn
-from collection.audit.share import Count, Interval, interval
-from collection.audit.shots import copy_piece
+from collection.audit.share import Interval, interval
+from collection.audit.shots import copy_piece, counts
 from collection.doctor.judge import Seen, doubles, findings_of
 from collection.doctor.rules import RULES, SEVERITIES, Finding
 from collection.doctor.survey import Entry, survey
@@ -149,12 +149,6 @@ def _shares(seen: Sequence[Seen], findings: Sequence[Finding]) -> Iterator[Share
             having[one.rule].add(one.where)
     for rule in RULES:
         if rule in having:
-            yield Share(rule, len(having[rule]), interval(_by_source(seen, having[rule])))
-
-
-def _by_source(seen: Sequence[Seen], having: set[str]) -> Mapping[str, Count]:
-    found: dict[str, Count] = defaultdict(lambda: Count(0, 0))
-    for one in seen:
-        name = f"source {one.piece.source}" if one.piece.source else f"clip {one.piece.key}"
-        found[name] = Count(found[name].hits + (one.piece.key in having), found[name].of + 1)
-    return found
+            yield Share(
+                rule, len(having[rule]), interval(counts((one.piece, one.piece.key in having[rule]) for one in seen))
+            )
