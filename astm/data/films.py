@@ -11,10 +11,11 @@ import re
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -25,6 +26,10 @@ from astm.data.video import DEMUXERS, frames_of, planes, presentation_times
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
 """Suffixes of frames."""
+LARGEST_UNPACKED = 8 << 30
+"""Bytes of all arrays of an .npz file, of which a few megabytes may claim any number."""
+LARGEST_RECORD = 1 << 20
+"""Bytes of a record that is read for the level of its film."""
 
 Film: TypeAlias = NDArray[Any]
 """(T, C, H, W) uint8, or floating point in [0, 1]."""
@@ -89,11 +94,7 @@ def open_films(place: Path, layout: str = "") -> Films:
 
 
 def _of_arrays(place: Path, layout: str) -> Films:
-    try:
-        opened = np.load(place, mmap_mode="r", allow_pickle=False)
-        arrays = {name: opened[name] for name in opened.files} if place.suffix == ".npz" else {"": opened}
-    except (ValueError, OSError, zipfile.BadZipFile) as why:
-        raise DataError(f"{place} is not a readable NumPy file: {why}; pickled arrays are never loaded") from None
+    arrays = _unpacked(place) if place.suffix == ".npz" else {"": _loaded(place, str(place))}
     if len(arrays) == 1:
         stack = arranged(next(iter(arrays.values())), layout, str(place))
         keys = tuple(f"{i:06d}" for i in range(len(stack)))
@@ -114,6 +115,42 @@ def _of_arrays(place: Path, layout: str) -> Films:
         lambda i: len(list(films.values())[i]),
         {},
     )
+
+
+def _unpacked(place: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file, which are read whole."""
+    try:
+        with zipfile.ZipFile(place) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+            names = [name for name in packed.namelist() if name.endswith(".npy")]
+            if size > LARGEST_UNPACKED:
+                raise DataError(
+                    f"{place} unpacks to {size} bytes; at most {LARGEST_UNPACKED} are read whole: save a .npy file"
+                )
+            if not names:
+                raise DataError(f"{place} has no arrays")
+            arrays = {}
+            for name in names:
+                with packed.open(name) as file:
+                    arrays[name.removesuffix(".npy")] = _loaded(file, f"{place}: {name}")
+            return arrays
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError) as why:
+        if isinstance(why, DataError):
+            raise
+        raise DataError(f"{place} is not a readable .npz file: {why}") from None
+
+
+def _loaded(file: Path | IO[bytes], name: str) -> NDArray[Any]:
+    """An array; a file is mapped."""
+    try:
+        array = np.load(file, mmap_mode="r" if isinstance(file, Path) else None, allow_pickle=False)
+    except Exception as why:  # a header may make NumPy raise about anything, MemoryError too
+        raise DataError(
+            f"{name} is not a readable NumPy file ({type(why).__name__}: {why}); pickled arrays are never loaded"
+        ) from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{name} is not one array")
+    return array
 
 
 def arranged(stack: NDArray[Any], layout: str, name: str) -> NDArray[Any]:
@@ -157,12 +194,14 @@ def _of_shards(place: Path, tars: Sequence[Path]) -> Films:
         try:
             with tarfile.open(tar, "r:") as file:
                 for info in file:
+                    if info.size < 0:
+                        raise tarfile.ReadError(f"{info.name!r} claims {info.size} bytes")
                     key, _, suffix = info.name.rpartition("/")[2].partition(".")
                     if suffix in ("mp4", "npy") and info.isreg():
                         members[key] = _Member(tar, suffix, info.offset_data, info.size)
-                    elif suffix == "json" and info.isreg():
+                    elif suffix == "json" and info.isreg() and info.size <= LARGEST_RECORD:
                         levels |= _level(key, _Member(tar, suffix, info.offset_data, info.size))
-        except tarfile.TarError as why:
+        except (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError) as why:
             raise DataError(f"{tar} is not a readable tar file: {why}") from None
     if not members:
         raise DataError(f"{place} has no members <key>.mp4 or <key>.npy")
@@ -178,7 +217,10 @@ def _of_shards(place: Path, tars: Sequence[Path]) -> Films:
 
 
 def _level(key: str, member: _Member) -> dict[str, str]:
-    told = json.loads(member.read())
+    try:
+        told = json.loads(member.read())
+    except (ValueError, RecursionError) as why:
+        raise tarfile.ReadError(f"the record of {key!r} is not JSON: {str(why)[:200]}") from None
     return {key: str(told["level"])} if isinstance(told, dict) and "level" in told else {}
 
 
@@ -192,8 +234,8 @@ def _of_member(member: _Member, channels: int) -> Film:
 
 
 def _array(member: _Member) -> Film:
-    film = np.load(io.BytesIO(member.read()), allow_pickle=False)
-    one: Film = arranged(film[None], "", f"{member.tar}: an array")[0]
+    name = f"{member.tar}: an array"
+    one: Film = arranged(_loaded(io.BytesIO(member.read()), name)[None], "", name)[0]
     return one
 
 

@@ -164,7 +164,10 @@ def _score(
             f"films of {keys[0]} to {keys[-1]} differ in size or length; use --batch-size 1"
         ) from None
     past, future = films[:, : films.shape[1] - horizon], films[:, films.shape[1] - horizon :]
-    check_pair(guesses, future)
+    try:
+        check_pair(guesses, future)
+    except ValueError as why:
+        raise EvaluationError(f"films of {keys[0]} to {keys[-1]}: {why}") from None
     tally.add({name: metric[name](guesses, future).numpy() for name in tally.metrics}, keys, levels)
     shelf.add(keys, levels, past, future, guesses)
 
