@@ -87,6 +87,8 @@ def open_films(place: Path, layout: str = "") -> Films:
             lambda i: len(_pictures(frames[i])),
             {},
         )
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder")
     raise DataError(
         f"{place} has no films; give a .npy or .npz file, a folder of videos ({', '.join(DEMUXERS)}) or of folders of "
         f"frames ({', '.join(PICTURES)}), or .tar shards"

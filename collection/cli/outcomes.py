@@ -246,7 +246,14 @@ def print_diagnosis(found: Diagnosis, told: dict[str, Any], page: str, as_json: 
     for rule, count in found.counted().items():
         about, first = RULES[rule], next(one for one in found.findings if one.rule == rule)
         share = f"{100 * bounds[rule].low:.1f} to {100 * bounds[rule].high:.1f} %" if rule in bounds else ""
-        rows.add_row(about.severity, rule, str(count), share, about.meaning, safe(f"{first.where}: {first.detail}"))
+        rows.add_row(
+            about.severity,
+            rule,
+            str(count),
+            share,
+            about.meaning,
+            safe(f"{first.where or 'the whole dataset'}: {first.detail}"),
+        )
     if found.findings:
         results.print(rows)
     results.print(f"Page: {safe(page)}")

@@ -18,6 +18,8 @@ BEYOND = 0.02
 COMBED = 0.0005
 FROZEN = 0.8
 """Share of frames that repeat the one before: coders refine a still picture over its first frames."""
+SHOWN = 5
+"""Transitions of a clip that are named."""
 STUTTER = 0.12
 """Share of repeats amid motion: 24 frames made 30 repeat one in five, 25 made 30 one in six."""
 BARS = 0.03
@@ -73,8 +75,8 @@ def _shown(w: Watched) -> dict[str, str]:
     frozen, black = w.repeats >= FROZEN, w.black >= 0.5
     still = frozen or black
     return {
-        "cut": f"before frame {', '.join(map(str, w.cuts[:5]))}" if w.cuts else "",
-        "gradual": f"from frame {', '.join(map(str, w.graduals[:5]))} on" if w.graduals else "",
+        "cut": f"before frame {_first(w.cuts)}" if w.cuts else "",
+        "gradual": f"from frame {_first(w.graduals)} on" if w.graduals else "",
         "black": f"{w.black:.0%} of {w.frames} frames" if black else "",
         "frozen": f"{w.repeats:.0%} of {w.frames} frames" if frozen and not black else "",
         "stutter": f"{w.held:.0%} of its frames" if w.held >= STUTTER and not still else "",
@@ -82,6 +84,12 @@ def _shown(w: Watched) -> dict[str, str]:
         "bars": f"{w.bars:.0%} of the picture" if w.bars > BARS and not black else "",
         "camera": f"{w.speed:.1f} % of the width per second, {w.residual:.1f} % besides" if _camera(w) else "",
     }
+
+
+def _first(frames: Sequence[int]) -> str:
+    """The first of some numbers, and how many more there are."""
+    more = len(frames) - SHOWN
+    return ", ".join(map(str, frames[:SHOWN])) + (f" and {more} more" if more > 0 else "")
 
 
 def _camera(w: Watched) -> bool:

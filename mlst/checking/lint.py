@@ -78,7 +78,7 @@ def advice(dataset: Dataset) -> Iterator[str]:
     for name, said in (("published", about.published), ("url", about.url), ("creators", about.creators)):
         if not said:
             yield f"{name} is not set in the recipe; Croissant requires it of published datasets"
-    for question in unanswered(about):
+    for question in unanswered(dataset):
         yield f"[rai] {question.setting} is not set in the recipe: {question.why} ({question.property})"
 
 

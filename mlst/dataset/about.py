@@ -78,9 +78,13 @@ def answers(dataset: "Dataset") -> dict[str, str]:
     }
 
 
-def unanswered(about: About) -> Iterator[Question]:
-    """What the maker has not said."""
-    return (question for question in QUESTIONS if not getattr(about.rai, question.setting).strip())
+def unanswered(dataset: "Dataset") -> Iterator[Question]:
+    """What the maker has not said and the toolkit cannot know; how videos were found is the maker's alone."""
+    known = answers(dataset)
+    for question in QUESTIONS:
+        said = getattr(dataset.about.rai, question.setting).strip()
+        if question.property not in known or (question.setting == "collection" and not said):
+            yield question
 
 
 def _known(question: Question, dataset: "Dataset") -> str:

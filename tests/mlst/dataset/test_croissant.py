@@ -143,7 +143,8 @@ def test_what_the_maker_did_not_say_is_not_made_up() -> None:
     assert not {"rai:dataBiases", "rai:personalSensitiveInformation", "rai:dataSocialImpact", "rai:dataUseCases"} & {
         *silent
     }
-    assert len(list(advice(replace(dataset, about=About())))) == 3 + len(QUESTIONS)
+    asked = [sentence.split()[1] for sentence in advice(replace(dataset, about=About())) if "[rai]" in sentence]
+    assert asked == ["collection", "biases", "sensitive", "uses", "impact"]
     everything = Rai(**{question.setting: "Said." for question in QUESTIONS})
     assert list(advice(replace(dataset, about=replace(SAID, rai=everything)))) == []
     assert set(answers(replace(dataset, about=replace(SAID, rai=everything)))) == {q.property for q in QUESTIONS}
