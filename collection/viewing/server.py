@@ -7,6 +7,7 @@ stranger's page in the same browser cannot. Only the shards that `dataset.json` 
 import os
 import re
 import secrets
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +93,11 @@ class _Server(ThreadingHTTPServer):
     token: str
     saving: threading.Lock
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser hangs up whenever somebody jumps to another place of a clip; other errors keep their traceback."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -129,7 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif not re.fullmatch(r"\d{1,9}", length) or int(length) > LARGEST_REVIEW:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a review has at most {LARGEST_REVIEW} bytes")
         else:
-            self._save(self.rfile.read(int(length)))
+            text = self.rfile.read(int(length))
+            if len(text) == int(length):
+                self._save(text)
+            else:  # the page was closed while it sent; what came would replace the marks that did not
+                self.close_connection = True
 
     def _save(self, text: bytes) -> None:
         try:

@@ -3,6 +3,8 @@
 import http.client
 import json
 import shutil
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -162,3 +164,34 @@ def test_the_page_allows_nothing_but_its_own_server(place: tuple[str, Path]) -> 
     assert b"http:" not in body.replace(b"/^https?:", b"")
     assert headers["x-content-type-options"] == "nosniff"
     assert ask(place[0], TABLE)[2] == table_bytes(tiny.built(), read_json(tiny.built() / DATASET))
+
+
+@pytest.mark.parametrize("sent", ["key,mark,note\n", ""])
+def test_a_page_that_hangs_up_changes_nothing_and_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sent: str
+) -> None:
+    review = tmp_path / "review.csv"
+    review.write_bytes(b"key,mark,note\nvideo00000__000000000,keep,\n")
+    before = review.read_bytes()
+    with serving(shelf(tiny.built(), review), 0) as address:
+        parts = urlsplit(address)
+        way = parts.path.rpartition("/")[0]
+        for half_closed in (True, False):
+            with socket.create_connection((str(parts.hostname), int(parts.port or 0))) as line:
+                line.sendall(f"PUT {way}/review.csv HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode())
+                line.sendall(f"Content-Length: 1000\r\n\r\n{sent}".encode())
+                if half_closed:
+                    line.shutdown(socket.SHUT_WR)
+                    assert not line.recv(1)
+                else:  # a reset
+                    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        status = ask_again(parts.hostname, parts.port, f"{way}/review.csv")
+    assert status == 200
+    assert review.read_bytes() == before
+    assert not capsys.readouterr().err
+
+
+def ask_again(host: str | None, port: int | None, way: str) -> int:
+    connection = http.client.HTTPConnection(str(host), port)
+    connection.request("GET", way)
+    return connection.getresponse().status
