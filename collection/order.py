@@ -89,6 +89,8 @@ def reorder(dataset: Path, files: Path, access: Access) -> Order:
 def _reviewed(order: Order, path: Path) -> Order:
     """The order with the review in the file `path`. Raises `RecipeError`."""
     try:
+        if path.exists() and not path.is_file():
+            raise ReviewError(f"{path} is not a regular file")
         text = path.read_bytes()
         return replace(order, review=parse_review(text, str(path)), review_csv=text)
     except (OSError, ReviewError) as why:

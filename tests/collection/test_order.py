@@ -1,5 +1,6 @@
 """What a recipe asks for is checked before anything is fetched."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,4 +26,12 @@ def test_what_is_not_measured_cannot_be_asked_for(tmp_path: Path, select: str, n
             with pytest.raises(RecipeError, match=named):
                 read_order(path, ACCESS)
         else:
+            read_order(path, ACCESS)
+
+
+def test_a_review_that_would_never_end_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "marks.csv")
+    for review in ("marks.csv", "/dev/zero"):
+        path = recipe(tmp_path, text=RECIPE.replace("reject = []", f'reject = []\nreview = "{review}"'))
+        with pytest.raises(RecipeError, match=r"select\.review: .* is not a regular file"):
             read_order(path, ACCESS)
