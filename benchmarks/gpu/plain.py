@@ -27,7 +27,7 @@ class PlainASTM(nn.Module):
         predicted = self.unroll(patchify(past, self.astm.settings.patch), past.shape[1] + horizon - 1)
         return unpatchify(predicted[:, past.shape[1] - 1 :], self.astm.settings.patch)
 
-    def loss(self, past: Tensor, future: Tensor) -> Tensor:
+    def loss(self, past: Tensor, future: Tensor, step: int) -> Tensor:
         """Mean squared error of every output, predictions fed back: `ASTM.loss` after scheduled sampling."""
         frames = patchify(torch.cat([past, future], dim=1), self.astm.settings.patch)
         predicted = self.unroll(frames[:, : past.shape[1]], frames.shape[1] - 1)

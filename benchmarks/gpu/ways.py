@@ -16,7 +16,7 @@ from benchmarks.gpu.plain import PlainASTM
 
 Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
 Way: TypeAlias = Literal["eager", "plain", "folded", "channels_last", "compiled", "graph", "compiled graph"]
-Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Loss: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ def prepare(predictor: Predictor, way: Way, precision: Precision, past: Tensor, 
 
 
 def _cast(loss: Loss, precision: Precision) -> Loss:
-    def run(past: Tensor, future: Tensor) -> Tensor:
+    def run(past: Tensor, future: Tensor, step: int) -> Tensor:
         with torch.autocast(past.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            return loss(past, future)
+            return loss(past, future, step)
 
     return run
 

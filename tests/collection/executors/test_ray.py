@@ -99,7 +99,7 @@ def test_the_budget_is_one_for_all_nodes(two_nodes, tmp_path):
     assert [o.outputs[0].item for o in done] == ["tcp"] * 6
     times = sorted(float(line) for item in items for line in (tmp_path / "asker" / item).read_text().split())
     assert len(times) == 6 * TURNS
-    slack = 0.05  # s; a worker notes the time after its turn
+    slack = 0.15  # s; a worker notes the time after its turn, on a busy machine 84 ms late
     for first in range(len(times)):
         for last in range(first + 1, len(times)):
             assert last - first + 1 <= BUDGET.burst + (times[last] - times[first] + slack) * 10
