@@ -152,6 +152,8 @@ def find_dataset(name: str) -> type[Clips]:
         raise DataError(
             f"unknown dataset {name!r}; choices are {', '.join(dataset)}, or a class, package.module:Class"
         )
+    if not all(part.isidentifier() for part in (*module.split("."), kind)):
+        raise DataError(f"dataset {name!r} must be package.module:Class")
     sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), kind)

@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from astm.data.clips import ClipFrames, Clips, DataError, DataSettings, ordered_batches, position, training_batches
+from astm.data.clips import (
+    ClipFrames,
+    Clips,
+    DataError,
+    DataSettings,
+    find_dataset,
+    ordered_batches,
+    position,
+    training_batches,
+)
 from mlst.loading import Share
 
 CPU = torch.device("cpu")
@@ -137,3 +146,9 @@ def test_refusals(numbers):
         next(training_batches(numbers, 0, 3, 0, 0, CPU, Share(0, 2)))
     with pytest.raises(DataError, match="unknown split 'dev'; choices are train, validation, test"):
         Numbers(DataSettings(), "dev")
+
+
+@pytest.mark.parametrize("name", [":Class", "..own:Class", "../own:Class", "module:", "a..b:Class"])
+def test_a_name_that_cannot_be_imported_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"must be package\.module:Class"):
+        find_dataset(name)
