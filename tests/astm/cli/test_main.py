@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from astm.cli.films import beside
 from astm.cli.listeners import LogFile
 from astm.cli.main import app
+from astm.cli.measuring import model_row
 from astm.cli.scoring import labels
 from astm.data.video import frames_of
 from astm.evaluation.clip_scores import read_clip_scores
@@ -279,24 +280,25 @@ def test_a_torn_line_of_the_log_is_passed_over(tmp_path):
 
 
 @pytest.mark.slow
-def test_models(monkeypatch):
-    monkeypatch.setattr("astm.predictor.model", ("astm", "copy_last"))  # each is counted in tests/astm/models
-    rows = {row["model"]: row for row in json.loads(run("models", "--json").stdout)}
-    assert rows["astm"]["parameters"] == 18_086_928
-    assert rows["astm"]["macs"] == pytest.approx(176e9, rel=0.001)
-    assert rows["astm"]["presets"] == "paper, authors, strong, tiny, small"
+def test_the_row_of_a_model():
+    row = model_row("astm", "moving_mnist", "")
+    assert row["parameters"] == 18_086_928
+    assert row["macs"] == pytest.approx(176e9, rel=0.001)
+    assert row["presets"] == "paper, authors, strong, tiny, small"
 
 
 @pytest.mark.slow
-def test_models_at_another_size(monkeypatch):
-    monkeypatch.setattr("astm.predictor.model", ("convlstm", "mau", "stam"))
-    larger = {row["model"]: row["macs"] for row in json.loads(run("models", "--data", "kth", "--json").stdout)}
+def test_rows_at_another_size():
+    larger = {name: model_row(name, "kth", "")["macs"] for name in ("convlstm", "mau", "stam")}
     assert [name for name, count in larger.items() if count is None] == ["mau", "stam"]  # made for 64 x 64
 
 
-def test_models_of_a_preset(monkeypatch):
-    monkeypatch.setattr("astm.training.settings.presets", lambda data: {"tiny": ("predrnn_pp",)})
+def test_models(monkeypatch):
+    """Of a preset of two; each model is counted in its own tests."""
+    monkeypatch.setattr("astm.training.settings.presets", lambda data: {"tiny": ("convlstm", "predrnn_pp")})
     assert "predrnn_pp" in run("models", "--data", "kth", "--preset", "tiny").stdout
+    rows = json.loads(run("models", "--preset", "tiny", "--json").stdout)
+    assert [row["model"] for row in rows] == ["convlstm", "predrnn_pp"]
 
 
 @pytest.mark.slow
