@@ -2,6 +2,7 @@
 
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,7 @@ def s3_server() -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "anything",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()  # servers of a process share all
     try:
         files().mkdir(BUCKET)
         yield f"s3://{BUCKET}"

@@ -47,8 +47,8 @@ STARTS = 3
 """How often an item is begun whose fork server is killed under it, each time by a new server."""
 UNKNOWN = 255
 """What `multiprocessing` gives as exit status of a process whose fork server is gone."""
-LAST_BREATH = 1.0
-"""Seconds in which a fork server that is being killed ends: its pipes close before that."""
+LAST_BREATH = 5.0
+"""Seconds in which a fork server that is being killed ends, also on a busy machine: its pipes close before that."""
 
 
 @dataclass(frozen=True, slots=True)
