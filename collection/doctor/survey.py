@@ -55,7 +55,7 @@ def survey(place: Path) -> Survey:
     if (place / DATASET).is_file():
         found = _ours(place)
     elif (place / "meta" / "info.json").is_file():
-        found = _listed(place, "LeRobot", lerobot(place))
+        found = _listed(place, inside(place), "LeRobot", lerobot(place))
     else:
         found = _files(place)
     if not found.entries and not found.findings:
@@ -84,12 +84,11 @@ def _files(place: Path) -> Survey:
     tars = {name: path for name, path in names.items() if path.suffix.lower() == TAR}
     if tars:
         return _with(place, names, _of_tars(tars))
-    return _listed(place, "folder", read_table(names) if place.is_dir() else Table("", {}, ()))
+    return _listed(place, names, "folder", read_table(names) if place.is_dir() else Table("", {}, ()))
 
 
-def _listed(place: Path, kind: str, table: Table) -> Survey:
+def _listed(place: Path, names: Mapping[str, Path], kind: str, table: Table) -> Survey:
     """A folder of videos, with or without a table that names them."""
-    names = inside(place)
     videos = {name: path for name, path in names.items() if path.suffix.lower() in VIDEOS}
     entries, findings = [], list(table.findings)
     for name, path in videos.items():
@@ -98,8 +97,9 @@ def _listed(place: Path, kind: str, table: Table) -> Survey:
             findings.append(Finding("unlisted", name, f"{table.name} has no row for it"))
         kept = what or Said(split=split_in(name))
         entries.append(Entry(Piece(name, kept.source, path, 0, path.stat().st_size), kept))
+    ends = {name[at + 1 :] for name in videos for at, letter in enumerate(name) if letter == "/"}
     for row in table.rows:
-        if row not in videos and not any(name.endswith(f"/{row}") for name in videos):
+        if row not in videos and row not in ends:
             findings.append(Finding("table", row, f"{table.name} names it, and it is not there"))
     return _with(place, names, Survey(kind, tuple(entries), tuple(findings)))
 
@@ -158,7 +158,6 @@ class _Tars:
     suffixes: Counter[str] = field(default_factory=Counter)
     have: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     """Key and suffixes of every sample."""
-    fields: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     records: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Key and type of every field of each record."""
 
