@@ -27,7 +27,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP, cls=Commands)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP, cls=Commands)
 
 for command in (
     *(training.train, scoring.evaluate, usage.predict, usage.publish),

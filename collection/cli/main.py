@@ -48,13 +48,13 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(why.exit_code) from None
 
 
-def group(title: str, commands: tuple[Callable[..., None], ...]) -> typer.Typer:
+def group(title: str, commands: tuple[Callable[..., None], ...], *, completion: bool = False) -> typer.Typer:
     """Commands under one name; each is called as its function is, and its docstring is its help."""
     made = typer.Typer(
         cls=Commands,
         help=title,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=completion,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
@@ -69,6 +69,7 @@ app = group(
         *(*init.COMMANDS, *build.COMMANDS, *checking.COMMANDS, *studying.COMMANDS),
         *(*publish.COMMANDS, *upkeep.COMMANDS, *doctor.COMMANDS, *machine.COMMANDS),
     ),
+    completion=True,
 )
 app.add_typer(group("Make, check, convert and describe source lists.", manifest.COMMANDS), name="manifest")
 app.add_typer(group("Look for faults in the clips of any video dataset.", audit.COMMANDS), name="audit")

@@ -22,7 +22,12 @@ def import_(
     path: Annotated[Path, typer.Argument(metavar="LIST", help="A public list of videos.")],
     out: Out,
     kind: Annotated[
-        str, typer.Option("--format", help=f"Format of LIST, guessed by default: {', '.join(FORMATS)}.")
+        str,
+        typer.Option(
+            "--format",
+            help=f"Format of LIST, guessed by default: {', '.join(FORMATS)}.",
+            autocompletion=options.completed(*FORMATS),
+        ),
     ] = "",
     licence: Licence = "unknown",
     limit: Annotated[int, typer.Option(min=0, help="Use only the first N rows; 0 for all.")] = 0,

@@ -1,9 +1,16 @@
 """Options and arguments that several commands share. Light: `mlst --help` imports this and no more."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def completed(*names: str) -> Callable[[str], list[str]]:
+    """What a shell offers for the value of an option: those of the names that begin as what was typed."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
 
 WAVE = 256
 """Sources kept on disk at once: some 10 GB of 360-line YouTube videos of ten minutes."""
@@ -28,7 +35,14 @@ Sources = Annotated[
     typer.Option("--sources", exists=True, file_okay=False, help="Base folder of local source files."),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of parallel workers.")]
-Executor = Annotated[str, typer.Option("--executor", help=f"Where the work is done: {' or '.join(EXECUTORS)}.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        help=f"Where the work is done: {' or '.join(EXECUTORS)}.",
+        autocompletion=completed(*EXECUTORS),
+    ),
+]
 Address = Annotated[
     str,
     typer.Option(help='Ray cluster to join, e.g. "auto" or HOST:PORT; by default, Ray runs on this machine.'),
