@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from astm.importing.draft import Draft, Imported
-from astm.importing.others import phydnet, predformer, simvp, swin_lstm, tau
-from astm.importing.recurrent import Given, convlstm, mau, predrnn, predrnn_pp, predrnn_v2
+from astm.importing.others import crevnet, phydnet, predformer, simvp, swin_lstm, tau
+from astm.importing.recurrent import Given, convlstm, e3d_lstm, mau, predrnn, predrnn_pp, predrnn_v2
 from astm.importing.stam import stam
 from astm.pretrained.foreign import read_foreign
 from astm.pretrained.store import CheckpointError
@@ -25,15 +25,10 @@ def refused(why: str) -> Rule:
     return rule
 
 
-NO_E3D = refused(
-    "OpenSTL's E3D-LSTM computes another function than the paper and its authors' code: attention that mixes channels "
-    "with positions, and convolutions without padding in time"
-)
 NO_INCEPTION = refused("of SimVP's translators only gSTA can be loaded, not IncepU or another MetaFormer")
 NORMED = "hid.enc.0.block.attn.spatial_gating_unit"
 
 PREDRNN: Mapping[str, Rule] = {
-    "cell_list.0.conv_gm.0.conv3d.weight": NO_E3D,
     "gradient_highway.x_concat.0.weight": predrnn_pp,
     "adapter.weight": predrnn_v2,
     "cell_list.0.conv_m.0.weight": predrnn,
@@ -44,6 +39,8 @@ PREDRNN: Mapping[str, Rule] = {
 FORMATS: Mapping[str, Mapping[str, Rule]] = {
     "openstl": {
         **PREDRNN,
+        "cell_list.0.conv_gm.0.conv3d.weight": e3d_lstm,
+        "frame_predictor.convlstm.0.in_gate.weight": crevnet,
         "cell_list.0.conv_x.0.weight": convlstm,
         f"{NORMED}.fc.0.weight": tau,
         f"{NORMED}.conv_spatial.weight": simvp,

@@ -1,8 +1,9 @@
-"""SimVP, TAU, PhyDNet, SwinLSTM and PredFormer, as OpenSTL and their authors' codes name their weights."""
+"""SimVP, TAU, PhyDNet, SwinLSTM, CrevNet and PredFormer, as OpenSTL and their authors' codes name their weights."""
 
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from astm.importing.draft import Draft, Imported
@@ -127,6 +128,35 @@ def swin_lstm(draft: Draft, given: Given) -> Imported:
     settings = {"channels": channels, "scale": scale, "width": width, "down": blocks[:levels], "up": blocks[levels:]}
     settings |= {"heads": [heads for _, heads in tables[:levels]], "window": (math.isqrt(tables[0][0]) + 1) // 2}
     return draft.model("swin_lstm", {**settings, **given})
+
+
+def crevnet(draft: Draft, given: Given) -> Imported:
+    """OpenSTL's CrevNet."""
+    blocks, layers = draft.count(r"encoder\.stack\.(\d+)\."), draft.count(r"frame_predictor\.convlstm\.(\d+)\.")
+    for k in range(blocks):
+        # Theirs has a dropout of 0 more; the first block has no normalisation in front.
+        places = {0: 0, 1: 1, 3: 3, 4: 5, 6: 7} if k == 0 else {0: 0, 2: 2, 3: 3, 5: 5, 6: 7, 8: 9}
+        for here, there in places.items():
+            draft.layer(f"blocks.{k}.F.{here}", f"encoder.stack.{k}.bottleneck_block.{there}")
+    gates = ("in_gate", "remember_gate", "cell_gate")
+    for k in range(layers):
+        ours, theirs = f"cells.{k}", f"frame_predictor.convlstm.{k}"
+        for part in ("weight", "bias"):
+            for mine, suffix in (("gates", ""), ("memory", "1")):
+                names = [f"{theirs}.{gate}{suffix}.{part}" for gate in gates]
+                draft.take(f"{ours}.{mine}.{part}", names, lambda *gate: torch.cat(gate), "three convolutions as one")
+        draft.layer(f"{ours}.out", f"{theirs}.out_gate")
+        draft.layer(f"{ours}.last", f"{theirs}.w1")
+        draft.layer(f"gates.{k}", f"frame_predictor.att.{k}.0")
+    return draft.model("crevnet", {**_crevnet(draft, blocks), "layers": layers, **given})
+
+
+def _crevnet(draft: Draft, blocks: int) -> dict[str, Any]:
+    """Its settings: a block whose residual has four times the channels of the one before begins a stage."""
+    last = [f"encoder.stack.{k}.bottleneck_block.{7 if k == 0 else 9}.weight" for k in range(blocks)]
+    outputs = [draft.shape(name)[0] for name in last]
+    stages = [outputs.count(outputs[0] * 4**stage) for stage in range(len(set(outputs)))]
+    return {"channels": outputs[0] // 2, "blocks": stages, "cell": "st_lstm", "norm": "batch", "restart": True}
 
 
 ORDERS = {

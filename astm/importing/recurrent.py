@@ -1,4 +1,4 @@
-"""ConvLSTM, PredRNN, PredRNN-V2, PredRNN++ and MAU, as OpenSTL and the PredRNN family name their weights."""
+"""ConvLSTM, PredRNN, PredRNN-V2, PredRNN++, E3D-LSTM and MAU, as OpenSTL and the PredRNN family name their weights."""
 
 import math
 from collections.abc import Mapping
@@ -107,6 +107,36 @@ def predrnn_pp(draft: Draft, given: Given) -> Imported:
     draft.leave(r"cell_list\.\d+\.conv_o\.0\.weight", "their code allocates it and never uses it")
     settings = {"hidden": hidden, "norm": "none", "bias": False, "highway_scale": 0.001, **common(draft, given)}
     return draft.model("predrnn_pp", settings)
+
+
+def e3d_lstm(draft: Draft, given: Given) -> Imported:
+    """OpenSTL's E3D-LSTM; a stride leaves no trace in the weights."""
+    if any(name.startswith("cell_list.0.conv_x.1.") for name in draft.weights):
+        raise CheckpointError(NO_NORM)
+    parts = {
+        "conv_x.0.conv": "conv_x.0.conv3d",
+        "conv_h.0.conv": "conv_h.0.conv3d",
+        "conv_m.0.conv": "conv_gm.0.conv3d",
+        "norm_c": "_norm_c_t",
+        "conv_oc.conv": "conv_new_cell.0.conv3d",
+        "conv_om.conv": "conv_new_gm.0.conv3d",
+        "conv_last": "conv_last.conv3d",
+    }
+    layers = draft.count(r"cell_list\.(\d+)\.")
+    for k in range(layers):
+        for ours, theirs in parts.items():
+            draft.layer(f"cells.{k}.{ours}", f"cell_list.{k}.{theirs}")
+    draft.layer("decoder", "conv_last")
+    hidden, window, *grid = draft.shape("cell_list.0._norm_c_t.weight")
+    settings = {
+        "patch": patch_of(draft.shape("conv_last.weight")[0], given),
+        "layers": layers,
+        "hidden": hidden,
+        "kernel": draft.shape("cell_list.0.conv_h.0.conv3d.weight")[2:],
+        "window": window,
+        "grid": grid,
+    }
+    return draft.model("e3d_lstm", {"form": "openstl", "stale_memory": True, **settings, **given})
 
 
 def mau(draft: Draft, given: Given) -> Imported:

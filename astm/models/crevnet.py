@@ -17,15 +17,18 @@ Reconstruction: `cell = "conv_lstm"`, the "CrevNet + ConvLSTM" of Table 1 of the
 RPM of the public code (https://github.com/rrxi/CrevNet) with ConvLSTM cells of the same width and kernel: i, f, o, g
 from [x, h], no peepholes. `cell = "st_lstm"` is that code's.
 Departures from that code:
-* F is normalised by GroupNorm of one group, not by BatchNorm, whose scale and shift it keeps. With statistics of the
-  batch, the decoder, which runs on other features than the encoder, is not its inverse while training; one running
-  average over 17 time steps and both directions fits neither; and computing a block again for the backward pass would
-  count its statistics twice. GroupNorm has no state and sees one sample: the inverse is exact, training or not.
+* F is normalised by GroupNorm of one group, not by BatchNorm (`norm = "batch"`), whose scale and shift it keeps. With
+  statistics of the batch, the decoder, which runs on other features than the encoder, is not its inverse while
+  training; one running average over 17 time steps and both directions fits neither; and computing a block again for
+  the backward pass would count its statistics twice. GroupNorm has no state and sees one sample: the inverse is exact,
+  training or not.
 * With `checkpoint`, the backward pass rebuilds the inputs of the auto-encoder's blocks from their outputs; the code
   leaves all activations to autograd. A layer of the RPM can be inverted only by dividing by 1 - g, which float32 does
   not survive where g nears 1, and the states before it not at all. So the RPM is computed again from the states and
   from its input, which is the encoder's output and kept anyway.
 * A past of fewer than 3 frames is preceded by copies of its first.
+OpenSTL (https://github.com/chengtan9907/OpenSTL, 2024-03) has that code with its BatchNorm, and forgets what it has
+read before it predicts: the first predicted clip is from the last three frames alone (`restart = True`).
 As in that code, training reads true clips at every time step, without scheduled sampling (`teacher_forcing = false`
 does not), and the loss is the sum over time of the mean squared error of whole clips, two thirds of which are frames
 that were read. In prediction the known frames of a predicted clip replace the predicted ones before it is read; later
@@ -35,6 +38,7 @@ whole-pixel speeds) is not the usual Moving MNIST, so its numbers are not compar
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -64,6 +68,10 @@ class CrevNetSettings(ModelSettings):
     kernel: OddSide = 3
     """Of the cells, in time, height and width."""
     cell: Literal["conv_lstm", "st_lstm"] = "conv_lstm"
+    norm: Literal["group", "batch"] = "group"
+    """In the residuals of the auto-encoder. With `batch` all its activations are kept while training."""
+    restart: bool = False
+    """Predict from the last three frames, with an empty state, as OpenSTL does; training reads them all."""
     teacher_forcing: bool = True
     """Training reads true clips throughout, as the authors' does; else, after the past, what was predicted, as in
     prediction. A short training needs the latter: its errors otherwise grow from frame to frame."""
@@ -97,17 +105,21 @@ def unpsi(x: Tensor) -> Tensor:
 class Block(nn.Module):
     """(x1, x2) -> (x2, x1 + F(x2)), with `down` (psi x2, psi x1 + F(x2)); and back."""
 
-    def __init__(self, inputs: int, outputs: int, down: bool, first: bool) -> None:
-        """`inputs` and `outputs` are channels of a half; the first block of all has no normalisation before F."""
+    def __init__(self, inputs: int, outputs: int, down: bool, first: bool, batch: bool = False) -> None:
+        """`inputs` and `outputs` are channels of a half; the first block of all has no normalisation before F.
+
+        With `batch` it is by statistics of the batch.
+        """
         super().__init__()
         self.down = down
         n = max(1, outputs // 2)
-        before = [] if first else [nn.GroupNorm(1, inputs), nn.ReLU()]
+        norm = nn.BatchNorm3d if batch else partial(nn.GroupNorm, 1)
+        before = [] if first else [norm(inputs), nn.ReLU()]
         self.F = nn.Sequential(
             *before,
             Conv3d(inputs, n, 3, stride=(1, 2, 2) if down else 1, padding=1, bias=False),
-            *(nn.GroupNorm(1, n), nn.ReLU(), Conv3d(n, n, 3, padding=1, bias=False)),
-            *(nn.GroupNorm(1, n), nn.ReLU(), Conv3d(n, outputs, 3, padding=1, bias=False)),
+            *(norm(n), nn.ReLU(), Conv3d(n, n, 3, padding=1, bias=False)),
+            *(norm(n), nn.ReLU(), Conv3d(n, outputs, 3, padding=1, bias=False)),
         )
 
     def psi(self, x: Tensor) -> Tensor:
@@ -260,7 +272,7 @@ class CrevNet(Predictor):
         s = self.settings
         halves = [2 * s.channels * 4**stage for stage in range(len(s.blocks))]
         self.blocks = nn.ModuleList(
-            Block(halves[max(0, stage - (k == 0))], n, stage > 0 and k == 0, stage == k == 0)
+            Block(halves[max(0, stage - (k == 0))], n, stage > 0 and k == 0, stage == k == 0, s.norm == "batch")
             for stage, n in enumerate(halves)
             for k in range(s.blocks[stage])
         )
@@ -269,7 +281,7 @@ class CrevNet(Predictor):
         self.gates = nn.ModuleList(Conv3d(s.half, s.half, 1) for _ in range(s.layers))
 
     def forward(self, past: Tensor, horizon: int) -> Tensor:
-        frames = self.padded(past)
+        frames = self.padded(past)[:, -CLIP if self.settings.restart else 0 :]
         check_horizon(horizon)
         known = frames.shape[1]
         clips = self.unroll(frames, known - CLIP + horizon)[:, known - CLIP :]
@@ -325,8 +337,8 @@ class CrevNet(Predictor):
         if not (self.checkpoint and torch.is_grad_enabled()):
             x, state = self.predict(encode(self.all_blocks, psi(clip)), state)
             return unpsi(decode(self.all_blocks, x)), state
-        x, state = recomputed(self.predict, self.reversible(False, psi(clip)), state)
-        return unpsi(self.reversible(True, x)), state
+        x, state = recomputed(self.predict, self.coded(False, psi(clip)), state)
+        return unpsi(self.coded(True, x)), state
 
     def predict(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The RPM: the next features from those of now, (B, 2 half, 3, h, w)."""
@@ -346,7 +358,9 @@ class CrevNet(Predictor):
         """Of the auto-encoder, in order."""
         return list(self.blocks)  # type: ignore[arg-type]  # a ModuleList does not know of what
 
-    def reversible(self, inverse: bool, x: Tensor) -> Tensor:
-        """`encode` or `decode`, keeping the result alone."""
+    def coded(self, inverse: bool, x: Tensor) -> Tensor:
+        """`encode` or `decode`, keeping the result alone; with BatchNorm, which cannot be undone, everything."""
+        if self.settings.norm == "batch":
+            return decode(self.all_blocks, x) if inverse else encode(self.all_blocks, x)
         y: Tensor = Reversible.apply(self.all_blocks, inverse, x, *self.blocks.parameters())  # type: ignore[no-untyped-call]
         return y

@@ -106,7 +106,7 @@ def _without(name):
 
 
 NORMED = {"cell_list.0.conv_x.1.weight": torch.ones(21, 2, 2)}
-E3D = {"cell_list.0.conv_gm.0.conv3d.weight": torch.ones(1, 1, 2, 5, 5)}
+E3D_NORMED = {"cell_list.0.conv_x.1.weight": torch.ones(28, 2, 4, 4)}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ E3D = {"cell_list.0.conv_gm.0.conv3d.weight": torch.ones(1, 1, 2, 5, 5)}
             weights("predrnn") | {"conv_last.weight": torch.ones(15, 3, 1, 1)},
             "15 channels are not square patches",
         ),
-        (weights("predrnn") | E3D, "OpenSTL's E3D-LSTM computes another function"),
+        (weights("e3d_lstm") | E3D_NORMED, "trained with layer_norm = 1"),
         ({"enc.enc.0.conv.conv.weight": torch.ones(1)}, "only gSTA can be loaded"),
         ({"fc.weight": torch.ones(1)}, "no model of the format 'openstl' has weights such as fc.weight"),
         ({"state_dict": {}}, "it has no state dict of tensors"),

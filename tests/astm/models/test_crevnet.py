@@ -197,6 +197,16 @@ def test_the_reversible_backward_pass_runs_in_the_precision_of_the_forward_pass(
     assert (found - exact).norm() < 0.2 * exact.norm()
 
 
+def test_with_batch_norm_checkpointing_changes_neither_gradients_nor_statistics():
+    plain, recomputed = small(norm="batch").double(), small(norm="batch").double()
+    past, future = clips(4).double(), clips(3).double() ** 2
+    found = [gradients(one, past, future, on) for one, on in ((plain, False), (recomputed, True))]
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+    assert plain.blocks[0].F[1].num_batches_tracked == 4 * 2  # time steps, there and back
+    for name, buffer in plain.named_buffers():
+        assert torch.equal(buffer, recomputed.get_buffer(name)), name
+
+
 def kept(checkpoint, **settings):
     """Bytes for the backward pass of one 4 -> 3 sample at the published size."""
     predictor = create("crevnet", **settings)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from astm import create
+from astm import count_parameters, create
 from astm.models.e3d_lstm import E3DLSTMCell, E3DLSTMSettings, recall
 from astm.predictor import patchify
 from tests.astm.models import reference
@@ -93,3 +93,12 @@ def test_the_loss_is_half_the_squared_plus_the_absolute_error():
     predictor = create("e3d_lstm", **TINY)
     predicted, frames = torch.full((1, 2, 16, 2, 2), 0.5), torch.zeros(1, 2, 16, 2, 2)
     assert predictor.criterion(predicted, frames).item() == pytest.approx(0.5 * 0.25 + 0.5)
+
+
+def test_openstls_form_has_its_published_parameters_and_one_size():
+    """Its table for KTH: 53.5 M."""
+    with torch.device("meta"):
+        predictor = create("e3d_lstm", hidden=128, patch=8, stride=2, form="openstl")
+    assert count_parameters(predictor) == pytest.approx(53.5e6, rel=1e-3)
+    with pytest.raises(ValueError, match=r"128 x 128 pixels \(grid \(16, 16\)\), got 128 x 64; .*grid to \[16, 8\]"):
+        predictor(torch.empty(1, 2, 1, 128, 64, device="meta"), 1)
