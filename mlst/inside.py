@@ -82,6 +82,22 @@ def content(path: Path, most: int) -> bytes:
     return data
 
 
+def regular_files(place: Path) -> dict[str, Path]:
+    """The regular files of a folder by their names in it, sorted, or the file `place` alone. Pipes and devices
+    are left out, and so are links that lead outside."""
+    base = place.parent if place.is_file() else place
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    return {path.relative_to(base).as_posix(): path for path in files if path == place or not leads_out(path, place)}
+
+
+def leads_out(path: Path, place: Path) -> bool:
+    """Whether a path is a link to somewhere outside of a place; links to files of the Hub's cache are of it."""
+    if not path.is_symlink() or of_hub_cache(path):
+        return False
+    real = Path(os.path.realpath(path))  # `resolve` raises for links in a circle
+    return not real.is_relative_to(os.path.realpath(place))
+
+
 def _real_folders(folder: Path, name: str) -> Path:
     """The path of `name`, all folders on whose way are folders and no links, as far as they exist."""
     path = folder

@@ -8,7 +8,6 @@ folder for each film, its pictures in the order of their names), WebDataset shar
 import io
 import json
 import re
-import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -23,13 +22,13 @@ from numpy.typing import NDArray
 
 from astm.data.clips import DataError
 from astm.data.video import DEMUXERS, frames_of, planes, presentation_times
+from mlst.inside import leads_out, opened, regular_files
+from mlst.tars import members
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
 """Suffixes of frames."""
 LARGEST_UNPACKED = 8 << 30
 """Bytes of all arrays of an .npz file, of which a few megabytes may claim any number."""
-LARGEST_RECORD = 1 << 20
-"""Bytes of a record that is read for the level of its film."""
 
 Film: TypeAlias = NDArray[Any]
 """(T, C, H, W) uint8, or floating point in [0, 1]."""
@@ -66,10 +65,11 @@ def open_films(place: Path, layout: str = "") -> Films:
     """
     if place.suffix in (".npy", ".npz") and place.is_file():
         return _of_arrays(place, layout)
-    tars = [place] if place.suffix == ".tar" else sorted(place.rglob("*.tar")) if place.is_dir() else []
+    files = sorted(regular_files(place).values()) if place.is_dir() or place.suffix == ".tar" else []
+    tars = [p for p in files if p.suffix == ".tar"]
     if tars:
         return _of_shards(place, tars)
-    videos = sorted(p for p in place.rglob("*") if p.suffix.lower() in DEMUXERS) if place.is_dir() else []
+    videos = [p for p in files if p.suffix.lower() in DEMUXERS]
     if videos:
         keys = tuple(video.relative_to(place).with_suffix("").as_posix() for video in videos)
         return Films(
@@ -78,20 +78,20 @@ def open_films(place: Path, layout: str = "") -> Films:
             lambda i: len(presentation_times(videos[i])),
             {},
         )
-    frames = sorted({p.parent for p in place.rglob("*") if p.suffix.lower() in PICTURES}) if place.is_dir() else []
+    frames = sorted({p.parent for p in files if p.suffix.lower() in PICTURES})
     if frames:
         keys = tuple(folder.relative_to(place).as_posix() for folder in frames)
         return Films(
             *(str(place), keys, True, 0),
-            lambda i, channels, which: _of_frames(frames[i], channels, which),
-            lambda i: len(_pictures(frames[i])),
+            lambda i, channels, which: _of_frames(place, frames[i], channels, which),
+            lambda i: len(_pictures(place, frames[i])),
             {},
         )
     if not place.exists():
         raise DataError(f"{place}: no such file or folder")
     raise DataError(
         f"{place} has no films; give a .npy or .npz file, a folder of videos ({', '.join(DEMUXERS)}) or of folders of "
-        f"frames ({', '.join(PICTURES)}), or .tar shards"
+        f"frames ({', '.join(PICTURES)}), or .tar shards; pipes and links that lead out of it are not read"
     )
 
 
@@ -191,38 +191,38 @@ class _Member:
 
 
 def _of_shards(place: Path, tars: Sequence[Path]) -> Films:
-    members, levels = dict[str, _Member](), dict[str, str]()
+    films, levels = dict[str, _Member](), dict[str, str]()
     for tar in tars:
         try:
-            with tarfile.open(tar, "r:") as file:
-                for info in file:
-                    if info.size < 0:
-                        raise tarfile.ReadError(f"{info.name!r} claims {info.size} bytes")
-                    key, _, suffix = info.name.rpartition("/")[2].partition(".")
-                    if suffix in ("mp4", "npy") and info.isreg():
-                        members[key] = _Member(tar, suffix, info.offset_data, info.size)
-                    elif suffix == "json" and info.isreg() and info.size <= LARGEST_RECORD:
-                        levels |= _level(key, _Member(tar, suffix, info.offset_data, info.size))
-        except (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError) as why:
+            with opened(tar.resolve()) as file:  # a link that stays inside is followed
+                for member in members(file):
+                    if isinstance(member, str):
+                        raise ValueError(member)
+                    key = member.key.rpartition("/")[2]
+                    if member.suffix in ("mp4", "npy"):
+                        films[key] = _Member(tar, member.suffix, member.offset, member.size)
+                    elif member.data:
+                        levels |= _level(key, member.data)
+        except (OSError, ValueError) as why:
             raise DataError(f"{tar} is not a readable tar file: {why}") from None
-    if not members:
+    if not films:
         raise DataError(f"{place} has no members <key>.mp4 or <key>.npy")
-    keys = tuple(sorted(members))
-    channels = {"mp4": 0}.get(members[keys[0]].suffix)
+    keys = tuple(sorted(films))
+    channels = {"mp4": 0}.get(films[keys[0]].suffix)
     if channels is None:
-        channels = _array(members[keys[0]]).shape[1]
+        channels = _array(films[keys[0]]).shape[1]
 
     def read(i: int, channels: int, which: slice) -> Film:
-        return _of_member(members[keys[i]], channels)[which]
+        return _of_member(films[keys[i]], channels)[which]
 
     return Films(str(place), keys, True, channels, read, lambda i: len(read(i, channels or 3, slice(None))), levels)
 
 
-def _level(key: str, member: _Member) -> dict[str, str]:
+def _level(key: str, record: bytes) -> dict[str, str]:
     try:
-        told = json.loads(member.read())
+        told = json.loads(record)
     except (ValueError, RecursionError) as why:
-        raise tarfile.ReadError(f"the record of {key!r} is not JSON: {str(why)[:200]}") from None
+        raise ValueError(f"the record of {key!r} is not JSON: {str(why)[:200]}") from None
     return {key: str(told["level"])} if isinstance(told, dict) and "level" in told else {}
 
 
@@ -241,12 +241,14 @@ def _array(member: _Member) -> Film:
     return one
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in PICTURES), key=_in_order)
+def _pictures(place: Path, folder: Path) -> list[Path]:
+    """The frames of a film, in order."""
+    found = (p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file() and not leads_out(p, place))
+    return sorted(found, key=_in_order)
 
 
-def _of_frames(folder: Path, channels: int, which: slice) -> Film:
-    pictures = [_picture(file) for file in _pictures(folder)[which]]
+def _of_frames(place: Path, folder: Path, channels: int, which: slice) -> Film:
+    pictures = [_picture(file) for file in _pictures(place, folder)[which]]
     if len({picture.shape for picture in pictures}) > 1:
         raise DataError(f"{folder} has frames of several sizes")
     return planes(np.stack(pictures), channels)

@@ -5,9 +5,10 @@ Nothing is extracted or decoded here: a `Piece` says in which file a clip's byte
 
 import heapq
 import json
-import tarfile
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from collection.recipe import read_recipe
@@ -15,15 +16,11 @@ from mlst.dataset.description import DATASET, INDEX, RECIPE
 from mlst.dataset.lookup import Index
 from mlst.dataset.shards import PATH
 from mlst.exits import UserError
+from mlst.inside import file_in, opened, regular_files
 from mlst.records import digest
+from mlst.tars import VIDEOS, Member, members
 
-VIDEOS = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm"),
-    *(".wmv", ".y4m"),
-)
 TAR = ".tar"
-LARGEST_RECORD = 1 << 20
-"""Bytes of a JSON member that is read for the name of a clip's source."""
 
 
 class PlaceError(UserError, ValueError):
@@ -49,22 +46,22 @@ def pieces(place: Path) -> Iterator[Piece]:
         raise PlaceError(f"{place} does not exist; give a built dataset, a folder of videos, or WebDataset tars")
     try:
         yield from _of_dataset(place) if (place / DATASET).is_file() else _of_files(place)
-    except (tarfile.TarError, OSError, ValueError) as why:
+    except (OSError, ValueError) as why:
         raise PlaceError(f"{place}: {why}") from why
 
 
 def _of_dataset(dataset: Path) -> Iterator[Piece]:
+    shards: dict[str, Path] = {}
     for row in Index(dataset / INDEX):
         if not PATH.fullmatch(row.shard):
             raise ValueError(f"the index says that {row.info.key} lies in {row.shard!r}, which is not a shard")
-        yield Piece(row.info.key, row.info.source, dataset / row.shard, row.offset, row.size)
+        if row.shard not in shards:
+            shards[row.shard] = file_in(dataset, row.shard)
+        yield Piece(row.info.key, row.info.source, shards[row.shard], row.offset, row.size)
 
 
 def _of_files(place: Path) -> Iterator[Piece]:
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    base = place.parent if place.is_file() else place
-    for path in files:
-        name = path.relative_to(base).as_posix()
+    for name, path in regular_files(place).items():
         if path.suffix.lower() == TAR:
             yield from _of_tar(path, name)
         elif path.suffix.lower() in VIDEOS:
@@ -72,44 +69,34 @@ def _of_files(place: Path) -> Iterator[Piece]:
 
 
 def _of_tar(path: Path, name: str) -> Iterator[Piece]:
-    """Members of one sample lie side by side and differ in what follows the first dot of their names."""
-    sample, video, source = "", None, ""
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            if not member.isfile():
-                continue
-            if _sample(member.name) != sample:
-                if video is not None:
-                    yield _member(path, name, video, source)
-                sample, video, source = _sample(member.name), None, ""
-            suffix = PurePosixPath(member.name).suffix.lower()
-            if suffix in VIDEOS and video is None:
-                video = member
-            elif suffix == ".json" and member.size <= LARGEST_RECORD:
-                source = _named(tar, member)
-            tar.members = []  # type: ignore[attr-defined]  # a tar of a million members must not stay in memory
-    if video is not None:
-        yield _member(path, name, video, source)
+    """Members of one sample lie side by side; its first video is the clip."""
+    with opened(Path(os.path.realpath(path))) as file:  # a link that stays inside is followed
+        for _, sample in groupby(_sound(members(file), name), key=lambda member: member.key):
+            video, record = None, b""
+            for member in sample:
+                if PurePosixPath(member.name).suffix.lower() in VIDEOS:
+                    video = video or member
+                record = member.data or record
+            if video:
+                yield Piece(f"{name}/{video.name}", _named(record), path, video.offset, video.size)
 
 
-def _sample(member: str) -> str:
-    folder, _, name = member.rpartition("/")
-    return f"{folder}/{name.partition('.')[0]}"
+def _sound(found: Iterable[Member | str], name: str) -> Iterator[Member]:
+    """The members of a tar. Raises ValueError where it is damaged."""
+    for member in found:
+        if isinstance(member, str):
+            raise ValueError(f"{name}: {member}; mlst doctor says what else is wrong")
+        yield member
 
 
-def _member(path: Path, name: str, member: tarfile.TarInfo, source: str) -> Piece:
-    return Piece(f"{name}/{member.name}", source, path, member.offset_data, member.size)
-
-
-def _named(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+def _named(data: bytes) -> str:
     """The text `source` of a record; "" where there is none."""
-    file = tar.extractfile(member)
     try:
-        record = json.load(file) if file else None
+        record = json.loads(data)
     except (ValueError, RecursionError):
         return ""
-    found = record.get("source") if isinstance(record, dict) else None
-    return found if isinstance(found, str) else ""
+    source = record.get("source") if isinstance(record, dict) else None
+    return source if isinstance(source, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from collection.audit.places import LARGEST_RECORD, TAR, VIDEOS, Piece, PlaceError
+from collection.audit.places import TAR, Piece, PlaceError
 from collection.doctor.rules import Finding
 from collection.doctor.said import Said, from_json, said, split_in
-from collection.doctor.tables import Table, inside, leads_out, lerobot, read_table
-from collection.doctor.tars import Member, members
+from collection.doctor.tables import Table, lerobot, read_table
 from mlst.checking.lint import HUB, lint
 from mlst.dataset.description import DATASET, INDEX
 from mlst.dataset.index import read_index
-from mlst.inside import file_in
+from mlst.inside import file_in, leads_out, opened, regular_files
+from mlst.tars import LARGEST_RECORD, VIDEOS, Member, members
 
 PORTABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 MOST = 0.5
@@ -55,7 +55,7 @@ def survey(place: Path) -> Survey:
     if (place / DATASET).is_file():
         found = _ours(place)
     elif (place / "meta" / "info.json").is_file():
-        found = _listed(place, inside(place), "LeRobot", lerobot(place))
+        found = _listed(place, regular_files(place), "LeRobot", lerobot(place))
     else:
         found = _files(place)
     if not found.entries and not found.findings:
@@ -80,7 +80,7 @@ def _ours(place: Path) -> Survey:
 
 
 def _files(place: Path) -> Survey:
-    names = inside(place)
+    names = regular_files(place)
     tars = {name: path for name, path in names.items() if path.suffix.lower() == TAR}
     if tars:
         return _with(place, names, _of_tars(tars))
@@ -174,7 +174,7 @@ def _of_tars(tars: Mapping[str, Path]) -> Survey:
 def _shard(seen: _Tars, name: str, path: Path) -> None:
     inside: dict[str, dict[str, Member]] = {}
     last = ""
-    for member in members(path):
+    for member in _members(path):
         if isinstance(member, str):
             seen.findings.append(Finding("tar", name, member))
             break
@@ -191,6 +191,14 @@ def _shard(seen: _Tars, name: str, path: Path) -> None:
         seen.findings.append(Finding("empty", name, "no sample"))
     for key, parts in inside.items():
         _sample(seen, name, path, key, parts)
+
+
+def _members(path: Path) -> Iterator[Member | str]:
+    try:
+        with opened(Path(os.path.realpath(path))) as file:  # a link that stays inside is followed
+            yield from members(file)
+    except (OSError, ValueError) as why:
+        yield str(why)
 
 
 def _sample(seen: _Tars, name: str, path: Path, key: str, parts: Mapping[str, Member]) -> None:

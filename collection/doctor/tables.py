@@ -1,7 +1,6 @@
 """Tables that name the videos of a folder: CSV, JSON Lines or Parquet, and the episodes of LeRobot 3."""
 
 import csv
-import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from collection.audit.places import LARGEST_RECORD, VIDEOS, PlaceError
+from collection.audit.places import PlaceError
 from collection.doctor.rules import Finding
 from collection.doctor.said import COLUMNS, Said, file_of, from_json, said
 from mlst.dataset.parquet import check_unpacked, damage, longest_texts
-from mlst.inside import content, file_in, of_hub_cache, opened
+from mlst.inside import content, file_in, opened, regular_files
+from mlst.tars import LARGEST_RECORD, VIDEOS
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 LARGEST_TABLE = 1 << 30
@@ -37,21 +37,6 @@ class Table:
     """"" where there is none."""
     rows: Mapping[str, Said]
     findings: tuple[Finding, ...]
-
-
-def inside(place: Path) -> dict[str, Path]:
-    """The regular files of a place by their names in it, sorted; without those that links outside are."""
-    base = place.parent if place.is_file() else place
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    return {path.relative_to(base).as_posix(): path for path in files if path == place or not leads_out(path, place)}
-
-
-def leads_out(path: Path, place: Path) -> bool:
-    """Whether a path is a link to somewhere outside of a place; links to files of the Hub's cache are of it."""
-    if not path.is_symlink() or of_hub_cache(path):
-        return False
-    real = Path(os.path.realpath(path))  # `resolve` raises for links in a circle
-    return not real.is_relative_to(os.path.realpath(place))
 
 
 def read_table(names: Mapping[str, Path]) -> Table:
@@ -130,7 +115,7 @@ def lerobot(place: Path) -> Table:
         if not VIDEO_PATH.fullmatch(path):
             raise ValueError(f"video_path is {path[:200]!r}")
         told = {f"videos/{name}/{kind}_index" for name in features for kind in ("chunk", "file")} | {"length"}
-        tables = [file for name, file in inside(place).items() if EPISODES.fullmatch(name)]
+        tables = [file for name, file in regular_files(place).items() if EPISODES.fullmatch(name)]
         episodes = list(_bounded(row for file in tables for row in _rows(file, told)))
         known, findings = _videos(path, fps, features, episodes), []
         total = sum(int(row["length"]) for row in episodes)

@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from collection.addresses import is_web, is_youtube
-from collection.audit.places import VIDEOS
 from collection.manifest.importers import Entry, guess, import_list, row_of
 from collection.manifest.table import (
     ANYTHING,
@@ -27,6 +26,7 @@ from collection.workspace.folder import workspace_of
 from collection.workspace.store import finished
 from mlst.dataset.remote import is_url
 from mlst.records import OPEN_END, Source
+from mlst.tars import VIDEOS
 
 TABLES = (".jsonl", ".parquet")
 """Suffixes of manifests that no other list has."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from collection.workspace.folder import DATASET_LOCK, Span, Workspace, WorkspaceBusyError, held, writing
-from mlst.dataset.remote import is_url
+from mlst.dataset.remote import checked_url, is_url
 from mlst.exits import UserError
 from mlst.files import PART, atomic, link_or_copy, open_lock
 from mlst.records import canonical_json, digest
@@ -357,7 +357,10 @@ def scratch(parent: Path) -> Iterator[Path]:
 def machine_folder(url: str) -> Path:
     """What this machine keeps for a store: downloads under way, the request budget, caches. Deleting it costs nothing
     while no build runs. It is below TMPDIR, which needs room for the videos that are worked on."""
-    folder = user_folder() / digest(url.rstrip("/"))[:16]
+    try:
+        folder = user_folder() / digest(checked_url(url).rstrip("/"))[:16]
+    except ValueError as why:
+        raise StoreError(str(why)) from None
     folder.mkdir(exist_ok=True)
     return folder
 

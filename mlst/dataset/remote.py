@@ -1,10 +1,12 @@
 """A dataset in an object store, for what reads a folder."""
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from mlst.dataset.description import DATASET, LARGEST, read_json
 from mlst.dataset.shards import PATH
@@ -12,11 +14,25 @@ from mlst.inside import opened, plain
 
 BLOCK = 8 << 20
 """Bytes of one request."""
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*[^/].*")
 
 
 def is_url(place: str | Path) -> bool:
     """Whether a place is an fsspec URL, e.g. `s3://bucket/name`, not a path."""
     return isinstance(place, str) and "://" in place
+
+
+def checked_url(url: str) -> str:
+    """The URL, where it is one with something in it. Raises ValueError, whose text is safe to show."""
+    if not url.isprintable():
+        raise ValueError(f"{url!a} is not a URL: it has control characters")
+    if not URL.fullmatch(url):
+        raise ValueError(f"{url!a} is not a URL: give SCHEME://NAME/..., for example s3://bucket/dataset")
+    try:
+        urlsplit(url)
+    except ValueError as why:
+        raise ValueError(f"{url!a} is not a URL: {why}") from None
+    return url
 
 
 @contextlib.contextmanager
@@ -29,7 +45,7 @@ def mirrored(url: str) -> Iterator[Path]:
     """
     import fsspec  # noqa: PLC0415, most datasets are folders
 
-    system, base = fsspec.url_to_fs(url.rstrip("/"), use_listings_cache=False)
+    system, base = fsspec.url_to_fs(checked_url(url).rstrip("/"), use_listings_cache=False)
     with tempfile.TemporaryDirectory(prefix="mlst-") as top:
         folder, names = Path(top), set[str]()
         for found in system.find(base):
@@ -63,6 +79,6 @@ def streamed(place: str) -> Iterator[BinaryIO]:
         return
     import fsspec  # noqa: PLC0415, most datasets are folders
 
-    system, path = fsspec.url_to_fs(place, use_listings_cache=False)
+    system, path = fsspec.url_to_fs(checked_url(place), use_listings_cache=False)
     with system.open(path, "rb", block_size=BLOCK, cache_type="readahead") as file:
         yield file

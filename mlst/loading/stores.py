@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff  # type: ignore[attr-defined]
 
 from mlst.dataset.description import DATASET
-from mlst.dataset.remote import is_url
+from mlst.dataset.remote import checked_url, is_url
 from mlst.hub import TRANSPORT_ERROR
 from mlst.inside import file_in, opened
 from mlst.loading.buckets import Bucket
@@ -66,6 +66,11 @@ class Store(Protocol):
 def store_of(place: str | Path, revision: str, cache: bool) -> Store:
     """The store at `place`, see `mlst.loading.load`. Raises LoadError if it is none, ReadError if it is not there."""
     text = str(place)
+    if is_url(place):
+        try:
+            checked_url(text)
+        except ValueError as why:
+            raise LoadError(str(why)) from None
     if not isinstance(place, Path) and text.startswith(("http://", "https://")):
         found: Store = Web(text)
     elif isinstance(place, Path) or Path(text).is_dir():

@@ -1,6 +1,7 @@
 """Files of films that are damaged or made to harm end in a `DataError`; nothing is unpickled."""
 
 import io
+import os
 import struct
 import tarfile
 import zipfile
@@ -100,3 +101,27 @@ def test_arrays_that_unpack_to_more_than_memory(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(films, "LARGEST_UNPACKED", 2000)
     with pytest.raises(DataError, match=r"save a \.npy file"):
         open_films(tmp_path / "a.npz")
+
+
+def test_links_that_lead_out_and_pipes_are_not_read(tmp_path: Path) -> None:
+    outside, place = tmp_path / "outside", tmp_path / "place"
+    place.mkdir()
+    outside.write_bytes(shard(("a.npy", saved(np.zeros((4, 8, 8), np.uint8)))))
+    for name in ("a.tar", "a.mp4", "a.png"):
+        (place / name).symlink_to(outside)
+    for name in ("b.tar", "b.mp4", "b.png"):
+        os.mkfifo(place / name)
+    with pytest.raises(DataError, match="pipes and links that lead out of it are not read"):
+        open_films(place)
+    (place / "c.data").write_bytes(outside.read_bytes())
+    (place / "c.tar").symlink_to("c.data")
+    assert open_films(place).keys == ("a",)
+    os.mkfifo(tmp_path / "d.tar")
+    with pytest.raises(DataError, match=r"d\.tar has no films"):
+        open_films(tmp_path / "d.tar")
+
+
+def test_a_shard_that_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(shard(("a.npy", bytes(4000)))[:2048])
+    with pytest.raises(DataError, match="it is cut off"):
+        open_films(tmp_path / "a.tar")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -86,3 +87,19 @@ def test_samples_do_not_depend_on_order_and_grow() -> None:
     assert set(few.pieces) != set(drawn(found, 20, 2).pieces)
     assert set(drawn(found, 5000, 1).pieces) == set(found)
     assert 300 < sum(piece.offset for piece in more.pieces) / 50 < 700
+
+
+def test_links_that_lead_out_and_pipes_are_not_read_nor_damaged_tars(tmp_path: Path) -> None:
+    outside, place = tmp_path / "outside", tmp_path / "place"
+    place.mkdir()
+    outside.write_bytes(b"secret")
+    tar(place / "a.tar", {"1.mp4": b"one" * 999})
+    for name in ("b.mp4", "b.tar"):
+        (place / name).symlink_to(outside)
+    for name in ("c.mp4", "c.tar"):
+        os.mkfifo(place / name)
+    (place / "within.mp4").symlink_to("a.tar")
+    assert [piece.key for piece in pieces(place)] == ["a.tar/1.mp4", "within.mp4"]
+    os.truncate(place / "a.tar", 1024)
+    with pytest.raises(PlaceError, match=r"a\.tar: '1\.mp4' ends behind the end of the file"):
+        list(pieces(place))

@@ -173,6 +173,10 @@ def test_a_typo_in_the_name_of_a_folder_is_not_looked_for_on_the_hub(
 
 
 def test_places_that_are_none(tmp_path: Path) -> None:
+    for url in ("s3://", "s3://a\x1b[31m/b", "https://[::1", "file:///", "http://\u2100.x/", "://a", "hf://a\nb"):
+        with pytest.raises(LoadError, match="is not a URL: ") as refused:
+            load(url)
+        assert str(refused.value).isprintable()
     with pytest.raises(LoadError, match="not a folder, a URL or a Hub id"):
         load("no such folder")
     with pytest.raises(ReadError, match=r"dataset\.json cannot be read: No such file"):

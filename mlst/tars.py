@@ -1,14 +1,21 @@
-"""The members of a WebDataset shard as loaders see them."""
+"""The members of anybody's WebDataset shard, as loaders see them, within bounds."""
 
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import BinaryIO
 
-from collection.audit.places import LARGEST_RECORD, VIDEOS
+VIDEOS = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm"),
+    *(".wmv", ".y4m"),
+)
 
 COMPANIONS = (".json", ".txt", ".cls", ".jpg", ".png", ".npy", ".wav", ".vtt", ".srt")
 """What lies beside a video."""
+LARGEST_RECORD = 1 << 20
+"""Bytes of a JSON member that is read."""
 
 PADDING = 1 << 24
 """Bytes of zeros that may end a tar: `tar` pads to 10 KiB, to 16 MiB with the largest blocks in use."""
@@ -31,11 +38,12 @@ class Member:
     """Of a JSON member that is not too large; else empty."""
 
 
-def members(path: Path) -> Iterator[Member | str]:
+def members(file: BinaryIO) -> Iterator[Member | str]:
     """The members of a tar; at a damage what is wrong, last. Only headers and JSON are read."""
-    size = path.stat().st_size
     try:
-        with tarfile.open(path, "r:") as tar:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.size < 0:
                     yield f"{member.name!r} claims {member.size} bytes"
@@ -47,17 +55,16 @@ def members(path: Path) -> Iterator[Member | str]:
                     yield _member(tar, member)
                 tar.members = []  # type: ignore[attr-defined]  # a tar of a million members must not stay in memory
             rest = size - tar.offset
-            if rest > PADDING or (rest > 0 and _more(path, tar.offset)):
+            if rest > PADDING or (rest > 0 and _more(file, tar.offset)):
                 yield f"{rest} bytes from {tar.offset} on are no tar"
     except (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, RecursionError) as why:
         yield f"{why}"
 
 
-def _more(path: Path, offset: int) -> bool:
+def _more(file: BinaryIO, offset: int) -> bool:
     """Whether anything but zeros follows, a damaged header for example."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return any(part.strip(b"\0") for part in iter(lambda: file.read(1 << 20), b""))
+    file.seek(offset)
+    return any(part.strip(b"\0") for part in iter(lambda: file.read(1 << 20), b""))
 
 
 def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Member:
