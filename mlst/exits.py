@@ -105,6 +105,7 @@ EXTRAS: Mapping[str, str] = {
     "datasets": "readers",
     "ffmpeg": "build",
     "imageio_ffmpeg": "build",
+    "lance": "lance",
     "matplotlib": "build",
     "ray": "ray",
     "s3fs": "s3",

@@ -9,7 +9,7 @@ import typer
 from collection.cli import options
 
 Mode = Literal["ids", "clips"]
-Layout = Literal["folder", "parquet"]
+Layout = Literal["folder", "parquet", "lerobot", "lance", "mds"]
 ReadBack = Literal["auto", "full", "hashes"]
 Gated = Literal["", "auto", "manual"]
 
@@ -63,11 +63,20 @@ def publish(
 
 
 def export(
-    dataset: options.Folder,
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="Folder, URL or Hub id OWNER/NAME of a dataset, e.g. s3://bucket/name."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write to: new, empty, or of the same export interrupted.")],
     layout: Annotated[
-        Layout, typer.Option("--format", help="folder: mp4 files and metadata.jsonl; parquet: mp4 bytes in tables.")
+        Layout,
+        typer.Option(
+            "--format",
+            help="folder: mp4 files and metadata.jsonl; parquet: mp4 bytes in tables; lerobot: LeRobot v3; "
+            "lance: a Lance dataset per split; mds: shards of MosaicML Streaming.",
+        ),
     ],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the Hub; the main branch by default.")] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Write a dataset in the layout of another library, and read every clip back.
@@ -79,7 +88,7 @@ def export(
     from mlst.records import canonical_json
 
     with counted("export", "clips") as tell:
-        done = exported(dataset, out, layout, tell)
+        done = exported(dataset, out, layout, tell, revision)
     if as_json:
         print(canonical_json(done))
         return

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from collection.export.pieces import Piece, described
+from collection.export.pieces import Format, Piece, described
 from mlst.dataset.index import Row
 from mlst.files import atomic, clean
 from mlst.inside import content, opened, place_in
@@ -13,28 +14,29 @@ from mlst.inside import content, opened, place_in
 METADATA = "metadata.jsonl"
 
 
-class Folder:
+class Folder(Format):
     """`train/s0t2/KEY.mp4` and `train/s0t2/metadata.jsonl`."""
 
-    by: tuple[str, ...] = ("level", "split")
-    load = 'datasets.load_dataset("videofolder", data_dir={out!r})'
+    by = ("split", "level")
+    most = sys.maxsize
+    load = 'import datasets\n\nclips = datasets.load_dataset("videofolder", data_dir="FOLDER")'
 
     def write(self, out: Path, piece: Piece) -> None:
         """Write what is missing or wrong. The table comes last."""
         for row in piece.rows():
             name = _video(piece, row)
-            if not _same(out, name, row):
+            if not same_video(out, name, row):
                 with atomic(place_in(out, name)) as file:
                     file.write(piece.video(row))
         with atomic(place_in(out, _table(piece))) as file:
             for row in piece.rows():
                 file.write(_line(row))
-        clean(out / piece.split / piece.level)
+        clean(out.joinpath(*piece.values))
 
     def wrong(self, out: Path, piece: Piece) -> Iterator[str]:
         """Videos with other bytes, and the table where a line of it is another one."""
         for row in piece.rows():
-            if not _same(out, _video(piece, row), row):
+            if not same_video(out, _video(piece, row), row):
                 yield _video(piece, row)
         try:
             with opened(place_in(out, _table(piece))) as file:
@@ -52,11 +54,11 @@ class Folder:
 
 
 def _video(piece: Piece, row: Row) -> str:
-    return f"{piece.split}/{piece.level}/{described(row)['key']}.mp4"
+    return f"{'/'.join(piece.values)}/{described(row)['key']}.mp4"
 
 
 def _table(piece: Piece) -> str:
-    return f"{piece.split}/{piece.level}/{METADATA}"
+    return f"{'/'.join(piece.values)}/{METADATA}"
 
 
 def _line(row: Row) -> bytes:
@@ -64,7 +66,8 @@ def _line(row: Row) -> bytes:
     return (json.dumps({"file_name": f"{columns['key']}.mp4", **columns}, allow_nan=False) + "\n").encode()
 
 
-def _same(out: Path, name: str, row: Row) -> bool:
+def same_video(out: Path, name: str, row: Row) -> bool:
+    """Whether a file is the mp4 of a clip."""
     try:
         return hashlib.sha256(content(place_in(out, name), row.size)).hexdigest() == row.sha256
     except (OSError, ValueError):

@@ -2,23 +2,28 @@
 
 import atexit
 import hashlib
+import io
 import json
 import shutil
 import tempfile
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import av
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from collection.cli.main import app
-from collection.export.pieces import ExportError
+from collection.doctor import tables
+from collection.export.origin import ExportError
 from collection.export.write import FORMATS, export
 from mlst.dataset.description import INDEX, LOCK
 from mlst.dataset.index import Row, flat, read_index, write_index
 from tests import tiny
+from tests.collection.export import readers
 
 
 @cache
@@ -26,7 +31,7 @@ def source() -> Path:
     """A dataset of 18 clips in a few shards."""
     folder = Path(tempfile.mkdtemp(prefix="mlst-export-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    tiny.build(folder / "work", folder / "dataset", tiny.material(folder / "work", 6), shard_bytes=1 << 14)
+    tiny.build(folder / "work", folder / "dataset", tiny.material(folder / "work", 6), shard_bytes=1 << 15)
     return folder / "dataset"
 
 
@@ -35,7 +40,12 @@ def rows() -> dict[str, Row]:
     return {row.info.key: row for row in read_index(source() / INDEX)}
 
 
-@pytest.fixture(scope="module", params=sorted(FORMATS))
+LACKING = pytest.mark.skipif(not find_spec("lance"), reason="no Lance here: pip install 'mlst[lance]'")
+EVERY = [pytest.param(name, marks=LACKING) if name == "lance" else name for name in sorted(FORMATS)]
+ENDINGS = (".mp4", ".parquet", ".jsonl", ".mds", ".lance")
+
+
+@pytest.fixture(scope="module", params=EVERY)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A format, and a dataset in it."""
     out = tmp_path_factory.mktemp("made") / request.param
@@ -62,24 +72,32 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_datasets_reads_every_clip_and_column(made: tuple[str, Path], tmp_path: Path) -> None:
+def test_every_clip_and_column_reads_back(made: tuple[str, Path]) -> None:
+    """By readers that know nothing of the writers."""
+    form, out = made
+    read = list(readers.READERS[form](out))
+    for clip in read:
+        row = rows()[clip.columns["key"]]
+        assert hashlib.sha256(clip.mp4).hexdigest() == row.sha256
+        assert clip.split == row.info.split
+        assert dict(clip.columns) == wanted(row)
+    assert sorted(clip.columns["key"] for clip in read) == sorted(rows())
+
+
+def test_datasets_reads_it_with_splits_and_videos(made: tuple[str, Path], tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     form, out = made
-    cache = {"cache_dir": str(tmp_path)}
-    read = (
-        datasets.load_dataset("videofolder", data_dir=str(out), **cache)
-        if form == "folder"
-        else datasets.load_dataset(str(out), **cache)
-    )
+    if form not in ("folder", "parquet"):
+        pytest.skip("not for `datasets`")
+    where = {"path": "videofolder", "data_dir": str(out)} if form == "folder" else {"path": str(out)}
+    column = "video" if form == "folder" else "mp4"
     seen = set()
-    for split, clips in read.items():
-        column = "video" if form == "folder" else "mp4"
+    for split, clips in datasets.load_dataset(**where, cache_dir=str(tmp_path)).items():
         assert isinstance(clips.features[column], datasets.Video)
         for clip in clips.cast_column(column, datasets.Video(decode=False)):
             video = clip.pop(column)
-            content = video["bytes"] or Path(video["path"]).read_bytes()
             row = rows()[clip["key"]]
-            assert hashlib.sha256(content).hexdigest() == row.sha256
+            assert hashlib.sha256(video["bytes"] or Path(video["path"]).read_bytes()).hexdigest() == row.sha256
             assert split == row.info.split
             clip.pop("label", None)
             assert clip == wanted(row)
@@ -87,19 +105,34 @@ def test_datasets_reads_every_clip_and_column(made: tuple[str, Path], tmp_path: 
     assert seen == rows().keys()
 
 
-def test_pyarrow_reads_the_tables(made: tuple[str, Path]) -> None:
+def test_lerobot_says_when_every_frame_is(made: tuple[str, Path]) -> None:
+    """A reader of LeRobot asks a file for `from_timestamp` and the time of a frame, to 0.1 ms."""
     form, out = made
-    if form != "parquet":
-        pytest.skip("no tables")
-    read = [row for path in sorted((out / "data").iterdir()) for row in pq.read_table(path).to_pylist()]
-    found = {row["key"]: hashlib.sha256(row.pop("mp4")["bytes"]).hexdigest() for row in read}
-    assert found == {key: row.sha256 for key, row in rows().items()}
-    assert all(row == wanted(rows()[row["key"]]) for row in read)
+    if form != "lerobot":
+        pytest.skip("LeRobot alone")
+    for clip in readers.lerobot(out):
+        with av.open(io.BytesIO(clip.mp4)) as video:
+            times = [float(frame.time) for frame in video.decode(video=0)]
+        np.testing.assert_allclose(clip.times, times, atol=1e-4)
+
+
+def test_the_doctor_finds_nothing_wrong_with_lerobot(made: tuple[str, Path]) -> None:
+    form, out = made
+    if form != "lerobot":
+        pytest.skip("LeRobot alone")
+    table = tables.lerobot(out / "fps-30")
+    assert not table.findings
+    assert {said.frames for said in table.rows.values()} == {tiny.FRAMES}
+    assert len(table.rows) == 18
 
 
 def test_again_there_is_nothing_to_do(made: tuple[str, Path]) -> None:
     form, out = made
-    times = {path: path.stat().st_mtime_ns for path in (out / "data", out / "train") if path.exists()}
+    times = {
+        path: path.stat().st_mtime_ns
+        for path in (out / "data", out / "train", out / "fps-30/data/chunk-000")
+        if path.exists()
+    }
     done = export(source(), out, form)
     assert (done.clips, done.written, done.files) == (18, 0, len(contents(out)))
     assert times == {path: path.stat().st_mtime_ns for path in times}
@@ -108,20 +141,22 @@ def test_again_there_is_nothing_to_do(made: tuple[str, Path]) -> None:
 def test_what_is_damaged_missing_or_unfinished_is_written_again(copy: tuple[str, Path]) -> None:
     form, out = copy
     before = contents(out)
-    clips = sorted(path for path in out.rglob("*") if path.suffix in (".mp4", ".parquet", ".jsonl"))
+    clips = sorted(path for path in out.rglob("*") if path.suffix in ENDINGS and path.is_file())
     clips[0].unlink()
     for path, change in ((clips[1], lambda b: b[:-1] + bytes([b[-1] ^ 1])), (clips[-1], lambda b: b + b"x")):
         path.write_bytes(change(path.read_bytes()))
     (clips[2].parent / f".{clips[2].name}.0000.part").write_bytes(b"half")
     assert export(source(), out, form).written > 0
-    assert contents(out).items() >= before.items()
+    if form != "lance":  # whose files have names of its choosing
+        assert contents(out).items() >= before.items()
+    assert len(list(readers.READERS[form](out))) == 18
 
 
 def test_a_wrong_byte_of_a_video_is_seen(copy: tuple[str, Path]) -> None:
     """Each format says by itself what does not read back."""
     form, out = copy
     content = next(
-        (path, place) for path in sorted(out.rglob("*")) if path.suffix in (".mp4", ".parquet")
+        (path, place) for path in sorted(out.rglob("*")) if path.suffix in ENDINGS and path.is_file()
         if (place := path.read_bytes().find(b"mdat")) >= 0
     )  # fmt: skip
     data = bytearray(content[0].read_bytes())
@@ -145,7 +180,7 @@ def test_a_folder_with_something_else_is_refused(copy: tuple[str, Path], strange
 
 def test_refusals(tmp_path: Path) -> None:
     data = Path(shutil.copytree(source(), tmp_path / "data"))
-    with pytest.raises(ExportError, match="choices are folder, parquet"):
+    with pytest.raises(ExportError, match="choices are folder, parquet, lerobot, lance, mds"):
         export(data, tmp_path / "out", "zip")
     with pytest.raises(ExportError, match="lie in each other"):
         export(data, data / "export", "folder")
@@ -158,19 +193,20 @@ def test_refusals(tmp_path: Path) -> None:
     content = bytearray(shard.read_bytes())
     content[first.offset + 50] ^= 1
     shard.write_bytes(content)
-    for name in FORMATS:
+    for name in FORMATS.keys() - ({"lance"} if not find_spec("lance") else set()):
         with pytest.raises(ExportError, match=rf"{first.info.key} in {first.shard} is not the clip"):
             export(data, tmp_path / name, name)
 
 
-@pytest.mark.parametrize("name", sorted(FORMATS))
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("name", "change", "said"),
     [
-        (lambda row: replace(row, info=replace(row.info, key="../../x")), "does not match"),
-        (lambda row: replace(row, info=replace(row.info, level="../x")), "not in the order"),
-        (lambda row: replace(row, shard="../secret"), "not the plain relative path"),
-        (lambda row: replace(row, size=1 << 40), "at most"),
+        ("folder", lambda row: replace(row, info=replace(row.info, key="../../x")), "does not match"),
+        ("lerobot", lambda row: replace(row, info=replace(row.info, rate="../x")), "rate '../x' is none"),
+        ("folder", lambda row: replace(row, info=replace(row.info, level="../x")), "not in the order"),
+        ("parquet", lambda row: replace(row, shard="../secret"), "not the plain relative path"),
+        ("parquet", lambda row: replace(row, size=1 << 40), "at most"),
+        ("mds", lambda row: replace(row, size=1 << 40), "at most"),
     ],
 )
 def test_a_hostile_index(tmp_path: Path, name: str, change, said: str) -> None:  # type: ignore[no-untyped-def]
