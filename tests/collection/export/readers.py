@@ -91,7 +91,7 @@ def lerobot(out: Path) -> Iterator[Clip]:
         ]
         tasks = pd.read_parquet(home / "meta/tasks.parquet")
         assert (len(frames), len(episodes)) == (info["total_frames"], info["total_episodes"])
-        assert (frames["index"] == range(len(frames))).all()
+        assert list(frames["index"]) == list(range(len(frames)))
         assert (frames["timestamp"] - frames["frame_index"] / info["fps"]).abs().max() < 1e-4
         spans = {split: range(*map(int, span.split(":"))) for split, span in info["splits"].items()}
         for number, episode in enumerate(episodes):

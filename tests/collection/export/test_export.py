@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import av
+import fsspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -225,3 +226,29 @@ def test_a_dataset_that_is_none(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["export", str(tmp_path), "--out", str(tmp_path.parent / "o"), "--format", "folder"])
     assert isinstance(ran.exception, SystemExit)
     assert ran.exit_code == 2
+
+
+def test_from_an_object_store_as_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store = fsspec.filesystem("memory")
+    store.put(str(source()), "/export-me", recursive=True)
+    try:
+        export(source(), tmp_path / "here", "folder")
+        export("memory://export-me", tmp_path / "there", "folder")
+        assert contents(tmp_path / "there") == contents(tmp_path / "here")
+        store.pipe_file(f"/export-me/{INDEX}", b"x" * store.size(f"/export-me/{INDEX}"))
+        shutil.rmtree(tmp_path / "cache")
+        with pytest.raises(ExportError, match="is not the file that"):
+            export("memory://export-me", tmp_path / "other", "folder")
+    finally:
+        store.rm("/export-me", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("memory://nothing", "not there"), ("no-such/export", "no-such"), ("nowhere", "nowhere")]
+)
+def test_places_without_a_dataset(tmp_path: Path, place: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ExportError, match=said):
+        export(place, tmp_path / "out", "folder")
+    assert not (tmp_path / "out").exists()
