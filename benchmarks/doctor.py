@@ -17,6 +17,7 @@ import av
 import cv2
 
 from collection.audit.places import Piece
+from collection.doctor.distant import here
 from collection.doctor.judge import Seen, findings_of
 from collection.doctor.rules import NOTE, RULES, Finding
 from collection.doctor.said import Said
@@ -66,7 +67,7 @@ def recall(folder: Path, seeds: Iterable[int]) -> tuple[Counter[str], Counter[st
     for number, (name, (rule, second)) in enumerate(defects.SHARDS.items()):
         if rule:
             planted[f"{rule}: {name}"] += 1
-            rules = {one.rule for one in survey(defects.shards(folder / f"set{number}", second)).findings}
+            rules = {one.rule for one in survey(here(defects.shards(folder / f"set{number}", second))).findings}
             found[f"{rule}: {name}"] += rule in rules
     return found, planted
 
@@ -91,7 +92,7 @@ def sound(folder: Path, count: int) -> list[Path]:
 
 def extracted(dataset: Path, folder: Path) -> Iterator[tuple[Path, Said]]:
     """The clips of a dataset as files."""
-    for number, entry in enumerate(survey(dataset).entries):
+    for number, entry in enumerate(survey(here(dataset)).entries):
         path = folder / f"real-{number}.mp4"
         with entry.piece.file.open("rb") as shard:
             shard.seek(entry.piece.offset)

@@ -102,6 +102,7 @@ def check_limits() -> None:
 
 EXTRAS: Mapping[str, str] = {
     "Cryptodome": "build",
+    "braceexpand": "build",
     "datasets": "readers",
     "ffmpeg": "build",
     "imageio_ffmpeg": "build",

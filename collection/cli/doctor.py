@@ -11,8 +11,11 @@ from mlst.exits import Exit
 
 def doctor(
     place: Annotated[
-        Path,
-        typer.Argument(metavar="PLACE", help="Built dataset, WebDataset tars, folder of videos, LeRobot 3 dataset."),
+        str,
+        typer.Argument(
+            metavar="PLACE",
+            help="Built dataset, WebDataset tars, folder of videos, LeRobot 3 dataset, or a URL of one.",
+        ),
     ],
     clips: Annotated[int, typer.Option(min=1, help="Number of clips to decode, drawn at random.")] = 1000,
     every: Annotated[bool, typer.Option("--all", help="Decode every clip.")] = False,

@@ -4,18 +4,19 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from collection.audit.places import drawn
+from collection.audit.places import PlaceError, drawn
 from collection.audit.share import Interval, interval
-from collection.audit.shots import copy_piece, counts
+from collection.audit.shots import counts
+from collection.doctor.distant import Place, placed
 from collection.doctor.judge import Seen, doubles, findings_of
 from collection.doctor.rules import RULES, SEVERITIES, Finding
 from collection.doctor.survey import Entry, survey
-from collection.doctor.watch import LIMITS, NOTHING, Copies, Watched, WatchStage
+from collection.doctor.watch import LATER, LIMITS, NOTHING, Copies, Watched, WatchStage
 from collection.engine.run import Executor, Watcher
 from collection.engine.stage import DONE, Outcome
 from collection.workspace.folder import Workspace
+from mlst.loading.errors import ReadError
 
 TOGETHER = 32
 """Clips that a worker looks at: starting one costs as much as decoding three small clips."""
@@ -60,41 +61,75 @@ class Diagnosis:
         return next((severity for severity in SEVERITIES if severity in found), "")
 
 
-def examine(place: Path, clips: int, seed: int, do: Executor, watcher: Watcher, work: Workspace) -> Diagnosis:
-    """Look through a place, and at so many of its clips. Nothing is written but copies in `work`.
+def examine(place: str, clips: int, seed: int, do: Executor, watcher: Watcher, work: Workspace) -> Diagnosis:
+    """Look through a place, a path or a URL, and at so many of its clips. Nothing is written but copies in `work`.
 
     Raises `PlaceError`.
     """
+    room = work.path("place")
+    room.mkdir(parents=True, exist_ok=True)
+    with placed(place, room) as there:
+        return _examined(there, clips, seed, do, watcher, work)
+
+
+def _examined(place: Place, clips: int, seed: int, do: Executor, watcher: Watcher, work: Workspace) -> Diagnosis:
     found = survey(place)
     entries = {entry.piece.key: entry for entry in found.entries}
     sample = drawn((entry.piece for entry in found.entries), clips, seed)
-    seen = _watched([entries[piece.key] for piece in sample.pieces], do, watcher, work)
+    seen = _Watching(place, do, watcher, work).watched([entries[piece.key] for piece in sample.pieces])
     findings = [*found.findings, *(one for clip in seen for one in findings_of(clip)), *doubles(seen)]
     ranks = {rule: (SEVERITIES.index(RULES[rule].severity), number) for number, rule in enumerate(RULES)}
     findings.sort(key=lambda one: (ranks[one.rule], one.where, one.detail))
     shares = tuple(_shares(seen, findings)) if len(seen) < sample.total else ()
-    return Diagnosis(str(place), found.kind, sample.total, len(seen), seed, tuple(findings), shares)
+    return Diagnosis(place.name, found.kind, sample.total, len(seen), seed, tuple(findings), shares)
 
 
-def _watched(entries: Sequence[Entry], do: Executor, watcher: Watcher, work: Workspace) -> list[Seen]:
-    """Together; where a worker dies or is late, its clips one by one, so that one of them is to blame."""
-    watcher.begin(WatchStage.name, len(entries), 0)
-    told = {
-        entry.piece.key: replace(NOTHING, trouble=why[0], detail=why[1]) for entry in entries if (why := _unfit(entry))
-    }
-    failed: list[Entry] = []
-    fit = [entry for entry in entries if entry.piece.key not in told]
-    for group, outcome in _looked(list(_groups(fit)), do, work):
-        watcher.outcome(WatchStage.name, outcome)
-        if outcome.status == DONE:
-            told |= {entry.piece.key: one for entry, one in zip(group, outcome.outputs, strict=True)}
-        else:
-            failed += group
-    for (entry,), outcome in _looked([(entry,) for entry in failed], do, work):
-        seen = outcome.outputs[0] if outcome.status == DONE else _ended(outcome)
-        told[entry.piece.key] = seen
-    watcher.end(WatchStage.name)
-    return [Seen(entry, told[entry.piece.key]) for entry in entries]
+@dataclass(frozen=True, slots=True)
+class _Watching:
+    """How clips get looked at."""
+
+    place: Place
+    do: Executor
+    watcher: Watcher
+    work: Workspace
+
+    def watched(self, entries: Sequence[Entry]) -> list[Seen]:
+        """Together; where a worker dies or is late, its clips one by one, so that one of them is to blame."""
+        self.watcher.begin(WatchStage.name, len(entries), 0)
+        unfit = {entry.piece.key: why for entry in entries if (why := _unfit(entry))}
+        told = {key: replace(NOTHING, trouble=why[0], detail=why[1]) for key, why in unfit.items()}
+        failed: list[Entry] = []
+        fit = [entry for entry in entries if entry.piece.key not in told]
+        for group, outcome in self._looked(list(_groups(fit))):
+            self.watcher.outcome(WatchStage.name, outcome)
+            if outcome.status == DONE:
+                told |= {entry.piece.key: one for entry, one in zip(group, outcome.outputs, strict=True)}
+                failed += [entry for entry, one in zip(group, outcome.outputs, strict=True) if one.trouble == LATER]
+            else:
+                failed += group
+        for (entry,), outcome in self._looked([(entry,) for entry in failed]):
+            told[entry.piece.key] = outcome.outputs[0] if outcome.status == DONE else _ended(outcome)
+        self.watcher.end(WatchStage.name)
+        return [Seen(entry, told[entry.piece.key]) for entry in entries]
+
+    def _looked(self, groups: Sequence[tuple[Entry, ...]]) -> Iterator[tuple[tuple[Entry, ...], Outcome[Watched]]]:
+        for outcome in self.do(WatchStage(), self._copies(groups), self.work):
+            group = groups[int(outcome.key)]
+            for number in range(len(group)):
+                self.work.remove(f"{outcome.key}-{number}")
+            yield group, outcome
+
+    def _copies(self, groups: Sequence[tuple[Entry, ...]]) -> Iterator[Copies]:
+        """Copies in the workspace, each group's made when it is asked for. Raises `PlaceError`."""
+        for number, group in enumerate(groups):
+            names = tuple(f"{number}-{place}" for place in range(len(group)))
+            for entry, name in zip(group, names, strict=True):
+                with self.work.path(name).open("wb") as target:
+                    try:
+                        self.place.copy(entry.piece, target)
+                    except ReadError as why:
+                        raise PlaceError(f"{why}; nothing is judged") from None
+            yield Copies(str(number), names, tuple(entry.piece.size for entry in group))
 
 
 def _unfit(entry: Entry) -> tuple[str, str] | None:
@@ -104,26 +139,6 @@ def _unfit(entry: Entry) -> tuple[str, str] | None:
     if not os.access(entry.piece.file, os.R_OK):
         return "unreadable", "it may not be read, or is gone"
     return None
-
-
-def _looked(
-    groups: Sequence[tuple[Entry, ...]], do: Executor, work: Workspace
-) -> Iterator[tuple[tuple[Entry, ...], Outcome[Watched]]]:
-    for outcome in do(WatchStage(), _copies(groups, work), work):
-        group = groups[int(outcome.key)]
-        for number in range(len(group)):
-            work.remove(f"{outcome.key}-{number}")
-        yield group, outcome
-
-
-def _copies(groups: Sequence[tuple[Entry, ...]], work: Workspace) -> Iterator[Copies]:
-    """Copies in the workspace, each group's made when it is asked for."""
-    for number, group in enumerate(groups):
-        names = tuple(f"{number}-{place}" for place in range(len(group)))
-        for entry, name in zip(group, names, strict=True):
-            with entry.piece.file.open("rb") as source, work.path(name).open("wb") as target:
-                copy_piece(source, target, entry.piece)
-        yield Copies(str(number), names, tuple(entry.piece.size for entry in group))
 
 
 def _groups(entries: Sequence[Entry]) -> Iterator[tuple[Entry, ...]]:

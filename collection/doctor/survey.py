@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from collection.audit.places import TAR, Piece, PlaceError
+from collection.doctor.distant import Place
 from collection.doctor.rules import Finding
 from collection.doctor.said import Said, from_json, said, split_in
 from collection.doctor.tables import Table, lerobot, read_table
-from mlst.checking.lint import HUB, lint
+from mlst.checking.lint import HUB
 from mlst.dataset.description import DATASET, INDEX
 from mlst.dataset.index import read_index
 from mlst.inside import file_in, leads_out, opened, regular_files
@@ -48,27 +49,30 @@ class Survey:
     findings: tuple[Finding, ...]
 
 
-def survey(place: Path) -> Survey:
+def survey(there: Place) -> Survey:
     """What lies in a place. Raises `PlaceError` where it is none or holds no clips."""
+    place = there.path
     if not place.exists():
-        raise PlaceError(f"{place} does not exist; give a folder of videos or of tars, or a dataset's folder")
+        raise PlaceError(f"{place} does not exist; give a folder of videos or of tars, a dataset's folder, or a URL")
     if (place / DATASET).is_file():
-        found = _ours(place)
+        found = _ours(there)
     elif (place / "meta" / "info.json").is_file():
         found = _listed(place, regular_files(place), "LeRobot", lerobot(place))
     else:
         found = _files(place)
     if not found.entries and not found.findings:
-        raise PlaceError(f"{place} holds no videos and no tars with videos in them")
-    return found
+        raise PlaceError(f"{there.name} holds no videos and no tars with videos in them")
+    unknown = () if there.listed else ("licence",)
+    return replace(found, findings=tuple(one for one in found.findings if one.rule not in unknown))
 
 
-def _ours(place: Path) -> Survey:
+def _ours(there: Place) -> Survey:
+    place = there.path
     try:
         rows = list(read_index(place / INDEX))
         shards = {name: file_in(place, name) for name in {row.shard for row in rows}}
     except (OSError, ValueError) as why:
-        raise PlaceError(f"{place}: {why}; run `mlst verify`") from None
+        raise PlaceError(f"{there.name}: {why}; run `mlst verify`") from None
     entries = tuple(
         Entry(
             Piece(row.info.key, row.info.source, shards[row.shard], row.offset, row.size),
@@ -76,7 +80,7 @@ def _ours(place: Path) -> Survey:
         )
         for row in rows
     )
-    return Survey("MLST", entries, tuple(Finding("hub", one.path or one.key, one.detail) for one in lint(place)))
+    return Survey("MLST", entries, tuple(Finding("hub", one.path or one.key, one.detail) for one in there.lint(place)))
 
 
 def _files(place: Path) -> Survey:

@@ -4,7 +4,8 @@ Every frame is decoded once. All of them are seen as thumbs, which tell of trans
 pictures of up to `LOOKED_AT` tenths of a second from the middle are measured as those of a build are.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -50,6 +51,12 @@ UNEVEN = 0.25
 OVERSHOOT = 6
 """8-bit codes by which sharpening and lossy coding leave the nominal range."""
 LONGEST_PRINT = 1 << 16
+CLIP_CPU, CLIP_WALL = 60.0, 120.0
+"""Seconds of CPU time and of the clock that a clip is looked at: of one that takes longer, the frames up to there."""
+GROUP_WALL = 60.0
+"""Seconds after which clips of a group are left for `LATER`. So a group ends in time unless one call hangs."""
+LATER = "later"
+"""The trouble of a clip that a group had no time for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ class WatchStage:
     name: ClassVar[str] = "doctor"
     version: ClassVar[int] = 1
     output: ClassVar[type[Watched]] = Watched
-    needs: ClassVar[Needs] = Needs(seconds=1800.0, memory=4 << 30, network=False)
+    needs: ClassVar[Needs] = Needs(seconds=CLIP_WALL + GROUP_WALL, memory=4 << 30, network=False)
 
     def settings(self) -> Any:
         """None."""
@@ -154,7 +161,11 @@ class WatchStage:
     def __call__(self, item: Copies, work: Workspace) -> Iterable[Watched]:
         """What is in each clip; a clip that cannot be decoded is an answer too."""
         cv2.setNumThreads(1)
+        end = time.monotonic() + GROUP_WALL
         for name in item.files:
+            if time.monotonic() > end:
+                yield replace(NOTHING, trouble=LATER)
+                continue
             try:
                 yield watch(work.path(name))
             except Rejected as why:
@@ -163,11 +174,11 @@ class WatchStage:
 
 def watch(path: Path) -> Watched:
     """All that is seen of a file. Raises `Rejected` as `probe` and `open_video` do."""
-    facts = probe(path, LIMITS)
+    facts, over = probe(path, LIMITS), _deadline()
     with open_video(path, facts, LIMITS) as decoder:
         strip = _Strip(decoder)
         for decoded in decoder:
-            if strip.frames == FRAMES:
+            if strip.frames == FRAMES or over():
                 break
             strip.add(decoded)
     said_frames, said_seconds = _said(path)
@@ -183,6 +194,12 @@ def watch(path: Path) -> Watched:
         uneven=_uneven(decoder.pts),
         matrix=decoder.facts.matrix,
     )
+
+
+def _deadline() -> Callable[[], bool]:
+    """Whether a clip that begins now has had its time."""
+    cpu, wall = time.process_time() + CLIP_CPU, time.monotonic() + CLIP_WALL
+    return lambda: time.process_time() > cpu or time.monotonic() > wall
 
 
 def _said(path: Path) -> tuple[int, float]:

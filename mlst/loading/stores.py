@@ -141,7 +141,7 @@ class Web:
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(path)}", fragment=""))
 
     def whole(self, path: str, limit: int) -> bytes:
-        status, body = _get(self.url(path), {}, limit + 1)
+        status, body, _ = _get(self.url(path), {}, limit + 1)
         if status != 200:
             raise self._refused(path, status)
         if len(body) > limit:
@@ -149,7 +149,7 @@ class Web:
         return body
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        status, body = _get(self.url(path), {"Range": f"bytes={offset}-{offset + size - 1}"}, size)
+        status, body, _ = _get(self.url(path), {"Range": f"bytes={offset}-{offset + size - 1}"}, size)
         if status == 416:
             return b""
         if status == 200:
@@ -157,6 +157,15 @@ class Web:
         if status != 206:
             raise self._refused(path, status)
         return body
+
+    def size(self, path: str) -> int:
+        """Bytes of a file. Raises ReadError."""
+        status, _, total = _get(self.url(path), {"Range": "bytes=0-0"}, 1)
+        if status not in (206, 416):
+            raise self._refused(path, status)
+        if total < 0:
+            raise ReadError(f"{self.name}: {path}: the server does not say how large it is")
+        return total
 
     def _refused(self, path: str, status: int) -> ReadError:
         return (Missing if status in (404, 410) else ReadError)(f"{self.name}: {path}: {_status(status)}")
@@ -261,8 +270,9 @@ def _pause(state: tenacity.RetryCallState) -> float:
     return min(max(asked, float(_BACKOFF(state))), LONGEST)
 
 
-def _get(url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
-    """Status and at most `most` bytes of the body; the body only where the status is 200 for a whole file or 206."""
+def _get(url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes, int]:
+    """Status, at most `most` bytes of the body (only where the status is 200 for a whole file or 206), and how large
+    the file is by the answer to a range request, or -1."""
     attempt = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_Again), stop=tenacity.stop_after_attempt(ATTEMPTS), wait=_pause
     )
@@ -274,7 +284,7 @@ def _get(url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
         raise ReadError(f"{Web(url).name}: {detail}, {ATTEMPTS} times") from None
 
 
-def _attempt(url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes]:
+def _attempt(url: str, headers: Mapping[str, str], most: int) -> tuple[int, bytes, int]:
     redirects = urllib3.Retry(
         total=5, redirect=5, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
     )
@@ -292,9 +302,9 @@ def _attempt(url: str, headers: Mapping[str, str], most: int) -> tuple[int, byte
             if response.status in PASSING:
                 after = response.headers.get("Retry-After", "")
                 raise _Again(_status(response.status), float(after) if after.isdecimal() else 0.0)
-            if response.status != wanted:
-                return response.status, b""
-            return response.status, response.read(most)
+            total = response.headers.get("Content-Range", "").rpartition("/")[2]
+            size = int(total) if total.isdecimal() else -1
+            return response.status, response.read(most) if response.status == wanted else b"", size
         finally:
             if response.length_remaining == 0:
                 response.release_conn()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from collection.audit.places import PlaceError
+from collection.doctor.distant import here
 from collection.doctor.examine import Diagnosis, examine
 from collection.doctor.page import summary, write_page
 from collection.doctor.rules import ERROR, RULES, SEVERITIES
@@ -31,15 +32,15 @@ class Quiet:
     def end(self, stage: str) -> None: ...
 
 
-def here(stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome[Any]]:
+def at_once(stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome[Any]]:
     """An executor without workers."""
     for item in items:
         yield ended(stage.key(item), stage.needs, lambda item=item: stage(item, work))  # type: ignore[misc]
 
 
-def diagnosis(place: Path, room: Path, clips: int = 1000) -> Diagnosis:
+def diagnosis(place: Path | str, room: Path, clips: int = 1000) -> Diagnosis:
     room.mkdir(exist_ok=True)
-    return examine(place, clips, 0, here, Quiet(), Workspace(room, "doctor"))  # type: ignore[arg-type]
+    return examine(str(place), clips, 0, at_once, Quiet(), Workspace(room, "doctor"))  # type: ignore[arg-type]
 
 
 def by_place(found: Diagnosis) -> dict[str, set[str]]:
@@ -108,7 +109,7 @@ def test_each_clip_has_its_defect_and_no_other(found: Diagnosis) -> None:
 @pytest.mark.parametrize("name", defects.SHARDS)
 def test_shards(tmp_path: Path, name: str) -> None:
     rule, second = defects.SHARDS[name]
-    found = survey(defects.shards(tmp_path / "set", second))
+    found = survey(here(defects.shards(tmp_path / "set", second)))
     assert {one.rule for one in found.findings} - {"uneven"} == {rule} - {"", "uneven"}
     if rule == "uneven":
         assert {one.where for one in found.findings} == {"train-001.tar"}
@@ -119,20 +120,20 @@ def test_names_and_licences(tmp_path: Path) -> None:
     place = defects.shards(tmp_path / "set", defects.plain(1))
     for name in ("Notes.txt", "notes.txt", "what?.txt"):
         (place / name).write_text("x")
-    assert {(one.rule, one.where) for one in survey(place).findings} == {
+    assert {(one.rule, one.where) for one in survey(here(place)).findings} == {
         ("case", "Notes.txt"),
         ("case", "notes.txt"),
         ("name", "what?.txt"),
     }
     (place / "LICENSE").unlink()
-    assert "licence" not in {one.rule for one in survey(place).findings}, "every record states one"
+    assert "licence" not in {one.rule for one in survey(here(place)).findings}, "every record states one"
 
 
 def test_a_folder_without_a_licence(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
-    assert [one.rule for one in survey(tmp_path).findings] == ["licence"]
+    assert [one.rule for one in survey(here(tmp_path)).findings] == ["licence"]
     (tmp_path / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
-    assert survey(tmp_path).findings == ()
+    assert survey(here(tmp_path)).findings == ()
 
 
 @pytest.mark.slow
@@ -146,7 +147,7 @@ def test_lerobot(tmp_path: Path) -> None:
 def test_places_that_are_none(tmp_path: Path) -> None:
     for place in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(PlaceError, match=str(tmp_path)):
-            survey(place)
+            survey(here(place))
 
 
 @pytest.mark.slow
@@ -162,7 +163,7 @@ def test_a_dataset_of_ours_is_sound_and_nothing_is_written_to_it(tmp_path: Path)
 
 @pytest.mark.slow
 def test_confined_workers_see_the_same(folder: Path, found: Diagnosis, tmp_path: Path) -> None:
-    apart = examine(folder, 1000, 0, Local(2), Quiet(), Workspace(tmp_path, "doctor"))  # type: ignore[arg-type]
+    apart = examine(str(folder), 1000, 0, Local(2), Quiet(), Workspace(tmp_path, "doctor"))  # type: ignore[arg-type]
     assert apart == found
 
 
@@ -174,9 +175,9 @@ def test_a_clip_that_kills_its_worker_is_to_blame_alone(folder: Path, found: Dia
             if size in item.sizes:
                 yield Outcome(item.key, FAILED, "crashed", "signal 11", ())
             else:
-                yield from here(stage, [item], work)
+                yield from at_once(stage, [item], work)
 
-    died = examine(folder, 1000, 0, fragile, Quiet(), Workspace(tmp_path, "doctor"))  # type: ignore[arg-type]
+    died = examine(str(folder), 1000, 0, fragile, Quiet(), Workspace(tmp_path, "doctor"))  # type: ignore[arg-type]
     assert by_place(died)["cut.mp4"] == {"decode"}
     assert {**by_place(died), "cut.mp4": set()} == {**by_place(found), "cut.mp4": set()}
 

@@ -14,6 +14,7 @@ import pytest
 
 from collection.audit.places import PlaceError
 from collection.doctor import tables
+from collection.doctor.distant import here
 from collection.doctor.said import Said
 from collection.doctor.survey import survey
 from tests.collection.doctor import defects
@@ -49,7 +50,7 @@ INFOS = {
 def test_lerobot(tmp_path: Path, name: str) -> None:
     lerobot(tmp_path, json.dumps(INFO | INFOS[name]), EPISODE)
     with pytest.raises(PlaceError, match="not the metadata of a LeRobot dataset"):
-        survey(tmp_path)
+        survey(here(tmp_path))
 
 
 def test_lerobot_with_odd_files(tmp_path: Path) -> None:
@@ -59,11 +60,11 @@ def test_lerobot_with_odd_files(tmp_path: Path) -> None:
     os.truncate(tmp_path / "holes" / "meta" / "info.json", 1 << 40)
     for name in ("deep", "infinite", "holes"):
         with pytest.raises(PlaceError, match="not the metadata"):
-            survey(tmp_path / name)
+            survey(here(tmp_path / name))
     lerobot(tmp_path / "pipe", json.dumps(INFO), EPISODE)
     os.mkfifo(tmp_path / "pipe" / "meta" / "episodes" / "b.parquet")
     (tmp_path / "pipe" / "a.mp4").write_bytes(b"")
-    assert {one.rule for one in survey(tmp_path / "pipe").findings} >= {"unlisted"}
+    assert {one.rule for one in survey(here(tmp_path / "pipe")).findings} >= {"unlisted"}
 
 
 @pytest.mark.parametrize(
@@ -72,14 +73,14 @@ def test_lerobot_with_odd_files(tmp_path: Path) -> None:
 def test_tables(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.mp4").write_bytes(b"")
     (tmp_path / "m.jsonl").write_text(f"{line}\n")
-    found = survey(tmp_path)
+    found = survey(here(tmp_path))
     assert found.entries[0].said == Said()
     assert ("table" in {one.rule for one in found.findings}) is (line == DEEP)
 
 
 def test_a_number_of_a_record(tmp_path: Path) -> None:
     place = defects.shards(tmp_path / "set", defects.with_record(f'{{"frames": {HUGE}}}'.encode()))
-    assert survey(place).entries
+    assert survey(here(place)).entries
 
 
 def test_tables_that_unpack_to_more_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +90,7 @@ def test_tables_that_unpack_to_more_than_memory(tmp_path: Path, monkeypatch: pyt
 
     def said(table: Any) -> list[str]:
         pq.write_table(table, tmp_path / "m.parquet", compression="zstd")
-        return [one.detail for one in survey(tmp_path).findings if one.rule == "table"]
+        return [one.detail for one in survey(here(tmp_path)).findings if one.rule == "table"]
 
     named = pa.array(["a.mp4"])
     assert not said(pa.table({"file_name": named, "pictures": [b"\0" * (1 << 20)]})), "not asked for"
@@ -120,7 +121,7 @@ TARS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", TARS)
 def test_tars(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.tar").write_bytes(TARS[name]() + bytes(1024))
-    found = survey(tmp_path)
+    found = survey(here(tmp_path))
     assert "tar" in {one.rule for one in found.findings}
     assert all(entry.piece.size >= 0 for entry in found.entries)
 
@@ -129,7 +130,7 @@ def test_a_tar_of_holes_is_not_read_to_its_end(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("a.mp4"), io.BytesIO())
     os.truncate(tmp_path / "a.tar", 1 << 40)
-    assert "are no tar" in next(one.detail for one in survey(tmp_path).findings if one.rule == "tar")
+    assert "are no tar" in next(one.detail for one in survey(here(tmp_path)).findings if one.rule == "tar")
 
 
 def test_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:
     (place / "round.mp4").symlink_to("round.mp4")
     (place / "a.mp4").write_bytes(b"")
     (place / "within.mp4").symlink_to("a.mp4")
-    found = survey(place)
+    found = survey(here(place))
     assert [entry.piece.key for entry in found.entries] == ["a.mp4", "within.mp4"]
     assert {one.where for one in found.findings if one.rule == "link"} == {"README.md", "metadata.csv", "b.mp4"}
     assert "licence" in {one.rule for one in found.findings}
