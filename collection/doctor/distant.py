@@ -16,14 +16,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from braceexpand import UnbalancedBracesError, braceexpand
+from braceexpand import braceexpand
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 
 from collection.audit.places import TAR, Piece, PlaceError
 from collection.audit.shots import copy_piece
 from collection.doctor.tables import LARGEST_TABLE, SUFFIXES
-from mlst.checking.lint import HUB, Finding, lint, lint_files
+from mlst.checking.lint import HUB, lint, lint_files
+from mlst.checking.verify import Finding
 from mlst.dataset.description import CARD, DATASET, LARGEST, parse_dataset, read_dataset
 from mlst.dataset.remote import checked_url, is_url
 from mlst.dataset.shards import PATH
@@ -189,7 +190,7 @@ def _patterns(url: str) -> tuple[str, list[str]]:
     rest = text[len(folder) + len(slash) :]
     try:
         names = list(islice(braceexpand(rest), MOST_FILES + 1)) if rest else [""]
-    except UnbalancedBracesError as why:
+    except ValueError as why:
         raise PlaceError(f"{rest!r}: {why}; write name-{{000..012}}.tar") from None
     base = urlunsplit(parts._replace(path=folder)) if parts else folder
     return base.rstrip("/") if not parts else base, names
