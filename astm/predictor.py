@@ -429,7 +429,7 @@ def usual_clip(predictor: Predictor) -> ClipShape:
     channels = int(getattr(predictor.settings, "channels", 1))
     origin = predictor.origin
     if origin != UNKNOWN:
-        return ClipShape(origin.past, origin.horizon, channels, origin.size, origin.size)
+        return ClipShape(origin.past, origin.horizon, channels, *origin.picture)
     return ClipShape(10, 10, channels, *predictor.usual_size())
 
 

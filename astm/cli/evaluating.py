@@ -1,25 +1,49 @@
 """Several models evaluated in turn: what one found is kept, whatever becomes of the others."""
 
+import contextlib
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from astm.cli.console import console, say
+from astm.cli.reading import fits
+from astm.data import Clips
 from astm.evaluation.clip_scores import FILE, write_clip_scores
-from astm.evaluation.evaluate import Scored, markdown
-from astm.results import write_results
+from astm.evaluation.evaluate import Scored, evaluate, markdown
+from astm.evaluation.predictions import saving
+from astm.results import EvaluationError, read_results, write_results
+from astm.training.checkpoint import load_predictor
 from astm.versions import write_versions
 from mlst.exits import UserError
 from mlst.files import write
 
+RESULTS = "results.json"
+
 Score: TypeAlias = Callable[[str, str, Callable[[int], None]], Scored]
 """Evaluates (a source, under this label), and calls with the number of clips scored so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How to evaluate models on the clips of a dataset: see `astm.evaluation.evaluate.evaluate`."""
+
+    dataset: str
+    device: torch.device
+    metrics: Sequence[str]
+    batch_size: int
+    count: int
+    workers: int
+    keep: int
+    samples: int
+    save: Path | None
+    """Folder of the predictions, or None to write none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +54,34 @@ class Failure:
     why: Exception
 
 
+def on_clips(clips: Clips, asked: Asked) -> Score:
+    """What evaluates models on clips."""
+
+    def score(source: str, label: str, progress: Callable[[int], None]) -> Scored:
+        predictor = load_predictor(source)
+        each = min(asked.count or len(clips), len(clips))
+        nothing = contextlib.nullcontext(lambda batch, frames: None)
+        keeping = saving(asked.save, label, clips, asked.dataset, each) if asked.save else nothing
+        with fits(source), keeping as seen:
+            return evaluate(
+                predictor,
+                clips,
+                dataset=asked.dataset,
+                label=label,
+                device=asked.device,
+                metrics=asked.metrics,
+                batch_size=asked.batch_size,
+                count=asked.count,
+                workers=asked.workers,
+                keep=asked.keep,
+                samples=asked.samples,
+                progress=progress,
+                seen=seen,
+            )
+
+    return score
+
+
 def evaluate_all(
     sources: Mapping[str, str], score: Score, clips: int, out: Path
 ) -> tuple[list[Scored], list[Failure]]:
@@ -37,7 +89,12 @@ def evaluate_all(
 
     Whatever ends one model does not end the others: a broken file, frames that do not fit, no memory, a bug, whose
     traceback is printed.
+
+    Raises
+    ------
+    EvaluationError: the folder has results of other models.
     """
+    _check_kept(out, sources)
     found, failures = list[Scored](), list[Failure]()
     with _Bars(clips, len(sources)) as bars:
         for label, source in sources.items():
@@ -57,10 +114,20 @@ def evaluate_all(
 def write_all(out: Path, found: list[Scored]) -> None:
     """Write everything but the pictures."""
     results = [one.result for one in found]
-    write_results(out / "results.json", results)
+    write_results(out / RESULTS, results)
     write_versions(out, results[0].cost.device)
     write(out / "results.md", markdown(results))
     write_clip_scores(out / FILE, [one.clips for one in found])
+
+
+def _check_kept(out: Path, labels: Collection[str]) -> None:
+    """Refuse to write over results that are not made again. Raises `EvaluationError`."""
+    place = out / RESULTS
+    if others := [one.label for one in read_results(place) if one.label not in labels] if place.exists() else []:
+        raise EvaluationError(
+            f"{place} has results of {', '.join(others)}, which would be lost; give another folder with --out, or "
+            f"delete that one"
+        )
 
 
 def why_failed(why: Exception) -> str:

@@ -59,10 +59,10 @@ def chosen_film(place: Path, key: str, layout: str) -> Chosen:
     return Chosen(place, films, known[key], RATE)
 
 
-def sides(text: str, usual: int) -> tuple[int, int]:
-    """Height and width of "128" or "96x128"; of "" the usual side. Raises `SettingsError`."""
+def sides(text: str, usual: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of "128" or "96x128"; of "" the usual ones. Raises `SettingsError`."""
     if not text:
-        return usual, usual
+        return usual
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     if not found or not min(int(side) for side in found.groups() if side) >= 8:
         raise SettingsError(f"--size {text!r} is no size; write 128, or 96x128 for a height and a width, at least 8")

@@ -1,6 +1,5 @@
 """`astm evaluate`, `astm table` and `astm compare`."""
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -49,46 +48,19 @@ def evaluate(
 
     Each result is written when its model is done. If some models fail, the others are kept and the exit code is 3.
     """
-    from astm.cli.evaluating import evaluate_all
+    from astm.cli.evaluating import Asked, evaluate_all, on_clips
     from astm.cli.experiment import data_of
-    from astm.cli.reading import fits
     from astm.data import open_clips
-    from astm.evaluation.evaluate import Scored
-    from astm.evaluation.evaluate import evaluate as scored
-    from astm.evaluation.predictions import saving
-    from astm.training.checkpoint import load_predictor
     from astm.training.team import loaders, prepared
 
     name, settings = data_of(sources, data, chosen, more or [])
-    names = chosen_metrics(metrics)
-    clips, where = open_clips(name, settings, split), prepared(device)
-    each = min(count or len(clips), len(clips))
+    names, where = chosen_metrics(metrics), prepared(device)
+    clips = open_clips(name, settings, split)
     say(clips.protocol)
-
-    def score(source: str, label: str, progress: Callable[[int], None]) -> Scored:
-        predictor = load_predictor(source)
-        keeping = (
-            saving(save, label, clips, name, each) if save else contextlib.nullcontext(lambda batch, frames: None)
-        )
-        with fits(source), keeping as seen:
-            return scored(
-                predictor,
-                clips,
-                dataset=name,
-                label=label,
-                device=where,
-                metrics=names,
-                batch_size=batch_size,
-                count=count,
-                workers=loaders(workers, where, 1),
-                keep=keep,
-                samples=samples,
-                progress=progress,
-                seen=seen,
-            )
-
-    found, failures = evaluate_all(dict(zip(labels(sources), sources, strict=True)), score, each, out)
-    finish(out, found, failures, as_json=as_json)
+    loading = loaders(workers, where, 1)
+    score = on_clips(clips, Asked(name, where, names, batch_size, count, loading, keep, samples, save))
+    each = min(count or len(clips), len(clips))
+    finish(out, *evaluate_all(dict(zip(labels(sources), sources, strict=True)), score, each, out), as_json=as_json)
 
 
 def score(
@@ -96,7 +68,7 @@ def score(
     predictions: Annotated[
         list[Path], typer.Argument(metavar="PREDICTIONS", help="The same for each model: what it made of their ends.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.")] = Path("scored"),
     names: Annotated[
         list[str] | None, typer.Option("--label", help="What to call a model; repeated, in the order of the models.")
     ] = None,
@@ -122,7 +94,7 @@ def score(
     from astm.training.settings import SettingsError
     from astm.training.team import prepared
 
-    called = names or [path.stem for path in predictions]
+    called = names or [path.resolve().stem for path in predictions]
     if len(called) != len(predictions) or len(set(called)) < len(called):
         raise SettingsError(f"{len(predictions)} predictions need as many different labels, not {', '.join(called)}")
     prepared("cpu")
@@ -236,5 +208,5 @@ def labels(sources: Sequence[str]) -> list[str]:
     for source in sources:
         path = Path(source)
         run = path.parent if path.stem in {"best", "last"} or path.name == PRETRAINED else path
-        short.append(run.absolute().name if path.exists() else source)
+        short.append(run.resolve().name if path.exists() else source)
     return [name if short.count(name) == 1 else source for name, source in zip(short, sources, strict=True)]

@@ -19,8 +19,8 @@ def predict(
         Path, typer.Argument(metavar="FILM", help="A video, a folder of frames, or arrays (.npy, .npz, .tar).")
     ],
     out: Annotated[Path, typer.Option(help="The video to write (.mp4).")] = Path("predicted.mp4"),
-    horizon: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 10,
-    past: Annotated[int, typer.Option(min=1, help="Input frames.")] = 10,
+    horizon: Annotated[int, typer.Option(min=0, help="Frames to predict; 0 for as many as in training, else 10.")] = 0,
+    past: Annotated[int, typer.Option(min=0, help="Input frames; 0 for as many as in training, else 10.")] = 0,
     start: Annotated[int, typer.Option(help="Index of the first input frame; -10 is the tenth from the end.")] = 0,
     size: Annotated[str, typer.Option(metavar="SIDE|HEIGHTxWIDTH", help="By default as trained, else 256.")] = "",
     film: Annotated[str, typer.Option(help="Key or number of the film, where there are several.")] = "",
@@ -46,7 +46,8 @@ def predict(
 
     predictor, where = load_predictor(source), prepared(device)
     channels = int(getattr(predictor.settings, "channels", 3))
-    height, width = sides(size, predictor.origin.size or 256)
+    past, horizon = past or predictor.origin.past or 10, horizon or predictor.origin.horizon or 10
+    height, width = sides(size, predictor.origin.picture)
     chosen = chosen_film(video, film, layout)
     pictures = as_pictures(chosen.cut(start, past, horizon), channels, (height, width))
     frames = torch.from_numpy(pictures)[None].float().div_(255).to(where)

@@ -66,6 +66,26 @@ class DataSettings(BaseModel):
         return self.past + self.horizon
 
 
+class WindowSettings(DataSettings):
+    """What the settings of films share from which windows are cut."""
+
+    width: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Pixels; 0 for as many as `size`, which then is the height alone."""
+    step: Annotated[int, Field(ge=0)] = 0
+    """Frames from the start of one window to the next; 0 for past + horizon, so that windows do not overlap."""
+    stride: Annotated[int, Field(ge=1)] = 1
+    """Every `stride`-th frame is used."""
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        return self.size, self.width or self.size
+
+    @property
+    def span(self) -> int:
+        """Frames of a film that a window covers."""
+        return (self.length - 1) * self.stride + 1
+
+
 @dataclass(frozen=True, slots=True)
 class ClipFrames:
     """One clip."""
@@ -288,6 +308,8 @@ def open_clips(name: str, settings: DataSettings, split: str) -> Clips:
 
     Raises
     ------
-    KeyError: no such dataset. DataError: nothing there, or unfit.
+    KeyError: no such dataset. DataError: nothing there, or unfit, or a class of one's own that no command named.
     """
+    if ":" in name and name not in dataset:
+        raise DataError(f"{name} is a class of your own, and only what a command names is imported: add --data {name}")
     return dataset[name](settings, split)

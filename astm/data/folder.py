@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from astm.data.clips import ALL, ClipFrames, Clips, DataError, DataSettings, dataset, fitting
+from astm.data.clips import ALL, ClipFrames, Clips, DataError, WindowSettings, dataset, fitting
 from astm.data.video import DEMUXERS, frames_at, planes, presentation_times, resize
 from mlst.draws import stream
 from mlst.records import SPLITS, digest
@@ -22,15 +22,11 @@ SHARES = (0.8, 0.9)
 """Where validation and test begin."""
 
 
-class FolderSettings(DataSettings):
+class FolderSettings(WindowSettings):
     """Settings of a folder of videos."""
 
     root: str = "data/videos"
     size: Annotated[int, Field(ge=8, le=4096)] = 128
-    step: Annotated[int, Field(ge=0)] = 0
-    """Frames from the start of one window to the next; 0 for past + horizon, so that windows do not overlap."""
-    stride: Annotated[int, Field(ge=1)] = 1
-    """Every `stride`-th frame is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +59,10 @@ class Folder(Clips):
                 f"{self.root}: none of {len(self.files)} {split} videos has {settings.past} + {settings.horizon} "
                 f"frames (stride {settings.stride}), the longest has {longest}; lower past, horizon or stride"
             )
+        pixels = " x ".join(map(str, dict.fromkeys(settings.picture)))  # a square by its side
         self.protocol = (
             f"folder {split}: {len(self.windows)} windows of {len(self.files)} videos; "
-            f"{settings.past} -> {settings.horizon}, {settings.size} px"
+            f"{settings.past} -> {settings.horizon}, {pixels} px"
         )
 
     def __len__(self) -> int:
@@ -73,7 +70,7 @@ class Folder(Clips):
 
     def __getitem__(self, index: int) -> ClipFrames:
         window = self.windows[index]
-        frames = resize(frames_at(window.file, window.times), self.settings.size)
+        frames = resize(frames_at(window.file, window.times), self.settings.picture)
         return ClipFrames(planes(frames, self.settings.channels), window.key, window.level)
 
     def video(self, key: str) -> str:
@@ -86,7 +83,8 @@ class Folder(Clips):
         for file in self.files:
             with file.open("rb") as opened:
                 files.append([_relative(file, self.root), hashlib.file_digest(opened, "sha256").hexdigest()])
-        return digest([s.past, s.horizon, s.size, s.channels, s.step, s.stride, files])
+        sides = dict.fromkeys(s.picture)  # one of a square, whose fingerprint is older than `width`
+        return digest([s.past, s.horizon, *sides, s.channels, s.step, s.stride, files])
 
 
 def find_files(root: Path, split: str) -> list[Path]:
@@ -106,7 +104,7 @@ def find_files(root: Path, split: str) -> list[Path]:
 
 
 def _windows(file: Path, times: list[int], root: Path, settings: FolderSettings) -> list[Window]:
-    span = (settings.length - 1) * settings.stride + 1
+    span = settings.span
     relative = Path(_relative(file, root))
     parts = [part for part in relative.parts[:-1] if part not in SPLITS]
     level = "/".join(parts) or ALL

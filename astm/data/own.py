@@ -10,14 +10,12 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from astm.data.clips import ALL, ClipFrames, Clips, DataError, DataSettings, dataset
+from astm.data.clips import ALL, ClipFrames, Clips, DataError, WindowSettings, dataset
 from astm.data.films import Film, Films, open_films
 from astm.data.folder import SHARES
 from mlst.draws import stream
@@ -27,22 +25,12 @@ KINDS = ("", ".npy", ".npz", ".tar")
 """Endings of a split inside `root`."""
 
 
-class FilmsSettings(DataSettings):
+class FilmsSettings(WindowSettings):
     """Settings of films of one's own."""
 
     root: str = "data/films"
     layout: str = ""
     """Axes of a NumPy stack, e.g. TNHW; by default NTHW, NTCHW or NTHWC."""
-    width: Annotated[int, Field(ge=0, le=4096)] = 0
-    """Pixels; 0 for as many as `size`, which then is the height alone."""
-    step: Annotated[int, Field(ge=0)] = 0
-    """Frames from the start of one window to the next; 0 for past + horizon, so that windows do not overlap."""
-    stride: Annotated[int, Field(ge=1)] = 1
-    """Every `stride`-th frame is used."""
-
-    @property
-    def picture(self) -> tuple[int, int]:
-        return self.size, self.width or self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,7 @@ class OwnFilms(Clips):
         self.place = mine[0] if mine else root
         self.films = open_films(self.place, settings.layout)
         chosen = [i for i, key in enumerate(self.films.keys) if own or _drawn(key) == split]
-        span = (settings.length - 1) * settings.stride + 1
+        span = settings.span
         lengths = {i: self.films.length(i) for i in chosen}
         self.windows = [
             Window(i, first) for i in chosen for first in range(0, lengths[i] - span + 1, settings.step or span)
@@ -83,7 +71,7 @@ class OwnFilms(Clips):
                 f"or stride, or make {', '.join(SPLITS)} there"
             )
         self.protocol = (
-            f"films {split}: {len(self.windows)} windows of {len(chosen)} films of {root.name}; "
+            f"films {split}: {len(self.windows)} windows of {len(chosen)} films of {root.resolve().name}; "
             f"{settings.past} -> {settings.horizon}, {' x '.join(map(str, settings.picture))} px"
         )
 

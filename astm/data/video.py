@@ -116,15 +116,15 @@ def frame_rate(path: Path) -> Fraction:
         return declared if abs(shown - declared) * 10 < declared else shown.limit_denominator(1001)
 
 
-def resize(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(T, H, W, 3) stretched to (T, size, size, 3): area average down, bilinear up."""
-    if frames.shape[1:3] == (size, size):
+def resize(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(T, H, W, 3) stretched to (T, *size, 3): area average down, bilinear up."""
+    if frames.shape[1:3] == size:
         return frames
-    down = size <= min(frames.shape[1:3])
+    down = size[0] <= frames.shape[1] and size[1] <= frames.shape[2]
     how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
-    resized = np.empty((len(frames), size, size, 3), np.uint8)
+    resized = np.empty((len(frames), *size, 3), np.uint8)
     for source, target in zip(frames, resized, strict=True):
-        cv2.resize(source, (size, size), dst=target, interpolation=how)
+        cv2.resize(source, size[::-1], dst=target, interpolation=how)
     return resized
 
 

@@ -87,9 +87,9 @@ def about(truth: Films, place: Path) -> About:
             return decode(About, json.loads(told.read_bytes()))
         except ValueError as why:
             raise EvaluationError(f"{told} was not written by `astm evaluate --save-predictions`: {why}") from None
-    levels = tuple(truth.levels.get(key, "all") for key in truth.keys)
-    protocol = f"{len(truth.keys)} films of {place.name}"
-    return About(place.name, "test", protocol, "", truth.keys, truth.keys, levels)
+    levels, name = tuple(truth.levels.get(key, "all") for key in truth.keys), place.resolve().name
+    protocol = f"{len(truth.keys)} films of {name}"
+    return About(name, "test", protocol, "", truth.keys, truth.keys, levels)
 
 
 def score_films(

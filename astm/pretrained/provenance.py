@@ -1,6 +1,10 @@
 """Where a model comes from: the paper that it implements, and the training that made its weights."""
 
+import tomllib
 from dataclasses import dataclass
+
+WIDEST = 4096
+"""Pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,16 @@ class Origin:
     """Mean `mse_sum` of the validation clips at that step; -1 without validation."""
     recipe: str
     """Every setting that decided the weights, as TOML, without folders of the machine."""
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of a frame, pixels; 256 x 256 where nothing is known."""
+        height = self.size or 256
+        try:
+            width = tomllib.loads(self.recipe)["data"]["width"]
+        except (tomllib.TOMLDecodeError, KeyError, TypeError):  # of a stranger, or of data that has only squares
+            return height, height
+        return height, width if isinstance(width, int) and 0 < width <= WIDEST else height
 
 
 UNKNOWN = Origin("", "", "", "", 0, 0, 0, 0, 0, 0, -1.0, "")

@@ -107,10 +107,7 @@ def read(path: Path) -> Checkpoint:
             f"{path} is not a readable safetensors file ({why}); pickled checkpoints are never loaded"
         ) from None
     except (SettingsError, KeyError, TypeError) as why:
-        raise CheckpointError(
-            f"{path} does not fit this version: {why}; if it was trained on data of your own, name that with --data, "
-            "or take the folder pretrained of the run"
-        ) from None
+        raise CheckpointError(f"{path} does not fit this version: {why}") from None
     state = State(*(_part(tensors, prefix) for prefix in (WEIGHTS, AVERAGE, OPTIMISER, SCALER)))
     return Checkpoint(experiment, overrides, progress, state)
 

@@ -180,6 +180,12 @@ class Experiment:
         ]
 
 
+class NotImported(DataSettings):
+    """Settings of a class of one's own that no command named, so that it is not imported: enough to load a model."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 def parse(tree: Mapping[str, Any]) -> Experiment:
     """Check tables `model`, `data`, `train` and `run`; the first two have a `name`. Raises `SettingsError`.
 
@@ -190,7 +196,9 @@ def parse(tree: Mapping[str, Any]) -> Experiment:
         raise SettingsError(f"unknown table {', '.join(sorted(unknown))!r}; choices are {', '.join(tables)}")
     model_name, data_name = (str(tables[table].pop("name", "")) for table in ("model", "data"))
     try:
-        model_type, data_type = model[model_name].Settings, dataset[data_name].Settings
+        unknown_class = ":" in data_name and data_name not in dataset
+        model_type = model[model_name].Settings
+        data_type = NotImported if unknown_class else dataset[data_name].Settings
     except KeyError as why:
         raise SettingsError(why.args[0]) from None
     if "channels" in model_type.model_fields:

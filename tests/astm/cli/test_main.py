@@ -219,9 +219,11 @@ def test_predict(trained, tmp_path):
     assert frames.shape == (7, 32, 68, 3)
     assert np.abs(frames[:4, :, :32] - frames[:4, :, 36:]).mean() < 3
     assert np.abs(frames[4:, :, :32] - frames[4:, :, 36:]).mean() > 10
-    short = run("predict", out, video, "--horizon", 30)
+    short = run("predict", out, video, "--past", 10)
     assert short.exit_code == 2
     assert "has 9 frames; an input of 10 from frame 0 does not fit: lower --past" in short.stderr
+    told = json.loads(run("predict", out, video, "--out", tmp_path / "o.mp4", "--json").stdout)
+    assert (told["past"], told["horizon"]) == (3, 2), "as trained"
 
 
 def test_predict_beyond_the_end_of_a_film(trained, tmp_path):

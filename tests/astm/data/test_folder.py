@@ -53,6 +53,14 @@ def test_frames_that_an_edit_list_hides_are_none(tmp_path):
     assert np.array_equal(frames_at(tmp_path / "cut.mp4", times[:5]), shown[:5])
 
 
+def test_pictures_that_are_not_square(root):
+    data, square = folder(root, size=16, width=24), folder(root, size=16)
+    assert data[0].frames.shape == (5, 3, 16, 24)
+    assert "16 x 24 px" in data.protocol
+    assert square.protocol.endswith("-> 3, 16 px")
+    assert data.fingerprint != square.fingerprint == folder(root, size=16, width=16).fingerprint
+
+
 def test_step_and_stride(root):
     data = folder(root, "test", step=2, stride=4)
     assert [w.key.split("@")[1] for w in data.windows] == ["0", "2", "4", "6"]

@@ -9,6 +9,7 @@ import pytest
 from astm.cli.experiment import data_of, experiment_of
 from astm.data import DataError, dataset, open_clips
 from astm.data.own import FilmsSettings, OwnFilms, as_pictures
+from astm.data.video import frames_of
 from astm.training.settings import SettingsError
 from tests.astm.cli.test_main import run
 from tests.astm.data.media import film
@@ -80,6 +81,15 @@ def test_a_model_is_trained_and_scored_on_pictures_that_are_not_square(tmp_path)
     assert ran.exit_code == 0, ran.output
     scored = run("evaluate", tmp_path / "run", "--out", tmp_path / "results", "--device", "cpu")
     assert scored.exit_code == 0, scored.output
+    shown = run("predict", tmp_path / "run", tmp_path / "test.npy", "--film", 0, "--out", tmp_path / "film.mp4")
+    assert shown.exit_code == 0, shown.output
+    assert next(frames_of(tmp_path / "film.mp4", ".mp4", "rgb24")).shape == (16, 24 + 4 + 24, 3)
+
+
+def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
+    np.save(tmp_path / "train.npy", stack(2))
+    monkeypatch.chdir(tmp_path)
+    assert f"films of {tmp_path.name};" in own(".").protocol
 
 
 OWN = """
@@ -117,6 +127,12 @@ def test_a_class_of_ones_own(tmp_path, monkeypatch):
     assert len(open_clips(name, settings, "test")) == 4
     assert "" not in sys.path[:1]
     dataset._entries.pop("my_ramps:Ramps")
+    np.save("film.npy", stack(1, height=16, width=16))
+    used = run("predict", "run", "film.npy", "--horizon", 2)  # by a process of its own, which imported nothing
+    assert used.exit_code == 0, used.output
+    refused = run("evaluate", "run")
+    assert refused.exit_code == 2
+    assert "only what a command names is imported: add --data my_ramps:Ramps" in refused.stderr
     for wrong, why in (
         ("my_ramps:Missing", "has no attribute"),
         ("no_such:X", "No module"),

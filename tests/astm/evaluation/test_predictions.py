@@ -69,6 +69,20 @@ def test_a_broken_prediction_loses_no_other(tmp_path):
     assert [result.label for result in read_results(tmp_path / "o" / "results.json")] == ["good"]
 
 
+def test_results_of_other_models_are_not_written_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("truth.npy", stack())
+    np.save("a.npy", stack()[:, 3:])
+    np.save("b.npy", stack()[:, 3:])
+    assert run("score", "truth.npy", "a.npy", "--keep", 0).exit_code == 0
+    assert Path("scored", "results.json").is_file()
+    assert not Path("results").exists(), "where `astm evaluate` writes"
+    refused = run("score", "truth.npy", "b.npy", "--keep", 0)
+    assert refused.exit_code == 2
+    assert "has results of a, which would be lost; give another folder with --out" in refused.stderr
+    assert run("score", "truth.npy", "b.npy", "a.npy", "--keep", 0).exit_code == 0
+
+
 @pytest.mark.parametrize(("layout", "axes"), [("TNHW", (1, 0, 3, 4)), ("NTHWC", (0, 1, 3, 4, 2)), ("", (0, 1, 3, 4))])
 def test_layouts_of_stacks(layout, axes):
     frames = stack()
