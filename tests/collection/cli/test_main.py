@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from collection.cli.main import app
 from collection.workspace.folder import WorkspaceError, check_apart
 
 pytestmark = pytest.mark.slow
@@ -49,6 +51,13 @@ def mlst(*words, status=0, **options):
     ran = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert ran.returncode == status, f"status {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout, ran.stderr
+
+
+def refused(*words):
+    """What a command says of unusable input; without a process of its own, as nothing is begun."""
+    ran = CliRunner().invoke(app, [*map(str, words)], env={"COLUMNS": "200"})
+    assert ran.exit_code == 2, f"status {ran.exit_code}\n{ran.output}\n{ran.exception!r}"
+    return ran.stderr
 
 
 def recipe(folder, rows=tuple(ROWS), text=RECIPE):
@@ -188,7 +197,7 @@ def test_all_sources_failing_is_an_error(tmp_path):
 )
 def test_bad_recipes_name_value_and_remedy(tmp_path, change, words):
     path = recipe(tmp_path, rows=["water"], text=RECIPE.replace(*change))
-    _, err = mlst("build", path, "--out", tmp_path / "data", status=2)
+    err = refused("build", path, "--out", tmp_path / "data")
     assert [word for word in words if word not in err] == []
     assert "Traceback" not in err
 
@@ -201,7 +210,7 @@ def test_bad_recipes_name_value_and_remedy(tmp_path, change, words):
 def test_bad_manifests_name_file_and_row(tmp_path, rows, words):
     path = recipe(tmp_path, rows=["water"])
     (tmp_path / "sources.csv").write_text(HEAD + rows)
-    _, err = mlst("build", path, "--out", tmp_path / "data", status=2)
+    err = refused("build", path, "--out", tmp_path / "data")
     assert [word for word in words if word not in err] == []
 
 
@@ -209,7 +218,7 @@ def test_output_that_cannot_be_a_folder(tmp_path):
     path = recipe(tmp_path / "manifest", rows=["water"])
     (tmp_path / "file").write_text("not a folder")
     for place, words in (("file/data", "file/data-work cannot be a workspace"), ("file", "file is a file")):
-        _, err = mlst("build", path, "--out", tmp_path / place, status=2)
+        err = refused("build", path, "--out", tmp_path / place)
         assert words in err
         assert not (tmp_path / "file-work").exists()
 
@@ -217,7 +226,7 @@ def test_output_that_cannot_be_a_folder(tmp_path):
 def test_a_workspace_that_is_a_file(tmp_path):
     path = recipe(tmp_path / "manifest", rows=["water"])
     (tmp_path / "file").write_text("not a folder")
-    _, err = mlst("build", path, "--out", tmp_path / "data", "--work", tmp_path / "file", status=2)
+    err = refused("build", path, "--out", tmp_path / "data", "--work", tmp_path / "file")
     assert f"{tmp_path / 'file'} cannot be a workspace" in err
 
 
@@ -225,7 +234,7 @@ def test_a_workspace_that_is_a_file(tmp_path):
 def test_dataset_and_workspace_in_one_place_are_refused_before_anything_is_done(tmp_path, command):
     path = recipe(tmp_path / "manifest", rows=["water"])
     place, out = {"build": path, "rebuild": path.parent}[command], tmp_path / "data"
-    _, err = mlst(command, place, "--out", out, "--work", out / "work", status=2)
+    err = refused(command, place, "--out", out, "--work", out / "work")
     assert "inside each other; give --work a place beside it" in err
     assert not out.exists()
 
@@ -288,7 +297,7 @@ def test_one_build_per_workspace(built):
 
     with (dataset.with_name("data-work") / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _, err = mlst("build", path, "--out", dataset, status=2)
+        err = refused("build", path, "--out", dataset)
     assert "in use by another build" in err
 
 
@@ -304,7 +313,7 @@ def test_verify_finds_a_flipped_byte(built, tmp_path):
 
 
 def test_verify_of_no_folder_is_an_input_error(tmp_path):
-    _, err = mlst("verify", tmp_path / "nothing", status=2)
+    err = refused("verify", tmp_path / "nothing")
     assert "is not a folder" in err
     out, _ = mlst("verify", tmp_path, "--json", status=1)
     assert [finding["rule"] for finding in json.loads(out)["findings"]] == ["dataset"]
@@ -315,7 +324,7 @@ def test_report_writes_a_page(built, tmp_path):
     assert str(tmp_path / "page.html") in out
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:video/mp4;base64,") == len({path.parent for path in built[0].glob("data/*/*.tar")})
-    _, err = mlst("report", tmp_path, "--out", tmp_path / "none.html", status=2)
+    err = refused("report", tmp_path, "--out", tmp_path / "none.html")
     assert "give the folder of a dataset that `mlst verify` finds sound" in err
     assert not (tmp_path / "none.html").exists()
 
@@ -330,7 +339,7 @@ def test_inspect_writes_a_contact_sheet(built, tmp_path):
     out, _ = mlst("inspect", key, "--dataset", built[0], "--sheet", sheet)
     assert f"{whole[:16]}... ({len(whole)} hex digits" in out
     assert len(out.splitlines()) < 100
-    _, err = mlst("inspect", "nothing_1", "--dataset", built[0], status=2)
+    err = refused("inspect", "nothing_1", "--dataset", built[0])
     assert "nothing_1" in err
 
 
@@ -350,7 +359,7 @@ def test_plan_asks_nobody(built):
 
 def test_calibrate_refuses_a_small_corpus(built, tmp_path):
     work = built[0].with_name("data-work")
-    _, err = mlst("calibrate", built[1], "--work", work, "--out", tmp_path / "levels.toml", status=2)
+    err = refused("calibrate", built[1], "--work", work, "--out", tmp_path / "levels.toml")
     assert "at least 300 shots" in err
     assert not (tmp_path / "levels.toml").exists()
 
