@@ -117,7 +117,7 @@ class ScanSettings(Settings):
     """Frames per second at most; faster video is thinned by an integer stride."""
     margin: Annotated[int, Field(ge=0, le=100)] = 3
     """Source frames left out at both ends of a shot."""
-    crf: Annotated[int, Field(ge=0, le=51)] = 18
+    crf: Annotated[int, Field(ge=0, le=51)] = 20
     """x264's constant rate factor of the clips."""
     columns: Literal["default", "all", "needed"] | tuple[Column, ...] = "default"
     """Statistics to measure: those that the definition of the levels names, all, only those that decide or flag, or

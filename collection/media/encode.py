@@ -4,10 +4,16 @@ One thread (x264's output depends on their number), bit-exact flags, no metadata
 stripped, one key frame and a closed GOP. Time is exact: frame k begins at k / rate. Levels are always limited range,
 8 bit, 4:2:0; what the source had is in `Stream`. Colours are not converted, only tagged.
 
-x264 is asked for `veryfast` without macroblock-tree rate control. With that, the x264 in PyAV 18.1 gives other bytes
-from run to run where a row of macroblocks does not fill a SIMD register (seen at 96 and 64 pixels, not at 128 or 256).
-On 30 frames of four videos at crf 18 and 256x256 the total size rose by 17 % without it and PSNR by 0.7 dB (39.4 to
-49.9 dB against the pictures encoded); `medium` made files of the same size in two to three times the time.
+x264 is asked for `superfast` with one B frame between others, for whole blocks where frames are predicted from others,
+and neither for weighted prediction nor for macroblock-tree rate control. With the last, the x264 in PyAV 18.1 gives
+other bytes from run to run where a row of macroblocks does not fill a SIMD register (seen at 96 and 64 pixels, not at
+128 or 256). On 30 frames of eight videos at 256x256:
+
+    setting         crf   CPU per frame   bytes    PSNR      SSIM
+    this            20    0.66 ms         703 kB   41.3 dB   0.9779
+    veryfast        18    1.2 ms          632 kB   41.3 dB   0.9778
+    superfast       20    0.71 ms         635 kB   40.7 dB   0.9745
+    ultrafast       18    0.39 ms        1449 kB   42.9 dB   0.9806
 """
 
 import tempfile
@@ -26,7 +32,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Picture, PictureFormat, Plane, resized_together
+from mlst.pictures.frames import Picture, PictureFormat, Plane, resized
 from mlst.pictures.presentation import MATRICES, TRANSFERS
 
 Bytes = NDArray[np.uint8]
@@ -34,6 +40,9 @@ Fit = Literal["stretch", "crop", "pad"]
 
 BLACK, GREY = 16, 128
 """Luma and chroma codes of the bars that `pad` adds."""
+
+X264 = "scenecut=0:sliced-threads=0:no-mbtree=1:bframes=1:b-adapt=0:weightp=0:analyse=i8x8"
+"""Parameters beyond the preset; see the module."""
 
 PRIMARIES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
 """`colour_primaries` of ITU-T H.273 that go with a matrix."""
@@ -46,39 +55,30 @@ def fitted(picture: Picture, fmt: PictureFormat, size: int, fit: Fit) -> Bytes:
     middle; `pad` keeps all of it and its shape, between black bars. Each plane is scaled on its own, by area average
     where it shrinks and linearly where it grows.
     """
-    return fitted_together([picture], fmt, size, fit)[0]
-
-
-def fitted_together(pictures: Sequence[Picture], fmt: PictureFormat, size: int, fit: Fit) -> list[Bytes]:
-    """`fitted` of each of several pictures whose planes have the same sizes, in less time."""
     if fit == "crop":
-        pictures = [cropped(picture, fmt.sar) for picture in pictures]
-    width, height = inner_size(pictures[0], fmt.sar, size) if fit == "pad" else (size, size)
-    frames = [np.full((size * 3 // 2, size), GREY, np.uint8) for _ in pictures]
-    for frame in frames:
-        frame[:size] = BLACK
-    chroma = [frame[size:].reshape(2, size // 2, size // 2) for frame in frames]
-    _place([frame[:size] for frame in frames], [p.y for p in pictures], fmt, (width, height), is_chroma=False)
-    half = width // 2, height // 2
-    _place([both[0] for both in chroma], [p.u for p in pictures], fmt, half, is_chroma=True)
-    _place([both[1] for both in chroma], [p.v for p in pictures], fmt, half, is_chroma=True)
-    return frames
+        picture = cropped(picture, fmt.sar)
+    width, height = inner_size(picture, fmt.sar, size) if fit == "pad" else (size, size)
+    frame = np.full((size * 3 // 2, size), GREY, np.uint8)
+    frame[:size] = BLACK
+    chroma = frame[size:].reshape(2, size // 2, size // 2)
+    _place(frame[:size], picture.y, fmt, (width, height), is_chroma=False)
+    for target, plane in zip(chroma, (picture.u, picture.v), strict=True):
+        _place(target, plane, fmt, (width // 2, height // 2), is_chroma=True)
+    return frame
 
 
-def _place(
-    targets: Sequence[Bytes], planes: Sequence[Plane], fmt: PictureFormat, size: tuple[int, int], is_chroma: bool
-) -> None:
-    """Scale each plane into the middle of its target, in 8 bit limited range. Inner `size` (width, height) and margins
+def _place(target: Bytes, plane: Plane, fmt: PictureFormat, size: tuple[int, int], is_chroma: bool) -> None:
+    """Scale a plane into the middle of its target, in 8 bit limited range. Inner `size` (width, height) and margins
     are even in luma."""
     width, height = size
-    top, left = (len(targets[0]) - height) // 2, (targets[0].shape[1] - width) // 2
+    top, left = (len(target) - height) // 2, (target.shape[1] - width) // 2
     if not is_chroma:
         top, left = top // 2 * 2, left // 2 * 2
-    for target, small in zip(targets, resized_together(planes, width, height), strict=True):
-        if fmt.depth > 8 or fmt.full_range:
-            table = limited8(fmt.depth, fmt.full_range, is_chroma)
-            small = table[np.minimum(small, len(table) - 1)]  # noqa: PLW2901
-        target[top : top + height, left : left + width] = small
+    small = resized(plane, width, height)
+    if fmt.depth > 8 or fmt.full_range:
+        table = limited8(fmt.depth, fmt.full_range, is_chroma)
+        small = table[np.minimum(small, len(table) - 1)]
+    target[top : top + height, left : left + width] = small
 
 
 def cropped(picture: Picture, sar: Fraction) -> Picture:
@@ -148,7 +148,7 @@ def _write(path: Path, frames: Sequence[Bytes], coding: Coding) -> None:
         _configure(stream, frames[0].shape[1], len(frames), coding)
         strip = BitStreamFilterContext("filter_units=remove_types=6", "h264")
         for pts, planes in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            frame = av.VideoFrame.from_numpy_buffer(planes, format="yuv420p")
             frame.pts, frame.time_base = pts, 1 / coding.rate
             for packet in stream.encode(frame):
                 media.mux(strip.filter(packet))
@@ -168,8 +168,8 @@ def _configure(stream: VideoStream, size: int, length: int, coding: Coding) -> N
     context.color_primaries = PRIMARIES.get(coding.matrix, PRIMARIES["bt709"])
     context.options = {
         "crf": str(coding.crf),
-        "preset": "veryfast",
-        "x264-params": f"keyint={length}:min-keyint={length}:scenecut=0:sliced-threads=0:no-mbtree=1",
+        "preset": "superfast",
+        "x264-params": f"keyint={length}:min-keyint={length}:{X264}",
     }
 
 

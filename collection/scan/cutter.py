@@ -14,64 +14,13 @@ from itertools import islice
 from typing import BinaryIO
 
 from collection.media.decode import Decoded, Facts
-from collection.media.encode import Bytes, Coding, encode, fitted_together
+from collection.media.encode import Bytes, Coding, encode, fitted
 from collection.recipe import ScanSettings
 from mlst.pictures.bars import active_picture
 from mlst.pictures.fingerprints import fingerprint
-from mlst.pictures.frames import GRID_STEP, TOGETHER, Picture, PictureFormat, Reduced, canonical, reduce
+from mlst.pictures.frames import GRID_STEP, PictureFormat, Reduced, canonical, reduce
 from mlst.records import Box, Statistics, Transition
 from mlst.statistics import measure
-
-
-class Fitter:
-    """Makes pictures fit clips, `TOGETHER` at a time, which takes 0.7 times the time."""
-
-    def __init__(self, settings: ScanSettings) -> None:
-        self._settings = settings
-        self._waiting: list[Fitted] = []
-
-    def __call__(self, picture: Picture, fmt: PictureFormat) -> "Fitted":
-        """The picture fitted, as soon as there are enough of its kind or `Fitted.planes` asks for it."""
-        new = Fitted(self, picture, fmt)
-        if self._waiting and self._waiting[0].kind != new.kind:
-            self.finish()
-        self._waiting.append(new)
-        if len(self._waiting) == TOGETHER:
-            self.finish()
-        return new
-
-    def finish(self) -> None:
-        """Fit those that wait."""
-        pictures, fmt = [one.picture for one in self._waiting], self._waiting[0].format
-        frames = fitted_together(pictures, fmt, self._settings.size, self._settings.fit)
-        for one, planes in zip(self._waiting, frames, strict=True):
-            one.done.append(planes)
-            del one.picture
-        self._waiting.clear()
-
-
-class Fitted:
-    """A picture that is or will be fitted. Until it is, it holds the decoder's memory."""
-
-    __slots__ = ("_fitter", "done", "format", "picture")
-
-    def __init__(self, fitter: Fitter, picture: Picture, fmt: PictureFormat) -> None:
-        self._fitter, self.picture, self.format = fitter, picture, fmt
-        self.done: list[Bytes] = []
-        """The picture as it fits, or nothing yet."""
-
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """What pictures that are fitted together have in common."""
-        y, u = self.picture.y, self.picture.u
-        return self.format, y.shape, y.dtype, u.shape
-
-    @property
-    def planes(self) -> Bytes:
-        """As `encode.fitted` makes them."""
-        if not self.done:
-            self._fitter.finish()
-        return self.done[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,13 +32,15 @@ class ClipFrame:
     format: PictureFormat
     facts: Facts
     reduced: Reduced
-    fitted: Fitted
+    planes: Bytes
+    """As `encode.fitted` makes them."""
 
 
-def clip_frame(frame: Decoded, fit: Fitter) -> ClipFrame:
+def clip_frame(frame: Decoded, settings: ScanSettings) -> ClipFrame:
     """What a clip needs of a frame."""
     picture, fmt = frame.picture, frame.format
-    return ClipFrame(picture.index, picture.pts, fmt, frame.facts, reduce(picture, fmt), fit(picture, fmt))
+    planes = fitted(picture, fmt, settings.size, settings.fit)
+    return ClipFrame(picture.index, picture.pts, fmt, frame.facts, reduce(picture, fmt), planes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +81,7 @@ class Maker:
             return
         facts = frames[0].facts
         pictures = canonical([f.reduced for f in frames], times, frames[0].format, active_picture[self.active_picture])
-        data = encode([f.fitted.planes for f in frames], Coding(self.rate, self.crf, facts.matrix, facts.transfer))
+        data = encode([f.planes for f in frames], Coding(self.rate, self.crf, facts.matrix, facts.transfer))
         offset = self.file.tell()
         self.file.write(data)
         yield Made(

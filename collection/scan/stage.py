@@ -24,7 +24,7 @@ from collection.detectors import Detector, make_detector, thumb
 from collection.engine.stage import LONGEST, Expected, Needs, Retry
 from collection.media.decode import Decoded, Decoder, open_video
 from collection.recipe import ScanSettings
-from collection.scan.cutter import Cutter, Fitter, Made, Maker, clip_frame
+from collection.scan.cutter import Cutter, Made, Maker, clip_frame
 from collection.scan.doubt import check_scan
 from collection.workspace.folder import Span, Workspace
 from mlst.pictures.bars import brightest
@@ -47,7 +47,7 @@ class ScanStage:
     columns: tuple[str, ...]
     """The statistics that are measured, in the order of `STATISTICS`."""
     name: ClassVar[str] = "scan"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     output: ClassVar[type[Scan]] = Scan
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=6 << 30, network=False)
 
@@ -133,11 +133,11 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
         detector = _detector(settings, decoder.rate)
         rate, base = decoder.rate / stride, video.probe.time_base
         maker = Maker(stage.active_picture, stage.columns, rate, settings.crf, base, file)
-        cutter, fitter = Cutter(settings, stride, maker), Fitter(settings)
+        cutter = Cutter(settings, stride, maker)
         for frame in _until(decoder, video, detector.delay + settings.margin):
             index = frame.picture.index
             if index % stride == 0 and video.start <= seconds(frame.picture.pts, video) < video.end:
-                cutter.keep(clip_frame(frame, fitter))
+                cutter.keep(clip_frame(frame, settings))
             if frame.damaged:
                 cutter.report([Transition("break", max(0, index - REORDER), index + 1)])
             elif frame.broken:

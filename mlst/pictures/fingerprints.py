@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Frames, counts
+from mlst.pictures.frames import Frames, counts, resized
 
 WINDOWS = (1.0, 0.9, 0.81)
 """Sides of the central squares over the picture's short side."""
@@ -166,10 +166,16 @@ class Fingerprints:
 def _frame(luma: NDArray[np.uint8]) -> Hashes:
     """(len(WINDOWS), WORDS) hashes of a frame, zero where it says nothing."""
     nothing = np.zeros((len(WINDOWS), WORDS), np.uint64)
-    if np.convolve(counts(luma), np.ones(5), "same").max() >= CARD_SHARE * luma.size:
+    if _near_one_luma(luma) >= CARD_SHARE * luma.size:
         return nothing
     squares = [_square(luma, window) for window in WINDOWS]
-    return nothing if squares[0].std() < FLAT_STD else np.array([_words(square) for square in squares])
+    return nothing if squares[0].std() < FLAT_STD else _words(squares)
+
+
+def _near_one_luma(luma: NDArray[np.uint8]) -> int:
+    """The most pixels within 2 of any one luma."""
+    total = np.concatenate([np.zeros(3, np.int64), counts(luma), np.zeros(2, np.int64)]).cumsum()
+    return int((total[5:] - total[:-5]).max())
 
 
 def _square(luma: NDArray[np.uint8], window: float) -> NDArray[np.float32]:
@@ -178,17 +184,18 @@ def _square(luma: NDArray[np.uint8], window: float) -> NDArray[np.float32]:
     side = round(min(height, width) * window)
     top, left = (height - side) // 2, (width - side) // 2
     view = luma[top : top + side, left : left + side]
-    square: NDArray[np.float32] = cv2.resize(view, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return square
+    return resized(view, SIDE, SIDE).astype(np.float32)
 
 
-def _words(square: NDArray[np.float32]) -> Hashes:
-    """(WORDS,) the hash of a square."""
-    frequencies = cv2.dct(square)[LOWEST]
-    across = np.diff(cv2.resize(square, (9, 8), interpolation=cv2.INTER_AREA), axis=1)
-    down = np.diff(cv2.resize(square, (8, 9), interpolation=cv2.INTER_AREA), axis=0)
-    bits = [frequencies > np.median(frequencies), across.ravel() > 0, down.ravel() > 0]
-    return np.packbits(bits, axis=1).view(">u8").ravel().astype(np.uint64)
+def _words(squares: Sequence[NDArray[np.float32]]) -> Hashes:
+    """(N, WORDS) the hashes of N squares."""
+    frequencies = np.stack([cv2.dct(square)[LOWEST] for square in squares])
+    middle = np.median(frequencies, axis=1, keepdims=True)
+    across = np.stack([cv2.resize(square, (9, 8), interpolation=cv2.INTER_AREA) for square in squares])
+    down = np.stack([cv2.resize(square, (8, 9), interpolation=cv2.INTER_AREA) for square in squares])
+    rises = across[:, :, 1:] > across[:, :, :-1], down[:, 1:] > down[:, :-1]
+    bits = np.stack([frequencies > middle, *(one.reshape(len(squares), -1) for one in rises)], axis=1)
+    return np.packbits(bits, axis=2).view(">u8")[..., 0].astype(np.uint64)
 
 
 def _lowest() -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.pictures.average import averaged
 from mlst.records import Box
 
 T = TypeVar("T")
@@ -30,14 +31,12 @@ GRID_STEP = Fraction(1, 10) - Fraction(1, 400)
 """Seconds from one grid frame to the next at least: 10 Hz, less 2.5 ms for time stamps that jitter or were rounded."""
 
 REDUCED_LINES = 480
-"""Box decimation stops at this short side, so that bars may take half of it and `LINES` still remain."""
+"""Halving leaves at least this short side, so that bars may take half of it and `LINES` still remain."""
 CHROMA_LINES = 60
 COMB_CODES = 8
 """Difference between neighbouring lines, in 8-bit codes, from which it may be combing."""
 COMB_CONTRAST = 2
 """Times that combing lines differ more from their neighbours than from the next lines of their own field."""
-TOGETHER = 4
-"""Planes that OpenCV averages at once, as channels of one picture, in 0.7 times the time that each takes alone."""
 SAMPLED_ROWS = 16
 """One in so many rows is looked at for combing and for codes outside the nominal range."""
 
@@ -80,8 +79,9 @@ class Reduced:
     y: Plane
     """(H // k, W // k) luma codes, means of k x k boxes."""
     chroma: Plane
-    """(2, h, w) chroma codes, boxed to a short side of `CHROMA_LINES` or a little more."""
+    """(2, h, w) chroma codes, halved to a short side of `CHROMA_LINES` or up to twice that."""
     k: int
+    """A power of two."""
     rows: Plane
     """(H // k,) brightest sample of each row of `y`."""
     columns: Plane
@@ -167,13 +167,12 @@ def shared(compute: Callable[[Frames], T]) -> Callable[[Frames], T]:
 
 
 def reduce(picture: Picture, fmt: PictureFormat) -> Reduced:
-    """The small copy of a decoded frame: luma boxed by k = short side // `REDUCED_LINES`, chroma to about 60 lines."""
-    short = min(picture.y.shape)
-    k = max(1, short // REDUCED_LINES)
-    y = _boxed(picture.y, k)
-    chroma = [_boxed(plane, max(1, min(plane.shape) // CHROMA_LINES)) for plane in (picture.u, picture.v)]
+    """The small copy of a decoded frame: luma halved down to `REDUCED_LINES`, chroma to `CHROMA_LINES`."""
+    halvings = _halvings(min(picture.y.shape), REDUCED_LINES)
+    y = _halved(picture.y, halvings) if halvings else picture.y.copy()
+    chroma = [_halved(plane, _halvings(min(plane.shape), CHROMA_LINES)) for plane in (picture.u, picture.v)]
     comb, clipped = _defects(picture.y, fmt)
-    return Reduced(y, _stacked(chroma), k, y.max(axis=1), y.max(axis=0), comb, clipped)
+    return Reduced(y, _stacked(chroma), 1 << halvings, y.max(axis=1), y.max(axis=0), comb, clipped)
 
 
 def canonical(
@@ -203,7 +202,7 @@ def canonical(
     size = canonical_size((right - left) * fmt.sar, Fraction(bottom - top))
     lines = min((right - left) * fmt.sar, Fraction(bottom - top)) * reduced[0].k
     return Frames(
-        luma=_stacked(resized_together([r.y[top:bottom, left:right] for r in reduced], *size)),
+        luma=_stacked([resized(r.y[top:bottom, left:right], *size) for r in reduced]),
         chroma=_stacked([_chroma(reduced[i].chroma, box) for i in grid(times)]),
         times=tuple(times),
         format=PictureFormat(fmt.depth, fmt.full_range, Fraction(1)),
@@ -229,27 +228,20 @@ def canonical_size(width: Fraction, height: Fraction) -> tuple[int, int]:
 
 
 def resized(plane: Plane, width: int, height: int) -> Plane:
-    """Area average where a side shrinks, bilinear where it grows; codes rounded to integers."""
+    """Area average where a side shrinks, bilinear where it grows; codes rounded to integers.
+
+    While both sides are even and at least four times as long as wanted, the plane is halved, in a twentieth of
+    the time; with less left to average it would become too soft.
+    """
+    while not (plane.shape[0] % 2 or plane.shape[1] % 2) and min(plane.shape[0] / height, plane.shape[1] / width) >= 4:
+        plane = _halved(plane, 1)
     old_height, old_width = plane.shape
     smaller = (min(width, old_width), min(height, old_height))
     if smaller != (old_width, old_height):
-        plane = cv2.resize(plane, smaller, interpolation=cv2.INTER_AREA)
+        plane = averaged(plane, *smaller)
     if smaller != (width, height):
         plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
     return plane
-
-
-def resized_together(planes: Sequence[Plane], width: int, height: int) -> list[Plane]:
-    """`resized` of each of several planes of one size and dtype, `TOGETHER` at a time; the same codes."""
-    batches = (planes[i : i + TOGETHER] for i in range(0, len(planes), TOGETHER))
-    return [plane for batch in batches for plane in _resized_batch(batch, width, height)]
-
-
-def _resized_batch(planes: Sequence[Plane], width: int, height: int) -> Sequence[Plane]:
-    if len(planes) < TOGETHER or not (planes[0].shape[0] > height and planes[0].shape[1] > width):
-        return [resized(plane, width, height) for plane in planes]
-    merged = cv2.resize(cv2.merge(list(planes)), (width, height), interpolation=cv2.INTER_AREA)
-    return cast(Sequence[Plane], cv2.split(merged))
 
 
 def counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -257,13 +249,18 @@ def counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.asarray(cv2.calcHist([values], [0], None, [256], [0, 256]), np.int64).ravel()
 
 
-def _boxed(plane: Plane, k: int) -> Plane:
-    """(H // k, W // k) rounded means of k x k boxes, a copy; up to k - 1 lines at right and bottom are left out."""
-    if k == 1:
-        return plane.copy()
-    height, width = plane.shape[0] // k, plane.shape[1] // k
-    whole = plane[: height * k, : width * k]
-    return cast(Plane, cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+def _halvings(side: int, least: int) -> int:
+    """How often a side of some pixels can be halved and have `least` of them."""
+    return max(1, side // least).bit_length() - 1
+
+
+def _halved(plane: Plane, times: int) -> Plane:
+    """Rounded means of 2 x 2 boxes, so many times; an odd last row or column is left out."""
+    for _ in range(times):
+        height, width = plane.shape[0] // 2, plane.shape[1] // 2
+        whole = plane[: height * 2, : width * 2]
+        plane = cast(Plane, cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+    return plane
 
 
 def _defects(y: Plane, fmt: PictureFormat) -> tuple[float, float]:

@@ -37,16 +37,23 @@ def flow(frames: Frames) -> NDArray[np.float32]:
 
 
 @shared
+def components(frames: Frames) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The flow's x and y, (G - 1, h * FLOW_WIDTH) each."""
+    pairs = flow(frames).reshape(len(frames.intervals), -1, 2)
+    return np.ascontiguousarray(pairs[..., 0]), np.ascontiguousarray(pairs[..., 1])
+
+
+@shared
 def speed(frames: Frames) -> NDArray[np.float32]:
-    """(G - 1, h, FLOW_WIDTH) length of the flow."""
-    return np.hypot(flow(frames)[..., 0], flow(frames)[..., 1])
+    """(G - 1, h * FLOW_WIDTH) length of the flow."""
+    x, y = components(frames)
+    return np.sqrt(x * x + y * y)
 
 
 @shared
 def camera(frames: Frames) -> NDArray[np.float32]:
     """(G - 1, 2) median of the flow's x and y in every pair: what most of the picture does."""
-    field = flow(frames)
-    return np.median(field.reshape(len(field), -1, 2), axis=1)
+    return np.stack([np.median(component, axis=1) for component in components(frames)], axis=1)
 
 
 @statistic
@@ -76,8 +83,8 @@ def flow_camera(frames: Frames) -> float:
 @statistic
 def flow_residual(frames: Frames) -> float:
     """Mean distance from the median vector: motion of objects, zoom and rotation, % of the width per second."""
-    rest = flow(frames) - camera(frames)[:, None, None, :]
-    return float(np.hypot(rest[..., 0], rest[..., 1]).mean(dtype=np.float64))
+    x, y = (one - middle[:, None] for one, middle in zip(components(frames), camera(frames).T, strict=True))
+    return float(np.sqrt(x * x + y * y).mean(dtype=np.float64))
 
 
 @statistic

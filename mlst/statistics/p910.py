@@ -8,12 +8,13 @@ its one-pixel border), TI that of the difference from the frame before, both on 
 * "PQ", as in the editions since 2022: codes through a display model (BT.1886 simplified to a gamma of 2.4, 0.1 to
   300 cd/m2) and the PQ transfer function of SMPTE ST 2084, times 255. Every source counts as SDR.
 
-All sums are of integers: results depend neither on the order of summation nor on SIMD width. Gradient magnitudes are
-irrational and therefore rounded to 2^-20 code (2^-34 of the range in the PQ scale).
+All sums are of integers: results depend neither on the order of summation nor on SIMD width. Codes in the PQ scale are
+rounded to 2^-20 of the range. Gradient magnitudes are irrational and rounded: of 8-bit codes to single precision, else
+to 2^-20 code, in the PQ scale to 2^-20 of the range.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -26,11 +27,11 @@ from numpy.typing import NDArray
 from mlst.pictures.frames import Frames, Plane, nominal, shared
 from mlst.statistics.base import statistic
 
-PQ_BITS = 24
-"""Fixed-point bits of the PQ scale: squared gradients, 2 (4 * 2^24)^2 at most, are still exact in float64."""
+PQ_BITS = 20
+"""Fixed-point bits of the PQ scale: gradients, 4 * 2^20 at most, are still exact in single precision."""
 EXACT = 2.0**53
 """Integers below are exact in float64, and so are sums of such while they stay below."""
-Values = NDArray[np.float64] | NDArray[np.uint8]
+Values = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Scale:
     """Integer pictures and what makes 0..255 of them."""
 
     table: Values
-    """(2^depth,) integer value of each code, at most 2^24; bytes for the legacy scale of 8-bit codes."""
+    """(2^depth,) integer value of each code: bytes for the legacy scale of 8-bit codes, doubles for that of others,
+    singles of at most 2^20 for the PQ scale."""
     unit: float
     """Size of integer 1 on the 0..255 scale."""
     fraction_bits: int
@@ -56,7 +58,7 @@ def legacy(depth: int, full_range: bool) -> Scale:
     """Codes clipped to the nominal range."""
     lo, hi = nominal(depth, full_range)
     values = np.arange(1 << depth).clip(lo, hi) - float(lo)
-    return Scale(values.astype(np.uint8) if depth == 8 else values, 255 / (hi - lo), 20)
+    return Scale(values.astype(np.uint8), 255 / (hi - lo), 23) if depth == 8 else Scale(values, 255 / (hi - lo), 20)
 
 
 @cache
@@ -67,37 +69,40 @@ def pq(depth: int, full_range: bool) -> Scale:
     light = (300 - 0.1) * normal**2.4 + 0.1
     power = (light / 10_000) ** 0.1593017578125
     signal = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
-    return Scale(np.rint(signal * 2**PQ_BITS), 255 / 2**PQ_BITS, 10)
+    return Scale(np.rint(signal * 2**PQ_BITS).astype(np.float32), 255 / 2**PQ_BITS, 0)
 
 
 def spatial_sums(picture: Values, fraction_bits: int) -> tuple[int, int, int]:
     """(pixels, sum of magnitudes * 2^fraction_bits, sum of squared magnitudes) of the Sobel gradient, exactly.
 
-    `picture`: (H, W) integers of at most 2^24; the border is left out.
+    `picture`: (H, W) integers as of a `Scale`, the border is left out. Squares of singles are rounded to single
+    precision, which leaves integers. Single magnitudes of bytes are whole multiples of 2^-23.
     """
     if min(picture.shape) < 3:
         return 1, 0, 0
-    # Of bytes, sums of squares are below 2^21 and exact in float32.
-    wide = cv2.CV_32F if picture.dtype == np.uint8 else cv2.CV_64F
-    x, y = (cv2.Sobel(picture, wide, *axes)[1:-1, 1:-1] for axes in ((1, 0), (0, 1)))
-    squares = np.asarray(np.multiply(x, x, out=x) + np.multiply(y, y, out=y), np.float64)
-    magnitudes = np.sqrt(squares)
-    magnitudes *= 2**fraction_bits
-    np.rint(magnitudes, out=magnitudes)
-    return squares.size, _exact(magnitudes.sum(), magnitudes), _exact(squares.sum(), squares)
+    wide = cv2.CV_64F if picture.dtype == np.float64 else cv2.CV_32F
+    x, y = (cv2.Sobel(picture, wide, *axes) for axes in ((1, 0), (0, 1)))
+    squares = np.multiply(x, x, out=x)
+    squares += np.multiply(y, y, out=y)
+    magnitudes = np.sqrt(squares, out=y)
+    if fraction_bits:
+        magnitudes *= 2**fraction_bits
+    if picture.dtype != np.uint8:
+        np.rint(magnitudes, out=magnitudes)
+    inner = squares[1:-1, 1:-1]
+    return inner.size, _exact(magnitudes[1:-1, 1:-1]), _exact(inner)
 
 
 def temporal_sums(picture: Values, previous: Values) -> tuple[int, int, int]:
-    """(pixels, sum, sum of squares) of the difference of two (H, W) pictures of integers up to 2^24, exactly."""
+    """(pixels, sum, sum of squares) of the difference of two (H, W) pictures of integers as of a `Scale`, exactly."""
     if picture.dtype == np.uint8:
         total = int(cv2.sumElems(picture)[0]) - int(cv2.sumElems(previous)[0])
-        # Exact in any order, which cv2.norm's NORM_L2SQR is not.
-        difference = cv2.absdiff(picture, previous).astype(np.float64).ravel()
-        return picture.size, total, int(difference @ difference)
+        # Exact in any order, which cv2.norm's NORM_L2SQR is not: these sums are of integers.
+        mean, spread = (float(found[0, 0]) for found in cv2.meanStdDev(cv2.absdiff(picture, previous)))
+        return picture.size, total, round(picture.size * (mean * mean + spread * spread))
     difference = np.subtract(picture, previous, dtype=np.float64)
     total = int(difference.sum())
-    squares = np.multiply(difference, difference, out=difference)
-    return difference.size, total, _exact(squares.sum(), squares)
+    return difference.size, total, _exact(np.multiply(difference, difference, out=difference))
 
 
 def deviation(n: int, total: int, squares: int, fraction_bits: int = 0) -> float:
@@ -106,12 +111,20 @@ def deviation(n: int, total: int, squares: int, fraction_bits: int = 0) -> float
     return math.sqrt(max(0, scaled) / (n * n << 2 * fraction_bits))
 
 
-def _exact(total: float, values: NDArray[np.float64]) -> int:
-    """Sum of a (H, W) array of integers in 0..2^53, W below 2^10, given the sum that float64 came to.
+def _exact(values: NDArray[np.float64] | NDArray[np.float32]) -> int:
+    """Sum of a (H, W) array of integers in 0..2^53, W below 2^10.
 
-    While that is below 2^53 no addition was rounded; else rows are added in int64 and then as Python integers.
+    While it is below 2^53 no addition was rounded; else rows are added in int64 and then as Python integers.
     """
+    total = cv2.sumElems(values)[0]
     return int(total) if total < EXACT else sum(values.astype(np.int64).sum(axis=1).tolist())
+
+
+@shared
+def pictures(frames: Frames) -> list[Values]:
+    """(N,) pictures of all frames in the legacy scale."""
+    scale = legacy(frames.format.depth, frames.format.full_range)
+    return [scale.picture(plane) for plane in frames.luma]
 
 
 @shared
@@ -120,7 +133,7 @@ def spatial(frames: Frames) -> NDArray[np.float64]:
     scale = legacy(frames.format.depth, frames.format.full_range)
     rows = []
     for i in frames.grid:
-        n, total, squares = spatial_sums(scale.picture(frames.luma[i]), scale.fraction_bits)
+        n, total, squares = spatial_sums(pictures(frames)[i], scale.fraction_bits)
         mean = total / (n << scale.fraction_bits)
         rows.append((deviation(n, total, squares, scale.fraction_bits) * scale.unit, mean * scale.unit))
     return np.array(rows)
@@ -129,18 +142,25 @@ def spatial(frames: Frames) -> NDArray[np.float64]:
 @shared
 def temporal(frames: Frames) -> NDArray[np.float64]:
     """(N - 1,) TI between neighbouring frames of the clip, legacy scale."""
-    return _ti(frames.luma, legacy(frames.format.depth, frames.format.full_range))
+    return _ti(pictures(frames), legacy(frames.format.depth, frames.format.full_range))
 
 
 @shared
 def temporal10(frames: Frames) -> NDArray[np.float64]:
     """(G - 1,) TI between neighbours on the 10 Hz grid, legacy scale."""
-    return _ti([frames.luma[i] for i in frames.grid], legacy(frames.format.depth, frames.format.full_range))
+    scale = legacy(frames.format.depth, frames.format.full_range)
+    return _ti([pictures(frames)[i] for i in frames.grid], scale)
 
 
-def _ti(planes: Iterable[Plane], scale: Scale) -> NDArray[np.float64]:
-    pairs = pairwise(scale.picture(plane) for plane in planes)
-    return np.array([deviation(*temporal_sums(b, a)) * scale.unit for a, b in pairs])
+@shared
+def bright_pictures(frames: Frames) -> list[Values]:
+    """(G,) pictures of the grid frames in the PQ scale."""
+    scale = pq(frames.format.depth, frames.format.full_range)
+    return [scale.picture(frames.luma[i]) for i in frames.grid]
+
+
+def _ti(pictures: Sequence[Values], scale: Scale) -> NDArray[np.float64]:
+    return np.array([deviation(*temporal_sums(b, a)) * scale.unit for a, b in pairwise(pictures)])
 
 
 @statistic
@@ -166,7 +186,7 @@ def si_pq(frames: Frames) -> float:
     """Mean SI over the grid in the PQ scale."""
     scale = pq(frames.format.depth, frames.format.full_range)
     bits = scale.fraction_bits
-    values = [deviation(*spatial_sums(scale.picture(frames.luma[i]), bits), bits) for i in frames.grid]
+    values = [deviation(*spatial_sums(picture, bits), bits) for picture in bright_pictures(frames)]
     return float(np.mean(values)) * scale.unit
 
 
@@ -198,4 +218,4 @@ def ti10_max(frames: Frames) -> float:
 def ti_pq(frames: Frames) -> float:
     """Mean TI between grid neighbours in the PQ scale."""
     scale = pq(frames.format.depth, frames.format.full_range)
-    return float(_ti([frames.luma[i] for i in frames.grid], scale).mean())
+    return float(_ti(bright_pictures(frames), scale).mean())

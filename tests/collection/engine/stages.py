@@ -117,4 +117,4 @@ class Quiet:
     def begin(self, *_: object) -> None:
         pass
 
-    start = outcome = fewer = end = begin
+    outcome = fewer = end = begin

@@ -19,9 +19,6 @@ class Quiet:
     def begin(self, stage, total, known):
         self.total, self.known = total, known
 
-    def start(self, stage, key):
-        pass
-
     def outcome(self, stage, outcome):
         pass
 

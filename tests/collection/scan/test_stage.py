@@ -20,16 +20,14 @@ from hypothesis import strategies as st
 from collection.engine.ledger import Ledger
 from collection.engine.stage import attempt
 from collection.media import decode
-from collection.media.encode import Fit, fitted
 from collection.media.probe import probe
 from collection.recipe import Limits, ScanSettings
 from collection.report.status import Line, times
 from collection.scan import cutter as cutting
 from collection.scan import stage as scanning
-from collection.scan.cutter import ClipFrame, Cutter, Fitter, Made
+from collection.scan.cutter import ClipFrame, Cutter, Made
 from collection.scan.stage import ScanStage, merged, stride_for
 from collection.workspace.folder import Workspace
-from mlst.pictures.frames import Picture, PictureFormat
 from mlst.records import FIRST, OPEN_END, Clip, Scan, Shot, Transition, Upstream, Video
 from mlst.records import decode as read_record
 from mlst.records import encode as write_record
@@ -196,39 +194,22 @@ def test_every_frame_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(Watched.frames) == len(shown(file)) == result.stream.frames == 80
 
 
-@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_pictures_fitted_together_are_as_alone(fit: Fit) -> None:
-    """Whatever changes between them, and however many are left over when the first is wanted."""
-    draw, fmts = np.random.default_rng(3), [PictureFormat(8, full, Fraction(8, 9)) for full in (False, True)]
-    sizes = [(90, 120)] * 6 + [(120, 90)] * 3 + [(90, 120)] * 5
-    pictures = [
-        Picture(i, i, *(draw.integers(0, 256, (h // k, w // k), np.uint8) for k in (1, 2, 2)))
-        for i, (h, w) in enumerate(sizes)
-    ]
-    formats = [fmts[i // 2 % 2] if i > 8 else fmts[0] for i in range(len(pictures))]
-    fitter = Fitter(ScanSettings(size=64, fit=fit))
-    waiting = [fitter(picture, fmt) for picture, fmt in zip(pictures, formats, strict=True)]
-    for one, picture, fmt in zip(waiting, pictures, formats, strict=True):
-        assert np.array_equal(one.planes, fitted(picture, fmt, 64, fit))
-
-
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, most = [0], [0]
-    plain = cutting.fitted_together
+    plain = cutting.fitted
 
     def gone() -> None:
         alive[0] -= 1
 
-    def watched(*args: Any) -> list[Array]:
-        frames = plain(*args)
-        for planes in frames:
-            weakref.finalize(planes, gone)
-        alive[0] += len(frames)
+    def watched(*args: Any) -> Array:
+        planes = plain(*args)
+        weakref.finalize(planes, gone)
+        alive[0] += 1
         most[0] = max(most[0], alive[0])
-        return frames
+        return planes
 
-    monkeypatch.setattr(cutting, "fitted_together", watched)
+    monkeypatch.setattr(cutting, "fitted", watched)
     peaks = []
     for frames in (150, 450):
         most[0] = 0

@@ -1,5 +1,6 @@
 """The canonical picture: size, box, grid, and that it does not depend on how content is stored."""
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlst.pictures import frames as fr
+from mlst.pictures.average import averaged
 from mlst.pictures.bars import ACTIVE_SHARE, active_span, brightest
 from mlst.pictures.frames import PictureFormat, canonical, canonical_size, grid, reduce
 from tests.mlst.pictures.pictures import FULL, LIMITED, clip, codes, pan, picture, texture, times
@@ -58,11 +60,46 @@ def test_codes_are_area_means() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("size", [(256, 256), (101, 67), (61, 250), (300, 200), (150, 100), (75, 50)])
-def test_planes_resized_together_are_as_alone(dtype: type, size: tuple[int, int]) -> None:
-    planes = list(np.random.default_rng(2).integers(0, np.iinfo(dtype).max + 1, (7, 100, 150), dtype))
-    alone = [fr.resized(plane, *size) for plane in planes]
-    assert np.array_equal(fr.resized_together(planes, *size), alone)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((100, 150), (67, 101)),
+        ((250, 61), (249, 60)),
+        ((480, 854), (256, 256)),
+        ((33, 40), (8, 8)),
+        ((600, 900), (9, 13)),
+    ],
+    ids=str,
+)
+def test_smaller_planes_are_area_means(dtype: type, old: tuple[int, int], new: tuple[int, int]) -> None:
+    """Of a picture of soft shapes, within a code or two and nearly without bias."""
+    top = np.iinfo(dtype).max
+    plane = np.rint(texture(*old, seed=5, sigma=3).clip(0, 1) * top).astype(dtype)
+    down, across = (shares(many, few) for many, few in zip(old, new, strict=True))
+    found = fr.resized(plane, new[1], new[0])
+    difference = found - down @ plane @ across.T
+    assert (found.shape, found.dtype) == (new, dtype)
+    assert np.abs(difference).max() <= max(1.5, top / 500)
+    assert abs(difference.mean()) <= 0.3
+
+
+def shares(many: int, few: int) -> NDArray[np.float64]:
+    """(few, many) of which part of each old line a new line consists."""
+    edges = np.arange(few + 1)[:, None] * many / few
+    covered = np.clip(edges - np.arange(many), 0, 1)
+    return np.diff(covered, axis=0) * few / many
+
+
+@pytest.mark.parametrize("size", [(480, 854), (271, 333)])
+def test_averages_depend_on_nothing_but_the_plane(size: tuple[int, int]) -> None:
+    """Not on how its rows lie in memory, nor on what was averaged before or goes on in another thread."""
+    draw = np.random.default_rng(6)
+    planes = [draw.integers(0, 256, size, np.uint8) for _ in range(24)]
+    alone = [averaged(plane, 100, 90) for plane in planes]
+    apart = [np.pad(plane, ((0, 0), (0, 33)))[:, : size[1]] for plane in planes]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda plane: averaged(plane, 100, 90), apart))
+    assert np.array_equal(together, alone)
 
 
 @pytest.mark.parametrize("depth", [8, 10, 12, 16])
