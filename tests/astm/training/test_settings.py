@@ -128,7 +128,7 @@ def test_channels_follow_the_data():
     ("tree", "message"),
     [
         ({"model": {"name": "astn"}}, "unknown model 'astn'; choices are astm, astm_basic"),
-        ({"data": {"name": "mnist"}}, "unknown dataset 'mnist'; choices are films, folder, kth, mlst, moving_mnist"),
+        ({"data": {"name": "mnist"}}, "unknown dataset 'mnist'; choices are films, folder, kth, manifest, mlst"),
         ({"model": {"hiden": 3}}, "model.hiden = 3: unknown setting; choices are hidden, "),
         ({"train": {"lr": -1}}, r"train.lr = -1: Input should be greater than 0"),
         (
