@@ -91,7 +91,7 @@ def measured(folder: Path, kind: str) -> Iterator[tuple[str, Any]]:
     """Names and figures of one kind of page."""
     began, page = time.monotonic(), folder.with_name("report.html")
     if kind == "report":
-        report_on(folder, page, 4)
+        report_on(folder, page, 4, folder.parent / "none")
         yield "write_s", round(time.monotonic() - began, 1)
         yield "page_mb", round(page.stat().st_size / 1e6, 1)
         yield from opened(page.as_uri(), FILTERS[kind]).items()

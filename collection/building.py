@@ -18,7 +18,7 @@ from collection.pipeline import Built
 from collection.report.html import write_report
 from collection.report.spent import REST, measured
 from collection.report.status import Spent, remember
-from collection.report.story import story
+from collection.report.story import keep, story
 from collection.starting import lists
 from collection.workspace.folder import Workspace, workspace_of
 from collection.workspace.store import opened, written
@@ -155,6 +155,8 @@ def after(
 
 
 def write_page(built: Built, order: Order, dataset: Workspace, work: Workspace) -> None:
-    """Write the HTML report of a build into its workspace."""
-    write_report(work.root / PAGE, dataset, order.levels, story(built.results, built.selection))
+    """Write the HTML report of a build into its workspace, and what later reports on the dataset tell of the build."""
+    told = story(built.results, built.selection)
+    keep(work, built.dataset.fingerprint, told)
+    write_report(work.root / PAGE, dataset, order.levels, told)
     work.sync(PAGE)

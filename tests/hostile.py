@@ -548,7 +548,7 @@ def commands(folder: Path) -> Mapping[str, Callable[[], object]]:
         "lint": linted,
         "load": lambda: loaded(folder),
         "inspect": lambda: inspect(folder, row, folder.parent / "sheet.png"),
-        "report": lambda: report_on(folder, folder.parent / "report.html", 1),
+        "report": lambda: report_on(folder, folder.parent / "report.html", 1, folder.parent / "none"),
         "publish": lambda: prepare.prepare(folder, folder.parent / "release", "ids", (), 0),
         "diff": lambda: diff(tiny.built(), folder),
         "takedown": lambda: takedown(folder, [KNOWN[row]]),

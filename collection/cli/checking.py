@@ -56,14 +56,17 @@ def verify(
 def inspect(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="Key of a clip.")],
     dataset: Annotated[Path, typer.Option(help="Folder of a built dataset.")],
-    sheet: Annotated[Path | None, typer.Option(help="PNG file for the contact sheet; CLIP.png by default.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--sheet", help="PNG file for the contact sheet; CLIP.png in this folder by default."),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Print a clip's record and write a contact sheet of its frames."""
     from collection.cli import shown
     from collection.report import inspection
 
-    sheet = sheet or Path(f"{clip}.png")
+    sheet = (out or Path(f"{clip}.png")).resolve()
     row = inspection.inspect(dataset, clip, sheet)
     shown.print_record(f"{clip}, contact sheet in {sheet}", row, as_json)
 
@@ -73,19 +76,26 @@ def report(
     out: Annotated[Path, typer.Option(help="File for the page.")] = Path("report.html"),
     previews: Annotated[int, typer.Option(min=0, help="Clips of each level with a moving preview.")] = 4,
     scores: Annotated[
-        list[Path] | None, typer.Option("--scores", help="Results of `astm evaluate` to show by level; repeatable.")
+        list[Path] | None,
+        typer.Option("--scores", help="Results of `astm evaluate` on DIR to show by level; repeatable."),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Workspace that built DIR and tells what became of every item; DIR-work by default."),
     ] = None,
 ) -> None:
     """Write a page about a dataset: levels, clips, shots, statistics, splits, sources, and baselines if given.
 
     One HTML file that plays and filters in a browser and makes no network requests.
     """
-    from collection.cli.console import results, safe
+    from collection.cli.console import console, results, safe
     from collection.report import html
-    from collection.report.scores import read_measured
+    from collection.report.story import UNKNOWN
 
-    measured = [one for path in scores or () for one in read_measured(path)]
-    html.report_on(dataset, out, previews, measured)
+    place = work or dataset.resolve().with_name(f"{dataset.resolve().name}-work")
+    if html.report_on(dataset, out, previews, place, scores or ()) == UNKNOWN:
+        lacking = "does not tell how this dataset was built, so the page has no outcomes and transitions; give --work"
+        console.print(safe(f"{place} {lacking}"))
     results.print(f"Report: {safe(str(out))}")
 
 

@@ -10,7 +10,7 @@ from collection.cli import options
 
 def init(
     name: Annotated[
-        Path, typer.Argument(metavar="[NAME]", help="Folder of the new recipe, made if need be.")
+        Path, typer.Argument(metavar="NAME", help="Folder of the new recipe, made if need be; this one by default.")
     ] = Path(),
     as_json: options.AsJson = False,
 ) -> None:

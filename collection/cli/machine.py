@@ -10,7 +10,9 @@ from mlst.exits import Exit
 
 
 def doctor_env(
-    work: Annotated[Path, typer.Argument(metavar="WORK", help="Folder on the disk that builds will use.")] = Path(),
+    work: Annotated[
+        Path, typer.Argument(metavar="WORK", help="Folder on the disk that builds will use; this one by default.")
+    ] = Path(),
     as_json: options.AsJson = False,
 ) -> None:
     """Tell what this machine has for building, and what is missing.

@@ -12,7 +12,7 @@ import numpy as np
 from collection.report.previews import chosen, preview
 from collection.report.prints import told
 from collection.report.rows import ReportRow, read_rows
-from collection.report.story import Story
+from collection.report.story import UNKNOWN, Story
 from collection.report.strips import strips
 from collection.workspace.folder import Workspace
 from mlst.dataset.card import Measured
@@ -74,6 +74,7 @@ def page_data(dataset: Workspace, what: Dataset, levels: Levels, story: Story, s
     moving = chosen(rows, shown.per_level)
     place = {row.key: n for n, row in enumerate(rows)}
     prints = told(index, PAIRS)
+    cut = {film.source: film.parts for film in story.films}
     return {
         **_columns(index, rows, films, levels),
         "sources": [asdict(film) for film in films],
@@ -88,7 +89,8 @@ def page_data(dataset: Workspace, what: Dataset, levels: Levels, story: Story, s
         "problems": [asdict(problem) for problem in story.problems],
         "leftOut": [asdict(one) for one in story.left_out],
         "copies": [(place[copy.kept], copy.key, copy.reason) for copy in story.copies if copy.kept in place],
-        "timelines": [[astuple(part) for part in story.films.get(film.id, ())] for film in films],
+        "timelines": [[astuple(part) for part in cut.get(film.id, ())] for film in films],
+        "told": story != UNKNOWN,
         "scores": [asdict(one) for one in shown.scores],
         "exclusions": _exclusions(dataset, what),
     }

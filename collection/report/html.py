@@ -15,9 +15,9 @@ import ffmpeg
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from collection.report.data import USUAL, Shown, page_data
-from collection.report.story import UNKNOWN, Story
+from collection.report.scores import ScoresError, measured_on
+from collection.report.story import Story, kept
 from collection.workspace.folder import Workspace
-from mlst.dataset.card import Measured
 from mlst.dataset.description import DATASET, INDEX, THRESHOLDS, Dataset, read_dataset, read_json
 from mlst.dataset.index import read_index_columns
 from mlst.exits import UserError
@@ -32,13 +32,21 @@ class NoDatasetError(UserError, ValueError):
     """A folder without a dataset that could be reported on."""
 
 
-def report_on(dataset: Path, page: Path, per_level: int, scores: Sequence[Measured] = ()) -> None:
-    """Write the file `page` about the dataset in a folder, which may have been built elsewhere. Raises
-    `NoDatasetError`."""
+def report_on(dataset: Path, page: Path, per_level: int, work: Path, scores: Sequence[Path] = ()) -> Story:
+    """Write the file `page` about the dataset in a folder, which may have been built elsewhere.
+
+    `work` is the workspace that built it, there or not; `scores` are results of `astm evaluate` on the dataset. Gives
+    what the workspace tells. Raises `NoDatasetError` and `ScoresError`.
+    """
     try:
-        read_dataset(dataset)
+        what = read_dataset(dataset)
         levels = read_levels(dataset / THRESHOLDS)
-        write_report(page, Workspace(dataset, ""), levels, UNKNOWN, Shown(per_level, tuple(scores)))
+        told = kept(work, what.fingerprint)
+        measured = tuple(one for path in scores for one in measured_on(dataset, path))
+        write_report(page, Workspace(dataset, ""), levels, told, Shown(per_level, measured))
+        return told
+    except ScoresError:
+        raise
     except (FileNotFoundError, NotADirectoryError, ValueError, ffmpeg.Error) as why:
         raise NoDatasetError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from why
 

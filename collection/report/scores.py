@@ -1,11 +1,16 @@
 """What was measured on a dataset, as `astm evaluate` writes it."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from mlst.dataset.card import Measured
+from mlst.dataset.description import INDEX
+from mlst.dataset.index import read_index_columns
 from mlst.exits import UserError
 
 
@@ -29,19 +34,63 @@ class _Evaluation(BaseModel):
     label: str
     split: str
     protocol: str
+    fingerprint: str = ""
+    """Of the pictures of its clips."""
     groups: list[_Group]
+
+
+ALL = "all"
+"""What results call the group of all clips."""
+CLIPS = "clips.parquet"
+"""File beside results with the scores of every clip."""
+
+
+def measured_on(dataset: Path, path: Path) -> Iterator[Measured]:
+    """The same of a file whose clips are those of the dataset in a folder, each of the level and the split that it has
+    there; where the file of clips is not beside it, as far as the number of clips tells. Raises `ScoresError`."""
+    index = read_index_columns(dataset / INDEX, ["key", "level", "split"])
+    found = _read(path)
+    for split in sorted({one.split for one in found}):
+        chosen = index.filter(pc.field("split") == split)
+        levels = dict(zip(chosen["key"].to_pylist(), chosen["level"].to_pylist(), strict=True))
+        if wrong := _foreign(path, [one for one in found if one.split == split], levels):
+            raise ScoresError(f"{path} is not of {dataset}: {wrong}; run `astm evaluate` on this dataset")
+    yield from read_measured(path)
+
+
+def _foreign(path: Path, found: Sequence[_Evaluation], levels: Mapping[str, str]) -> str:
+    """Why results of a split are not of its clips, whose levels are given by key; "" where they may be."""
+    fingerprints = {one.fingerprint for one in found}
+    strange = [key for key, level in _clips(path, fingerprints) if levels.get(key) != level]
+    if strange:
+        return f"{len(strange)} of the clips that were scored, such as {strange[0]}, are not there or of another level"
+    there = Counter(levels.values()) + Counter({ALL: len(levels)})
+    for group in (group for one in found for group in one.groups):
+        if group.clips > there[group.level]:
+            return f"{group.clips} clips of level {group.level} were scored, and it has {there[group.level]}"
+    return ""
+
+
+def _clips(path: Path, fingerprints: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Keys and levels of the clips that were scored, where a file beside the results tells."""
+    if (path.parent / CLIPS).exists():
+        table = pq.read_table(path.parent / CLIPS, columns=["fingerprint", "key", "level"])
+        yield from ((row["key"], row["level"]) for row in table.to_pylist() if row["fingerprint"] in fingerprints)
 
 
 def read_measured(path: Path) -> Iterator[Measured]:
     """What cards and reports show of a file that `astm evaluate` wrote. Raises `ScoresError`."""
-    try:
-        evaluations = TypeAdapter(list[_Evaluation]).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as why:
-        raise ScoresError(f"{path} is not a result of `astm evaluate`: {why}") from None
-    for one in evaluations:
+    for one in _read(path):
         means: dict[str, list[tuple[str, int, float]]] = {}
         for group in one.groups:
             for score in group.scores:
                 means.setdefault(score.metric, []).append((group.level, group.clips, score.mean))
         for metric, groups in means.items():
             yield Measured(one.label, one.split, one.protocol, metric, tuple(groups))
+
+
+def _read(path: Path) -> list[_Evaluation]:
+    try:
+        return TypeAdapter(list[_Evaluation]).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as why:
+        raise ScoresError(f"{path} is not a result of `astm evaluate`: {why}") from None

@@ -1,10 +1,12 @@
 """What a build knows of its items and a finished dataset does not: how each ended, and how its films were cut."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
+from pathlib import Path
 
 from collection.engine.run import Result
 from collection.engine.stage import REJECTED
@@ -14,7 +16,8 @@ from collection.pack.stage import Packed
 from collection.report.status import Line, tally, times
 from collection.scan.stage import ScanStage
 from collection.select import Selection
-from mlst.records import Scan, Video
+from collection.workspace.folder import Workspace
+from mlst.records import Scan, Video, canonical_json, decode_json
 from mlst.text import one_line
 
 WORST = 1000
@@ -50,6 +53,15 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Cutting:
+    """How a film was cut."""
+
+    source: str
+    parts: tuple[Part, ...]
+    """In order of time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """A candidate that was left out because the same footage is in the dataset."""
 
@@ -76,13 +88,39 @@ class Story:
     problems: tuple[Problem, ...]
     seconds: tuple[tuple[str, float], ...] = ()
     """Stage, and how long this run worked on it."""
-    films: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
-    """By source id."""
+    films: tuple[Cutting, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     copies: tuple[Copy, ...] = ()
 
 
 UNKNOWN = Story((), ())
+STORY = "story.json"
+"""File of a workspace that tells the story again, of the dataset that was last made there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the file holds."""
+
+    fingerprint: str
+    """Of the dataset."""
+    story: Story
+
+
+def keep(work: Workspace, fingerprint: str, told: Story) -> None:
+    """Keep the story of a dataset in the workspace. It is no part of the dataset: it holds times of this run, and what
+    failed in it and will not in another that makes the same bytes."""
+    with replace(work, folder="").create(STORY) as (file, _):
+        file.write(canonical_json(Kept(fingerprint, told)).encode())
+
+
+def kept(work: Path, fingerprint: str) -> Story:
+    """The story of a dataset, from the workspace in the folder `work`; `UNKNOWN` where it has none or another's."""
+    with contextlib.suppress(OSError, ValueError):
+        found = decode_json(Kept, (work / STORY).read_bytes())
+        if found.fingerprint == fingerprint:
+            return found.story
+    return UNKNOWN
 
 
 def story(results: tuple[Result[Video], Result[Scan], Result[Packed]], selection: Selection) -> Story:
@@ -116,17 +154,17 @@ def problems(results: Sequence[Result[object]]) -> Iterator[Problem]:
             yield Problem(result.stage, outcome.key, outcome.kind, said, advice(outcome.kind))
 
 
-def timelines(seen: Iterable[tuple[Video, Scan]]) -> Mapping[str, tuple[Part, ...]]:
-    """Shots and transitions of films, by source id: of the first films, up to `PARTS` in all."""
-    films: dict[str, tuple[Part, ...]] = {}
+def timelines(seen: Iterable[tuple[Video, Scan]]) -> tuple[Cutting, ...]:
+    """Shots and transitions of films: of the first, up to `PARTS` in all."""
+    films: list[Cutting] = []
     left = PARTS
     for video, scan in seen:
         parts = tuple(_parts(scan, video.origin))
         left -= len(parts)
         if left < 0:
             break
-        films[scan.source] = parts
-    return films
+        films.append(Cutting(scan.source, parts))
+    return tuple(films)
 
 
 def _parts(scan: Scan, origin: Fraction) -> Iterator[Part]:

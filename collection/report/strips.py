@@ -63,16 +63,15 @@ def _of_jump(dataset: Workspace, what: Dataset, rows: Sequence[ReportRow], jump:
     near = range(max(1, place - BESIDE), min(what.frames, place + BESIDE + 1))
     first = around.start
     line = max(near, key=lambda n: float(cv2.norm(frames[n - first], frames[n - first - 1], cv2.NORM_L1))) - first
-    picture = _picture(frames[max(0, line - BESIDE) : line], frames[line : line + BESIDE])
+    left = max(0, min(line - BESIDE, len(frames) - 2 * BESIDE))  # eight frames, also where the line is near an end
+    picture = _picture(frames[left:line], frames[line : left + 2 * BESIDE])
     return Strip("jump", jump.clip, jump.clip, jump.height, picture)
 
 
 def _picture(before: Sequence[RGB], after: Sequence[RGB]) -> str:
     """Frames in order of time, with a line between the two parts."""
-    line, blank = np.full((SIDE, 5, 3), EDGE, np.uint8), np.full((SIDE, SIDE, 3), 128, np.uint8)
-    left = [blank] * (BESIDE - len(before)) + [_small(frame) for frame in before]
-    right = [_small(frame) for frame in after] + [blank] * (BESIDE - len(after))
-    row = np.concatenate([*left, line, *right], axis=1)
+    line = np.full((SIDE, 5, 3), EDGE, np.uint8)
+    row = np.concatenate([*map(_small, before), line, *map(_small, after)], axis=1)
     options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     return base64.b64encode(cv2.imencode(".jpg", row[:, :, ::-1], options)[1].tobytes()).decode()
 

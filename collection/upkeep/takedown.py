@@ -326,7 +326,7 @@ def purge(work: Path, exclusions: Exclusions) -> tuple[str, ...]:
                 file.writelines(kept)
     for path in (*work.glob("pack-*"), *work.glob(KEPT)):
         shutil.rmtree(path)
-    for name in ("report.html", "verified.txt"):
+    for name in ("report.html", "story.json", "verified.txt"):
         (work / name).unlink(missing_ok=True)
     return tuple(sorted(found))
 

@@ -572,7 +572,7 @@ def test_presigned_addresses_reach_no_output_and_are_not_published(tmp_path: Pat
     tiny.build(tmp_path / "work", out, made)
     assert verify(out, 0).findings == ()
     page = tmp_path / "report.html"
-    report_on(out, page, 1)
+    report_on(out, page, 1, tmp_path / "none")
     written = [page, *(path for path in out.rglob("*") if path.is_file())]
     assert [path for path in written if b"5ec2e7" in path.read_bytes() or b"AKIA" in path.read_bytes()] == []
     shown = f"https://store.example/{names[0]}.mp4?X-Amz-Credential=REDACTED&X-Amz-Signature=REDACTED"

@@ -13,12 +13,22 @@ function joining(a, b) {
 
 function strip(one) {
   const inside = one.kind === "jump", word = inside ? `inside ${D.key[one.before]}` : joining(one.before, one.after);
-  const picture = make("img", { src: `data:image/jpeg;base64,${one.picture}`, alt: `Eight frames, ${word}` });
+  const picture = make("img", { src: `data:image/jpeg;base64,${one.picture}`, alt: `Frames, ${word}` });
   const links = [...new Set([one.before, one.after])].flatMap((i) => [button(D.key[i], () => openClip(i), { className: "open" }), " "]);
   return make("figure", {}, picture, make("figcaption", {}, ...links, make("span", { className: "soft" }, inside ? `${Math.round(one.bits)} bits above its median` : `${word}, ${Math.round(one.bits)} of 192 bits differ`)));
 }
 
+/** How often each kind of transition was found in the films of the dataset; nothing where nobody knows. */
+function kindsOfTransitions() {
+  const counts = new Map();
+  for (const film of D.timelines) for (const [kind] of film) if (kind !== "shot") counts.set(kind, (counts.get(kind) || 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${many(count)}`).join(", ");
+}
+
 function buildStrips() {
+  const found = kindsOfTransitions();
+  if (found) $("strips").append(make("p", { className: "soft", id: "kindsfound" }, `Transitions in the films: ${found}.`));
+  else if (!D.told) $("strips").append(make("p", { className: "soft" }, "Where the films were cut, and how, only the workspace of the build knows: run mlst report with --work and that folder."));
   for (const [kind, [title, told]] of Object.entries(KINDS)) {
     const found = D.strips.filter((one) => one.kind === kind);
     if (found.length) $("strips").append(make("h3", {}, title), make("p", { className: "soft" }, told), make("div", { className: "strips" }, ...found.map(strip)));

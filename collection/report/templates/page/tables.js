@@ -7,7 +7,7 @@ function buildOutcomes() {
     made.append(...[line.stage, line.status, line.kind, many(line.count)].map((text) => make("span", {}, text)), bar);
     $("outcomes").append(made);
   }
-  if (!D.outcomes.length) $("outcomes").append(make("p", { className: "soft" }, "Only the build knows: its workspace holds the page that tells."));
+  if (!D.outcomes.length) $("outcomes").append(make("p", { className: "soft" }, "Only the workspace of the build knows this, how the films were cut and how long each stage took: run mlst report again with --work and that folder."));
 }
 
 function listProblems(line) {

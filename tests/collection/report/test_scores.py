@@ -1,0 +1,54 @@
+"""Results are shown of the dataset that they were measured on, and of no other."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from collection.report.scores import ScoresError, measured_on
+from mlst.dataset.description import INDEX
+from tests import tiny
+
+CLIPS = [row for row in pq.read_table(tiny.built() / INDEX).to_pylist() if row["split"] == "train"]
+
+
+def results(folder: Path, clips: list[tuple[str, str]]) -> Path:
+    """What `astm evaluate` writes, as far as it is read here."""
+    scores = [{"metric": "psnr_u8", "mean": 20.0}]
+    levels = {level: sum(one == level for _, one in clips) for _, level in clips}
+    groups = [
+        {"level": name, "clips": count, "scores": scores} for name, count in {"all": len(clips), **levels}.items()
+    ]
+    made = {"label": "x", "split": "train", "protocol": "p", "fingerprint": "f", "groups": groups}
+    (folder / "results.json").write_text(json.dumps([made]))
+    keys, named = zip(*clips, strict=True)
+    table = pa.table({"fingerprint": ["f"] * len(clips), "key": keys, "level": named})
+    pq.write_table(table, folder / "clips.parquet")
+    return folder / "results.json"
+
+
+def test_results_on_the_dataset_are_taken(tmp_path: Path) -> None:
+    file = results(tmp_path, [(row["key"], row["level"]) for row in CLIPS])
+    (found,) = measured_on(tiny.built(), file)
+    assert found.groups[0] == ("all", len(CLIPS), 20.0)
+
+
+@pytest.mark.parametrize(
+    ("clips", "said"),
+    [
+        ([("other_000000000", CLIPS[0]["level"])], "1 of the clips that were scored, such as other_000000000"),
+        ([(CLIPS[0]["key"], "s9t9")], "are not there or of another level"),
+    ],
+)
+def test_results_on_other_clips_are_refused(tmp_path: Path, clips: list[tuple[str, str]], said: str) -> None:
+    with pytest.raises(ScoresError, match=said):
+        list(measured_on(tiny.built(), results(tmp_path, clips)))
+
+
+def test_without_the_file_of_clips_their_number_decides(tmp_path: Path) -> None:
+    file = results(tmp_path, [(row["key"], row["level"]) for row in [*CLIPS, CLIPS[0]]])
+    (tmp_path / "clips.parquet").unlink()
+    with pytest.raises(ScoresError, match=f"clips of level all were scored, and it has {len(CLIPS)};"):
+        list(measured_on(tiny.built(), file))
