@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from collection.cli.console import Bars
+from collection.cli.console import console
 from collection.engine.run import Driver
 from collection.engine.waves import fetch_and_scan
 from collection.executors import Local
 from collection.fetch.stage import FetchStage
 from collection.fetch.ytdlp import Access
 from collection.recipe import FetchSettings, ScanSettings
+from collection.report.display import Bars
 from collection.scan.stage import ScanStage
 from collection.workspace.store import opened
 from mlst.levels.calibration import fitted
@@ -86,7 +87,7 @@ def measure(folder: Path, films: Mapping[str, Film], work: str) -> list[Measured
     by_id = {key[:16]: film for key, film in films.items()}
     fetch = FetchStage(FetchSettings(extractors=(), local=True), str(folder.resolve()), Access(), frozenset())
     scan = ScanStage(ScanSettings(length=CLIP, step=CLIP), DEFINITION.active_picture, STATISTICS)
-    with opened(work) as here, Bars() as watcher:
+    with opened(work) as here, Bars(console, here.root) as watcher:
         seen = fetch_and_scan(fetch, scan, sources, Driver(here, Local(2), watcher, False, 64, False))
     clips = sorted((clip for one in seen.scanned.outputs for clip in one.clips), key=lambda clip: clip.key)
     return [Measured(by_id[c.source].group, by_id[c.source].half, f"{c.source}/{c.shot}", c.statistics) for c in clips]

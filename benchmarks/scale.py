@@ -143,6 +143,9 @@ class Quiet:
     def begin(self, stage: str, total: int, known: int) -> None:
         """See `Watcher`."""
 
+    def start(self, stage: str, key: str) -> None:
+        """See `Watcher`."""
+
     def outcome(self, stage: str, outcome: Outcome) -> None:
         """See `Watcher`."""
 

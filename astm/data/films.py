@@ -83,8 +83,8 @@ def open_films(place: Path, layout: str = "") -> Films:
         keys = tuple(folder.relative_to(place).as_posix() for folder in frames)
         return Films(
             *(str(place), keys, True, 0),
-            lambda i, channels, which: _of_frames(place, frames[i], channels, which),
-            lambda i: len(_pictures(place, frames[i])),
+            lambda i, channels, which: film_of_frames(place, frames[i], channels, which),
+            lambda i: len(pictures_of(place, frames[i])),
             {},
         )
     if not place.exists():
@@ -241,14 +241,14 @@ def _array(member: _Member) -> Film:
     return one
 
 
-def _pictures(place: Path, folder: Path) -> list[Path]:
+def pictures_of(place: Path, folder: Path) -> list[Path]:
     """The frames of a film, in order."""
     found = (p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file() and not leads_out(p, place))
     return sorted(found, key=_in_order)
 
 
-def _of_frames(place: Path, folder: Path, channels: int, which: slice) -> Film:
-    pictures = [_picture(file) for file in _pictures(place, folder)[which]]
+def film_of_frames(place: Path, folder: Path, channels: int, which: slice) -> Film:
+    pictures = [_picture(file) for file in pictures_of(place, folder)[which]]
     if len({picture.shape for picture in pictures}) > 1:
         raise DataError(f"{folder} has frames of several sizes")
     return planes(np.stack(pictures), channels)

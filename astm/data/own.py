@@ -7,9 +7,11 @@ only what a window shows.
 
 import bisect
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -41,38 +43,30 @@ class Window:
     first: int
 
 
-@dataset.named("films")
-class OwnFilms(Clips):
-    """Windows of all films of a split, by key and time."""
+class FilmWindows(Clips):
+    """Windows of films, by film and time: what a subclass has chosen is given to `cut`."""
 
-    Settings = FilmsSettings
+    Settings: ClassVar[type[WindowSettings]] = WindowSettings
 
-    settings: FilmsSettings
+    settings: WindowSettings
 
-    def __init__(self, settings: FilmsSettings, split: str) -> None:
-        super().__init__(settings, split)
-        root = Path(settings.root)
-        own = [root / f"{name}{kind}" for name in SPLITS for kind in KINDS if (root / f"{name}{kind}").exists()]
-        mine = [path for path in own if path.name.partition(".")[0] == split]
-        if own and not mine:
-            raise DataError(f"{root} has {', '.join(path.name for path in own)}, but no {split}")
-        self.place = mine[0] if mine else root
-        self.films = open_films(self.place, settings.layout)
-        chosen = [i for i, key in enumerate(self.films.keys) if own or _drawn(key) == split]
-        span = settings.span
-        lengths = {i: self.films.length(i) for i in chosen}
+    def cut(self, name: str, films: Films, chosen: Sequence[int]) -> None:
+        """Cut windows from the chosen films. Raises `DataError` where none is long enough."""
+        s = self.settings
+        lengths = {i: films.length(i) for i in chosen}
+        self.films = films
         self.windows = [
-            Window(i, first) for i in chosen for first in range(0, lengths[i] - span + 1, settings.step or span)
+            Window(i, first) for i in chosen for first in range(0, lengths[i] - s.span + 1, s.step or s.span)
         ]
         if not self.windows:
             raise DataError(
-                f"{self.place}: none of {len(chosen)} {split} films has {settings.past} + {settings.horizon} frames "
-                f"(stride {settings.stride}), the longest has {max(lengths.values(), default=0)}; lower past, horizon "
-                f"or stride, or make {', '.join(SPLITS)} there"
+                f"{films.place}: none of {len(chosen)} {self.split} films has {s.past} + {s.horizon} frames (stride "
+                f"{s.stride}), the longest has {max(lengths.values(), default=0)}; lower past, horizon or stride, or "
+                f"make {', '.join(SPLITS)} there"
             )
         self.protocol = (
-            f"films {split}: {len(self.windows)} windows of {len(chosen)} films of {root.resolve().name}; "
-            f"{settings.past} -> {settings.horizon}, {' x '.join(map(str, settings.picture))} px"
+            f"films {self.split}: {len(self.windows)} windows of {len(chosen)} films of {name}; "
+            f"{s.past} -> {s.horizon}, {' x '.join(map(str, s.picture))} px"
         )
 
     def __len__(self) -> int:
@@ -93,8 +87,33 @@ class OwnFilms(Clips):
     @cached_property
     def fingerprint(self) -> str:
         s = self.settings
-        films = [[self.films.keys[i], _hashed(self.films, i)] for i in dict.fromkeys(w.film for w in self.windows)]
+        films = [[self.films.keys[i], *self.hashed(i)] for i in dict.fromkeys(w.film for w in self.windows)]
         return digest([s.past, s.horizon, *s.picture, s.channels, s.step, s.stride, films])
+
+    def hashed(self, film: int) -> list[str]:
+        """Of a film: sha256 over its pictures."""
+        pictures = self.films.read(film, self.films.channels or 3, slice(None))
+        return [hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()]
+
+
+@dataset.named("films")
+class OwnFilms(FilmWindows):
+    """Windows of all films of a split, by key and time."""
+
+    Settings = FilmsSettings
+
+    settings: FilmsSettings
+
+    def __init__(self, settings: FilmsSettings, split: str) -> None:
+        super().__init__(settings, split)
+        root = Path(settings.root)
+        own = [root / f"{name}{kind}" for name in SPLITS for kind in KINDS if (root / f"{name}{kind}").exists()]
+        mine = [path for path in own if path.name.partition(".")[0] == split]
+        if own and not mine:
+            raise DataError(f"{root} has {', '.join(path.name for path in own)}, but no {split}")
+        films = open_films(mine[0] if mine else root, settings.layout)
+        chosen = [i for i, key in enumerate(films.keys) if own or _drawn(key) == split]
+        self.cut(root.resolve().name, films, chosen)
 
 
 def as_pictures(film: Film, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -111,11 +130,6 @@ def as_pictures(film: Film, channels: int, size: tuple[int, int]) -> NDArray[np.
         total = frames.sum(axis=1, dtype=np.uint16, keepdims=True)
         frames = ((total + 1) // 3).astype(np.uint8) if channels == 1 else frames.repeat(3, axis=1)
     return np.array(frames, np.uint8, order="C")  # a copy, which may be written to
-
-
-def _hashed(films: Films, index: int) -> str:
-    film = films.read(index, films.channels or 3, slice(None))
-    return hashlib.sha256(np.ascontiguousarray(film).tobytes()).hexdigest()
 
 
 def _drawn(key: str) -> str:

@@ -1,8 +1,10 @@
 """What the models do on one GPU, in a bounded time.
 
     python -m benchmarks.gpu all --minutes 10 --data data/mnist --out runs/gpu
-    python -m benchmarks.gpu speed --minutes 3          # step time, samples/s, memory; or only `training`, `ablation`
-    python -m benchmarks.gpu bundled --minutes 4        # the checkpoint of the package
+    python -m benchmarks.gpu speed --minutes 4 --forms paper openstl    # step time, samples/s, memory
+    python -m benchmarks.gpu warm --minutes 2 --forms paper             # compile only, so that `speed` finds it done
+    python -m benchmarks.gpu training --minutes 6                       # or only its `ablation`
+    python -m benchmarks.gpu bundled --minutes 4                        # the checkpoint of the package
     python -m benchmarks.gpu all --smoke --device cpu   # everything on a CPU in seconds, to see that it works
 
 The same command goes on where it was stopped: each measurement is a small file in `--out`, and is not done twice.
@@ -23,9 +25,12 @@ import numpy as np
 import torch
 
 from benchmarks.gpu import ablation, bundled, speed, training
-from benchmarks.gpu.forms import Job
+from benchmarks.gpu.forms import Form, Job
 
-PARTS = ("all", "speed", "training", "ablation", "bundled", "speed-lane", "training-lane")
+PARTS = ("all", "speed", "warm", "training", "ablation", "bundled")
+HIDDEN = ("case", "warm-case", "training-lane", "bundled-run")
+"""Parts of parts, in processes of their own."""
+FORMS: tuple[Form, ...] = ("small", "paper", "openstl", "bundled")
 SPEED_PART = 0.3
 """Of the minutes of `all`."""
 
@@ -33,33 +38,40 @@ SPEED_PART = 0.3
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=(*PARTS, *HIDDEN), metavar="|".join(PARTS))
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--data", type=Path, default=Path("data/mnist"), help="folder of MNIST's files")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="of `speed` and `warm`")
     parser.add_argument("--smoke", action="store_true", help="tiny forms, few steps, few sequences")
     parser.add_argument("--until", type=float, default=0.0, help=argparse.SUPPRESS)
-    parser.add_argument("--lane", default="eager", help=argparse.SUPPRESS)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--chosen", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     job = Job(chosen.out, chosen.data, chosen.device, chosen.smoke)
     job.out.mkdir(parents=True, exist_ok=True)
-    if chosen.part == "speed-lane":
-        speed.lane(job, chosen.lane, chosen.until)
+    if chosen.part == "case":
+        speed.one(job, chosen.case)
+    elif chosen.part == "warm-case":
+        speed.warm(job, chosen.case)
     elif chosen.part == "training-lane":
         training.lane(job, chosen.seed, chosen.until)
+    elif chosen.part == "bundled-run":
+        bundled.one(job, bundled.Chosen(**chosen.chosen), chosen.until)
     else:
-        run(job, chosen.part, chosen.minutes)
+        run(job, chosen.part, chosen.forms, chosen.minutes)
 
 
-def run(job: Job, part: str, minutes: float) -> None:
+def run(job: Job, part: str, forms: list[Form], minutes: float) -> None:
     """One part or all, then the report."""
     began = time.time()
     until = began + minutes * 60 - 10
-    if part in ("all", "speed"):
+    if part in ("all", "speed", "warm"):
+        speed.run(job, forms, began + minutes * 60 * SPEED_PART if part == "all" else until, part == "warm")
+    if part in ("all", "speed") and not (job.out / "differences.json").exists() and time.time() < until:
         write(job.out / "differences.json", speed.differences(job))
-        speed.run(job, began + minutes * 60 * SPEED_PART if part == "all" else until)
     if part in ("all", "training"):
         training.run(job, until)
     if part in ("all", "training", "ablation"):
@@ -90,6 +102,7 @@ def report(job: Job, minutes: float, seconds: float) -> dict[str, Any]:
         "recipe": one("training/recipe.json"),
         "training": rows("training"),
         "ablation": one("ablation.json"),
+        "bundled": one("bundled.json"),
     }
 
 

@@ -1,6 +1,7 @@
 """Which models in which forms, and where files lie."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -8,11 +9,15 @@ from astm.predictor import model
 from astm.training.settings import Experiment, Tree, merge, override, parse, preset, presets
 from benchmarks.gpu.ways import Precision, Way
 
-Form: TypeAlias = Literal["paper", "small"]
+Form: TypeAlias = Literal["paper", "openstl", "small", "bundled"]
 
 TRAINED = ("astm", "astm_basic", "predrnn_pp", "simvp")
 """Trained under equal budgets, in their `small` forms."""
-COMPILED = ("astm", "astm_basic", "predrnn_pp", "simvp")
+WIDER = ("predrnn_pp",)
+"""Whose `openstl` preset has other widths than the paper's."""
+BUNDLED = ("model.patch=4", "model.hidden=40")
+"""The checkpoint of the package: weights of 5 MB, on a finer grid than the other small forms."""
+BATCHES: dict[Form, int] = {"paper": 16, "openstl": 16, "small": 32, "bundled": 32}
 TEST_COUNT = 10_000
 """Sequences that are scored, generated from MNIST's test digits with `data.data_seed` 0."""
 
@@ -44,40 +49,49 @@ class Case:
         """Of its file."""
         return f"{self.form}-{self.model}-{self.way.replace(' ', '_')}-{self.precision}"
 
+    @property
+    def patience(self) -> float:
+        """Seconds for a measurement, cuDNN's search included, which may take minutes."""
+        return 90.0 if self.model == "vpn" else 30.0
+
 
 def experiment(name: str, form: Form, job: Job, *settings: str) -> Experiment:
-    """A model on Moving MNIST: as in its paper (its defaults where no preset says so), or small."""
+    """A model on Moving MNIST: as in its paper (its defaults where no preset says so), or another form."""
     tree: Tree = {"model": {"name": name}, "data": {"name": "moving_mnist"}}
-    wanted = "tiny" if job.smoke else form
+    wanted = "tiny" if job.smoke else "small" if form == "bundled" else form
     if name in presets("moving_mnist")[wanted]:
         tree = preset("moving_mnist", wanted, name)
     data = override((f"data.root={job.root}", "data.test=generated", f"data.test_count={TEST_COUNT}"))
-    return parse(merge(tree, data, override(settings)))
+    more = override(BUNDLED if form == "bundled" else ())
+    return parse(merge(tree, data, more, override(settings)))
 
 
 def models() -> list[str]:
-    """Every model that has parameters, ASTM and what is trained first."""
+    """Every model that has parameters, ASTM and what is trained first, the slowest last."""
     learned = [name for name in model if next(model[name]().parameters(), None) is not None]
-    return [*TRAINED, *(name for name in learned if name not in TRAINED)]
+    return [*TRAINED, *sorted(set(learned) - {*TRAINED, "vpn"}), "vpn"]
 
 
-def eager_cases(smoke: bool) -> list[Case]:
-    """In the order of their importance: time may not suffice for all."""
-    precisions: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
-    batch, small = (2, 2) if smoke else (16, 32)
-    probes: list[tuple[Way, Precision]] = [("eager", "bfloat16"), ("graph", "bfloat16"), ("graph", "tf32")]
-    ways: tuple[Way, ...] = ("eager", "plain", "folded", "channels_last", "graph")
-    cases = [Case("astm", "paper", way, p, batch) for p in precisions for way in ways]
-    cases += [Case(name, "small", way, p, small) for way, p in probes for name in TRAINED]
-    cases += [Case("astm_basic", "paper", "eager", p, batch) for p in precisions]
-    cases += [Case(name, "paper", "eager", p, batch) for name in models()[2:] for p in precisions]
-    cases += [Case("simvp", "paper", "channels_last", p, batch) for p in precisions]
-    return cases
+def cases(smoke: bool) -> list[Case]:
+    """Everything that is measured, by form and in the order of its importance: time may not suffice for all."""
+    fast: tuple[Precision, ...] = ("bfloat16", "tf32")
+    wanted = [
+        *_ways("small", TRAINED, ("graph", "compiled graph"), fast),
+        *_ways("small", TRAINED, ("eager",), ("bfloat16",)),
+        *_ways("bundled", ("astm",), ("compiled graph", "graph"), ("bfloat16",)),
+        *_ways("bundled", ("astm",), ("graph",), ("tf32",)),
+        *_ways("bundled", ("astm",), ("eager",), ("bfloat16",)),
+        *_ways("paper", ("astm",), ("eager", "plain", "folded", "channels_last"), (*fast, "float32")),
+        *_ways("paper", models()[1:], ("eager",), fast),
+        *_ways("paper", TRAINED, ("graph",), fast),
+        *_ways("paper", ("simvp",), ("channels_last",), fast),
+        *_ways("openstl", WIDER, ("eager",), fast),
+        *_ways("paper", models()[1:], ("eager",), ("float32",)),
+        *_ways("paper", TRAINED, ("compiled",), fast),
+        *_ways("paper", ("astm", "simvp"), ("compiled graph",), ("bfloat16",)),
+    ]
+    return [replace(case, batch=2) if smoke else case for case in wanted]
 
 
-def compiled_cases(name: str, smoke: bool) -> list[Case]:
-    """Of one model, as `eager_cases`."""
-    batch, small = (2, 2) if smoke else (16, 32)
-    precisions: tuple[Precision, ...] = ("bfloat16", "tf32")
-    cases = [Case(name, "small", "compiled graph", p, small) for p in precisions]
-    return cases + [Case(name, "paper", "compiled", p, batch) for p in precisions]
+def _ways(form: Form, names: Sequence[str], ways: Sequence[Way], precisions: Sequence[Precision]) -> list[Case]:
+    return [Case(n, form, way, p, BATCHES[form]) for n in names for way in ways for p in precisions]

@@ -1,6 +1,7 @@
-"""Seconds and bytes of a training step and of a prediction, case by case, each in a file of its own.
+"""Seconds and bytes of a training step and of a prediction, each case in a process and a file of its own.
 
-Processes that measure on one GPU take turns by a lock; what they compile, they compile side by side.
+Some processes start at a time, and take turns on the device by a lock; what they compile, they compile side by side.
+One that is too slow is ended, and says so.
 """
 
 import fcntl
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,18 +25,21 @@ from torch import Tensor, nn
 from astm.predictor import Predictor, model
 from astm.size import count_parameters
 from astm.training.optimisation import make_optimiser
-from benchmarks.gpu.forms import COMPILED, Case, Job, compiled_cases, eager_cases, experiment
+from benchmarks.gpu.forms import Case, Form, Job, cases, experiment
 from benchmarks.gpu.ways import Ready, prepare, set_precision
 
 Outcome: TypeAlias = Literal["measured", "out of memory", "no such way", "failed", "died"]
-SECONDS, LEAST, MOST, WARM_UP = 0.8, 3, 40, 3
+SECONDS, LEAST, MOST, WARM_UP = 0.5, 3, 40, 3
 """A measurement lasts about so long, at least and at most so many steps, after these at most."""
-PIXEL_BY_PIXEL = ("vpn",)
-"""A prediction takes 40,960 passes through the decoder: not timed."""
-LONGEST = {"eager": 25.0, "compiled": 100.0}
-"""Seconds for a case, its waiting for the device included."""
 PATIENCE = 4.0
 """Seconds after which one step is enough."""
+PIXEL_BY_PIXEL = ("vpn",)
+"""A prediction takes 40,960 passes through the decoder: not timed."""
+AT_ONCE, WARM_AT_ONCE = 6, 3
+"""Processes that start, compile or wait for the device; and that only compile."""
+LIFE = 300.0
+"""Seconds for a process, the time that it waits included."""
+SMOKE = ("small-simvp-graph-tf32", "paper-astm-eager-float32", "paper-simvp-channels_last-tf32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,74 +64,102 @@ class Speed:
     """Of the first batch, the same for every way of a model."""
 
 
-def run(job: Job, until: float) -> None:
-    """Measure every case that is not measured yet, as far as time (`time.time()`) allows."""
+def run(job: Job, forms: Sequence[Form], until: float, warm: bool = False) -> None:
+    """Measure every case of these forms that is not measured yet, as far as time (`time.time()`) allows.
+
+    warm: only compile what is to be compiled, so that measuring finds it in the cache.
+    """
     (job.out / "speed").mkdir(parents=True, exist_ok=True)
+    left = [case for case in cases(job.smoke) if case.form in forms]
+    if warm:
+        left = [case for case in left if case.way.startswith("compiled")]
+    left = [case for case in left if not file(job, case).exists()]
     if job.smoke:
-        few = [case for case in eager_cases(job.smoke) if case.precision == "float32"]
-        measure_all(job, "eager", few[:5:2], until)
+        for case in left:
+            if case.name in SMOKE:
+                one(job, case.name)
         return
-    lanes = ["eager", *COMPILED]
-    children = {lane: _start(job, lane, until) for lane in lanes}
-    restarts = dict.fromkeys(lanes, 5)
-    while children and time.time() < until + 5:
-        time.sleep(0.5)
-        for lane, child in list(children.items()):
-            if overdue(job.out / "speed", lane):
-                child.kill()
-                child.wait()
+    at_work: list[tuple[Case, subprocess.Popen[bytes], float]] = []
+    while (left or at_work) and time.time() < until:
+        while left and len(at_work) < (WARM_AT_ONCE if warm else AT_ONCE):
+            case = left.pop(0)
+            at_work.append((case, _start(job, case, "warm-case" if warm else "case"), time.time()))
+        time.sleep(0.05)
+        for case, child, began in at_work.copy():
+            if overdue(job, case, began):
+                _end(child)
             if child.poll() is not None:
-                del children[lane]
-                bury(job.out / "speed", lane)
-                if child.returncode and restarts[lane] and time.time() < until:
-                    restarts[lane] -= 1
-                    children[lane] = _start(job, lane, until)
-    for child in children.values():
-        child.kill()
-        child.wait()
+                at_work.remove((case, child, began))
+                bury(job, case)
+    for _, child, _ in at_work:
+        _end(child)
 
 
-def _start(job: Job, lane: str, until: float) -> "subprocess.Popen[bytes]":
-    for stale in (job.out / "speed").glob(f"*.{lane}"):
-        stale.unlink()
-    command = [sys.executable, "-m", "benchmarks.gpu", "speed-lane", "--lane", lane, "--until", str(until)]
-    command += ["--out", str(job.out), "--data", str(job.root), "--device", job.device]
+def file(job: Job, case: Case) -> Path:
+    """Of its result."""
+    return job.out / "speed" / f"{case.name}.json"
+
+
+def _start(job: Job, case: Case, part: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "benchmarks.gpu", part, "--case", case.name, "--out", str(job.out)]
+    command += ["--data", str(job.root), "--device", job.device]
+    return subprocess.Popen(command, env=caches(job))
+
+
+def caches(job: Job) -> dict[str, str]:
+    """The environment of a process, with what others have compiled."""
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(job.out.resolve() / "inductor"), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
-    return subprocess.Popen(command, env={**os.environ, **cache})
+    return {**os.environ, **cache}
 
 
-def lane(job: Job, name: str, until: float) -> None:
-    """What one process measures: "eager", or a model compiled."""
-    measure_all(job, name, eager_cases(job.smoke) if name == "eager" else compiled_cases(name, job.smoke), until)
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.kill()
+    child.wait()
 
 
-def overdue(folder: Path, lane: str) -> bool:
-    """Whether a lane has been at one case for too long: cuDNN's search or a compiler may take minutes."""
-    allowed = LONGEST["eager" if lane == "eager" else "compiled"]
-    return any(time.time() - begun.stat().st_mtime > allowed for begun in folder.glob(f"*.{lane}"))
+def begun(job: Job, case: Case) -> Path:
+    """The file that lies there while a case has the device."""
+    return file(job, case).with_suffix(".begun")
 
 
-def bury(folder: Path, lane: str) -> None:
-    """What a lane began and did not end took its process along: say so, and do not try again."""
-    for begun in folder.glob(f"*.{lane}"):
-        case = json.loads(begun.read_text())
-        died = Speed("died", "its process ended or was ended, too slow", 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        begun.with_suffix(".json").write_text(json.dumps({**case, **asdict(died)}, indent=1) + "\n")
-        begun.unlink()
+def overdue(job: Job, case: Case, started: float) -> bool:
+    """Whether a process has been at its case for too long."""
+    try:
+        on_device = time.time() - begun(job, case).stat().st_mtime
+    except FileNotFoundError:
+        on_device = 0.0
+    return on_device > case.patience or time.time() - started > LIFE
 
 
-def measure_all(job: Job, lane: str, cases: Sequence[Case], until: float) -> None:
-    """Measure in order, until time is up; a failure is a result."""
-    for case in cases:
-        path = job.out / "speed" / f"{case.name}.json"
-        if path.exists() or time.time() > until:
-            continue
-        path.with_suffix(f".{lane}").write_text(json.dumps(asdict(case)))
-        speed = attempt(case, job)
-        path.write_text(json.dumps({**asdict(case), **asdict(speed)}, indent=1) + "\n")
-        path.with_suffix(f".{lane}").unlink()
-        told = f"{speed.step_ms:.1f} ms {speed.peak_mib:.0f} MiB {speed.why[:100]}"
-        print(f"{case.name}: {speed.outcome} {told}", flush=True)
+def bury(job: Job, case: Case) -> None:
+    """What began and did not end took its process along: say so, and do not try again."""
+    if begun(job, case).exists():
+        died = Speed("died", f"its process ended, or was ended after {case.patience:.0f} s", 0, *[0.0] * 6)
+        keep(job, case, died)
+
+
+def keep(job: Job, case: Case, speed: Speed) -> None:
+    """Write the result of a case."""
+    file(job, case).write_text(json.dumps({**asdict(case), **asdict(speed)}, indent=1) + "\n")
+    begun(job, case).unlink(missing_ok=True)
+    told = f"{speed.step_ms:.1f} ms, {speed.peak_mib:.0f} MiB, first {speed.first_s:.1f} s {speed.why[:100]}"
+    print(f"{case.name}: {speed.outcome} {told}", flush=True)
+
+
+def one(job: Job, name: str) -> None:
+    """Measure the case of this name; a failure is a result."""
+    case = named(job, name)
+    keep(job, case, attempt(case, job))
+
+
+def warm(job: Job, name: str) -> None:
+    """Compile a case and measure nothing."""
+    compiled(named(job, name), job)
+
+
+def named(job: Job, name: str) -> Case:
+    """The case of this name."""
+    return next(case for case in cases(job.smoke) if case.name == name)
 
 
 def attempt(case: Case, job: Job) -> Speed:
@@ -140,14 +173,21 @@ def attempt(case: Case, job: Job) -> Speed:
         outcome, text = "no such way", str(why)
     except Exception as why:  # whatever a compiler or a driver raises is the result
         outcome, text = "failed", f"{type(why).__name__}: {why}"
-    finally:
-        if job.device == "cuda":
-            torch.cuda.empty_cache()
-    return Speed(outcome, " ".join(text.split())[:300], 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Speed(outcome, " ".join(text.split())[:300], 0, *[0.0] * 6)
 
 
-def measure(case: Case, job: Job) -> Speed:
-    """Time one case on random pictures: the same weights and pictures for every way of a model."""
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model, and what it is measured on: the same weights and random pictures for every way of a model."""
+
+    predictor: Predictor
+    optimiser: torch.optim.Optimizer
+    past: Tensor
+    future: Tensor
+
+
+def subject(case: Case, job: Job) -> Subject:
+    """On the device; this sets the arithmetic of the whole process."""
     device = torch.device(job.device)
     torch.backends.cudnn.benchmark = device.type == "cuda"
     set_precision(case.precision)
@@ -155,37 +195,52 @@ def measure(case: Case, job: Job) -> Speed:
     settings = experiment(case.model, case.form, job, *free_running)
     torch.manual_seed(0)
     predictor = settings.predictor().to(device)
+    predictor.checkpoint = settings.train.checkpoint
     past, future = torch.rand(2, case.batch, 10, 1, 64, 64, generator=torch.Generator().manual_seed(0)).to(device)
-    optimiser = make_optimiser(predictor, settings.train, device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    compiled, began, first = case.way.startswith("compiled"), time.perf_counter(), 0.0
-    if compiled:  # off the lock: compilers may work side by side
-        ready = prepare(predictor, case.way, case.precision, past, future)
-        ready.loss(past, future, 0).backward()
+    return Subject(predictor, make_optimiser(predictor, settings.train, device), past, future)
+
+
+def compiled(case: Case, job: Job) -> tuple[Subject, Ready]:
+    """A compiled case after its first pass."""
+    found = subject(case, job)
+    ready = prepare(found.predictor, case.way, case.precision, found.past, found.future)
+    ready.loss(found.past, found.future, 0).backward()
+    return found, ready
+
+
+def measure(case: Case, job: Job) -> Speed:
+    """Time one case."""
+    if job.device == "cuda":
+        torch.zeros(1, device="cuda")  # what a device needs to start is no part of the case
+    began, first = time.perf_counter(), 0.0
+    if case.way.startswith("compiled"):  # off the lock: compilers may work side by side
+        found, ready = compiled(case, job)
         first = time.perf_counter() - began
-    with gpu(job):
+    with gpu(job, case):
         began = time.perf_counter()
-        if not compiled:
-            ready = prepare(predictor, case.way, case.precision, past, future)
-        loss = step(ready, predictor, optimiser, past, future)
+        if not case.way.startswith("compiled"):
+            found = subject(case, job)
+            ready = prepare(found.predictor, case.way, case.precision, found.past, found.future)
+        work = partial(step, ready, found)
+        loss = work()
         first += time.perf_counter() - began
-        seconds = timed(lambda: step(ready, predictor, optimiser, past, future), job)
-        peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else 0.0
+        seconds = timed(work, job)
+        peak = torch.cuda.max_memory_allocated() / 2**20 if job.device == "cuda" else 0.0
         predicting = 0.0
         if case.model not in PIXEL_BY_PIXEL:
-            predicting = timed(lambda: predict(ready.net, past, case.precision), job)
+            predicting = timed(lambda: predict(ready.net, found.past, case.precision), job)
     rate = case.batch / seconds
-    return Speed("measured", "", count_parameters(predictor), seconds * 1e3, rate, predicting * 1e3, peak, first, loss)
+    parameters = count_parameters(found.predictor)
+    return Speed("measured", "", parameters, seconds * 1e3, rate, predicting * 1e3, peak, first, loss)
 
 
-def step(ready: Ready, predictor: nn.Module, optimiser: torch.optim.Optimizer, past: Tensor, future: Tensor) -> float:
+def step(ready: Ready, subject: Subject) -> float:
     """One step of training; the loss, which waits for the device. Raises ArithmeticError where there is no number."""
-    loss = ready.loss(past, future, 0)
-    optimiser.zero_grad(set_to_none=True)
+    loss = ready.loss(subject.past, subject.future, 0)
+    subject.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(predictor.parameters(), 1.0)
-    optimiser.step()
+    norm = nn.utils.clip_grad_norm_(subject.predictor.parameters(), 1.0)
+    subject.optimiser.step()
     value, gradient = torch.stack([loss.detach().float(), norm.float()]).tolist()
     if not (math.isfinite(value) and math.isfinite(gradient)):
         raise ArithmeticError(f"loss {value}, gradient norm {gradient}")
@@ -221,10 +276,11 @@ def timed(work: Callable[[], float], job: Job) -> float:
 
 
 @contextmanager
-def gpu(job: Job) -> Iterator[None]:
+def gpu(job: Job, case: Case) -> Iterator[None]:
     """The device for this process alone."""
     with (job.out / "gpu.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        begun(job, case).touch()
         yield
 
 

@@ -26,15 +26,14 @@ from astm.metrics import metric
 from astm.predictor import Predictor, model
 from astm.size import count_parameters
 from astm.training.checkpoint import load_predictor
-from astm.training.optimisation import make_optimiser
 from astm.training.train import Logged, Trained, Validated, train
-from benchmarks.gpu.forms import TEST_COUNT, TRAINED, Job, experiment
-from benchmarks.gpu.speed import step, timed
+from benchmarks.gpu.forms import BATCHES, TEST_COUNT, TRAINED, Case, Job, experiment
+from benchmarks.gpu.speed import caches, step, subject, timed
 from benchmarks.gpu.ways import Precision, Way, prepare, set_precision
 
 METRICS = ("mse_sum", "mae_sum", "psnr_frame", "ssim_wang", "ssim_sk_dr2")
 SEEDS = (0, 1, 2)
-BATCH = 32
+BATCH = BATCHES["small"]
 SAMPLING = 0.1
 """Part of the steps with scheduled sampling, which no graph can replay."""
 PART = 0.85
@@ -106,8 +105,7 @@ def run(job: Job, until: float) -> None:
         return
     common = ["--until", str(until), "--out", str(job.out), "--data", str(job.root), "--device", job.device]
     command = [sys.executable, "-m", "benchmarks.gpu", "training-lane", *common, "--seed"]
-    cache = {"TORCHINDUCTOR_CACHE_DIR": str(job.out.resolve() / "inductor"), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
-    lanes = [subprocess.Popen([*command, str(seed)], env={**os.environ, **cache}) for seed in SEEDS]
+    lanes = [subprocess.Popen([*command, str(seed)], env=caches(job)) for seed in SEEDS]
     while any(child.poll() is None for child in lanes) and time.time() < until + 20:
         time.sleep(0.5)
     for child in lanes:
@@ -195,16 +193,11 @@ def wait_for(paths: list[Path], seconds: float) -> None:
 
 def step_seconds(job: Job, alone: Alone, seed: int) -> float:
     """Of the small ASTM, now."""
-    device = torch.device(job.device)
-    set_precision(alone.precision)
-    settings = experiment("astm", "small", job, "model.sampling_steps=0")
-    predictor = settings.predictor().to(device)
-    past, future = torch.rand(2, BATCH, 10, 1, 64, 64, device=device)
-    optimiser = make_optimiser(predictor, settings.train, device)
-    ready = prepare(predictor, alone.way, alone.precision, past, future)
-    step(ready, predictor, optimiser, past, future)
+    found = subject(Case("astm", "small", alone.way, alone.precision, BATCH), job)
+    ready = prepare(found.predictor, alone.way, alone.precision, found.past, found.future)
+    step(ready, found)
     meet(job, "warm", seed, 0.0)
-    return timed(lambda: step(ready, predictor, optimiser, past, future), job)
+    return timed(lambda: step(ready, found), job)
 
 
 def lane(job: Job, seed: int, until: float) -> None:

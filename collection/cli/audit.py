@@ -41,8 +41,8 @@ def shots(
 
     wanted = auditing.Wanted(auditing.EVERY if every else clips, seed, auditing.second(place, detector))
     ready(auditing.heavy(wanted.detector))
-    crew = running.crew("local", workers, "", require_sandbox)
-    with running.watcher(as_json) as watcher, scratch(user_folder() / "audits") as folder:
+    crew = running.crew(options.Working(workers, require_sandbox=require_sandbox))
+    with scratch(user_folder() / "audits") as folder, running.watcher(as_json, folder) as watcher:
         found = auditing.audit(place, wanted, crew, watcher, Workspace(folder, "audit"))
     write_page(out, found)
     outcomes.print_audit(summary(found, max_share), str(out), as_json)

@@ -13,20 +13,10 @@ from mlst.exits import Exit
 def build(
     recipe: options.Buildable,
     out: options.Out,
+    working: options.Working,
+    fetching: options.Fetching,
+    going: options.Going,
     work: options.WorkBesideOut = "",
-    workers: options.Workers = options.WORKERS,
-    executor: options.Executor = "local",
-    address: options.Address = "",
-    require_sandbox: options.RequireSandbox = False,
-    cookies: options.Cookies = "",
-    proxy: options.Proxy = "",
-    extractor_args: options.ExtractorArgs = [],  # noqa: B006
-    extractor_args_file: options.ExtractorArgsFile = "",
-    plugins: options.Plugins = [],  # noqa: B006
-    rate: options.Rate = options.RATE,
-    retry: options.Retry = False,
-    wave: options.Wave = options.WAVE,
-    keep_videos: options.KeepVideos = False,
     check: options.Check = False,
     verify: options.Verify = True,
     calibrate_first: Annotated[
@@ -45,53 +35,28 @@ def build(
 
     Resumes an interrupted build; does nothing if everything is up to date. What is lost or was changed is made again.
     """
-    from collection import building, fitting, pipeline
-    from collection import order as orders
-    from collection.cli import outcomes, reading, running
-    from collection.engine.run import Driver
-    from collection.report.spent import REST, measured
-    from collection.report.status import remember, status
-    from collection.upkeep import check as checks
+    from collection import building, pipeline
+    from collection.cli import outcomes, running
     from collection.workspace.folder import workspace_of
-    from collection.workspace.store import opened, written
-    from mlst.levels.levels import DEFAULT, write_levels
 
     began = time.monotonic()
-    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
+    access = running.access(fetching)
     recipe = running.recipe_of(recipe, out, work, as_json)
-    unfitted = calibrate_first and not fitting.awaited(recipe).exists()
-    order = orders.read_order(recipe, access, DEFAULT if unfitted else "")
-    work = running.lasting(workspace_of(running.lasting(out), work))
-    watcher = running.watcher(as_json)
-    with opened(work) as here, written(out, work) as dataset, measured(here, watcher) as meter:
-        orders.keep_exclusions(dataset, order)
-        before = building.description(dataset)
-        remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
-        crew = running.crew(executor, workers, address, require_sandbox)
-        if check:
-            outcomes.print_damaged(checks.check(here, pipeline.stages(order), dataset))
-        with watcher:
-            do = Driver(here, crew, meter, retry, wave, keep_videos)
-            if unfitted:
-                write_levels(fitting.fit(order, do, order.recipe.name), fitting.awaited(recipe))
-                order = orders.read_order(recipe, access)
-            try:
-                built = pipeline.build(order, dataset, do)
-            except (pipeline.NothingChosenError, pipeline.NotPackedError):
-                outcomes.print_status(status(here), as_json)
-                raise
-        changed = building.description(dataset) != before
-        meter.charge(REST)
-        seen = building.after(built, order, dataset, here, lambda: reading.verified(out, workers) if verify else None)
-        meter.charge("report, verify")
-        outcomes.print_built(
-            built, out, f"{work.rstrip('/')}/{building.PAGE}", changed, seen, time.monotonic() - began, as_json
-        )
-    raise typer.Exit(Exit.WRONG if seen and not seen.ok else Exit.PARTLY if building.failures(built) else Exit.DONE)
+    place = running.lasting(workspace_of(running.lasting(out), work))
+    crew = running.crew(working)
+    how = building.How(access, crew, going.retry, going.wave, going.keep_videos, check, calibrate_first)
+    try:
+        built = building.make(recipe, out, place, how, running.show(out, working.workers, verify, as_json))
+    except (pipeline.NothingChosenError, pipeline.NotPackedError):
+        outcomes.print_status_of(place, as_json)
+        raise
+    outcomes.print_built(built, time.monotonic() - began, as_json)
+    wrong = built.report is not None and not built.report.ok
+    raise typer.Exit(Exit.WRONG if wrong else Exit.PARTLY if built.failed else Exit.DONE)
 
 
 def plan(
-    recipe: options.Recipe,
+    recipe: options.Buildable,
     cookies: options.Cookies = "",
     rate: options.Rate = options.RATE,
     wave: options.Wave = options.WAVE,
@@ -101,69 +66,60 @@ def plan(
 ) -> None:
     """Estimate the requests, downloads, disk space and time of a build.
 
-    Makes no network requests.
+    For a list or a folder, of one with the recipe that `mlst build` would write. Makes no network requests, writes
+    nothing.
     """
-    from collection.cli import outcomes, running, shown
+    from collection.cli import outcomes, running
     from collection.manifest.summary import by_licence
-    from collection.order import read_order
     from collection.report.estimate import estimate
 
-    order = read_order(recipe, running.access(cookies, "", rate))
+    order = running.order_of(recipe, running.access(options.Fetching(cookies=cookies, rate=rate)))
     if licences:
         outcomes.print_licences(by_licence(order.sources, order.recipe.fetch, order.recipe.licence), as_json)
         return
     at_once = len(order.sources) if keep_videos else wave
-    shown.print_record("Plan", estimate(order.sources, order.recipe, order.fetch, at_once), as_json)
+    outcomes.print_estimate(estimate(order.sources, order.recipe, order.fetch, at_once), as_json)
 
 
 def status(
     work: Annotated[str, typer.Argument(metavar="WORK", help="Folder or URL of a workspace.")],
     watch: Annotated[
-        bool, typer.Option("--watch", help="Print a line at every change until the build ends; then the table.")
+        bool, typer.Option("--watch", help="Show what the build is doing until it ends or is killed; then the table.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Count the outcomes of a build by reason, also while it runs."""
+    """Count the outcomes of a build by reason, also while it runs.
+
+    With --watch and --json, an object at every change. Exit code 3 where --watch sees that the build was killed.
+    """
     from collection.cli import outcomes, running
-    from collection.report import status as reports
-    from collection.workspace.store import looked_at
+    from collection.report.watch import ENDED, GONE
 
     running.tell_sandbox()
-    if watch:
-        for lines in reports.watched(lambda: looked_at(work), lambda: time.sleep(options.LOOK)):
-            outcomes.print_standing(lines, as_json)
-    with looked_at(work) as here:
-        outcomes.print_status(reports.status(here), as_json)
+    state = outcomes.print_watched(work, as_json) if watch else ENDED
+    if not (watch and as_json):
+        outcomes.print_status_of(work, as_json)
+    raise typer.Exit(Exit.PARTLY if state == GONE else Exit.DONE)
 
 
 def calibrate(
-    recipe: options.Recipe,
+    recipe: options.Buildable,
     out: Annotated[Path, typer.Option(help="Thresholds file to write.")],
     work: Annotated[str, typer.Option(help="Folder or URL of the workspace.")],
+    working: options.Working,
+    fetching: options.Fetching,
+    going: options.Going,
     name: Annotated[str, typer.Option("--id", help="Name of the thresholds; the recipe's name by default.")] = "",
     quantiles: Annotated[tuple[float, float], typer.Option(help="Shares of clips below the two cuts of an axis.")] = (
         1 / 3,
         2 / 3,
     ),
-    workers: options.Workers = options.WORKERS,
-    executor: options.Executor = "local",
-    address: options.Address = "",
-    require_sandbox: options.RequireSandbox = False,
-    cookies: options.Cookies = "",
-    proxy: options.Proxy = "",
-    extractor_args: options.ExtractorArgs = [],  # noqa: B006
-    extractor_args_file: options.ExtractorArgsFile = "",
-    plugins: options.Plugins = [],  # noqa: B006
-    rate: options.Rate = options.RATE,
-    retry: options.Retry = False,
-    wave: options.Wave = options.WAVE,
-    keep_videos: options.KeepVideos = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Fit the 3 x 3 level thresholds to the clips of RECIPE's sources: at least 300 shots.
 
     Fits the cuts of the definition that RECIPE names, or of the default where it names a file that is not there yet.
-    Writes a thresholds file that recipes can name.
+    Writes a thresholds file that recipes can name. For a list or a folder, writes a recipe and a manifest beside OUT.
     """
     from collection import fitting
     from collection.cli import running, shown
@@ -172,11 +128,11 @@ def calibrate(
     from collection.workspace.store import opened
     from mlst.levels.levels import DEFAULT, write_levels
 
-    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
-    order = read_order(recipe, access, DEFAULT if fitting.lacks_thresholds(recipe) else "")
-    crew = running.crew(executor, workers, address, require_sandbox)
-    with opened(running.lasting(work)) as here, running.watcher(as_json) as watcher:
-        do = Driver(here, crew, watcher, retry, wave, keep_videos)
+    recipe = running.recipe_of(recipe, str(out.with_suffix("")), running.lasting(work), as_json)
+    order = read_order(recipe, running.access(fetching), DEFAULT if fitting.lacks_thresholds(recipe) else "")
+    crew = running.crew(working)
+    with opened(work) as here, running.watcher(as_json, here.root) as watcher:
+        do = Driver(here, crew, watcher, going.retry, going.wave, going.keep_videos)
         levels = fitting.fit(order, do, name or order.recipe.name, quantiles)
     write_levels(levels, out)
     shown.print_record(f"Thresholds in {out}", levels, as_json)

@@ -43,9 +43,9 @@ def doctor(
     from collection.workspace.folder import Workspace
     from collection.workspace.store import scratch, user_folder
 
-    crew = running.crew("local", workers, "", require_sandbox)
+    crew = running.crew(options.Working(workers, require_sandbox=require_sandbox))
     ready(("collection.doctor.watch",))
-    with running.watcher(as_json) as watcher, scratch(user_folder() / "audits") as folder:
+    with scratch(user_folder() / "audits") as folder, running.watcher(as_json, folder) as watcher:
         found = examine(place, sys.maxsize if every else clips, seed, crew, watcher, Workspace(folder, "doctor"))
     write_page(out, found)
     outcomes.print_diagnosis(found, summary(found), str(out), as_json)

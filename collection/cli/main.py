@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from collection.cli import audit, build, checking, doctor, init, machine, manifest, publish, studying, upkeep
+from collection.cli.grouping import ungrouped
 from mlst.exits import Exit, Stopped, UserError, check_limits, heed_signals, missing_extra, of_the_system
 
 HELP = """Build, verify and publish multi-level spatiotemporal video datasets.
@@ -59,7 +60,7 @@ def group(title: str, commands: tuple[Callable[..., None], ...], *, completion: 
         pretty_exceptions_enable=False,
     )
     for command in commands:
-        made.command(command.__name__.rstrip("_").replace("_", "-"))(command)
+        made.command(command.__name__.rstrip("_").replace("_", "-"))(ungrouped(command))
     return made
 
 

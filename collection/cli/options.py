@@ -1,6 +1,8 @@
-"""Options and arguments that several commands share. Light: `mlst --help` imports this and no more."""
+"""Options and arguments that several commands share, and groups of them (see `grouping`). Light: `mlst --help` imports
+this and no more."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +81,33 @@ KeepVideos = Annotated[bool, typer.Option("--keep-videos", help="Keep fetched vi
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Verify the result, decoding every clip.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-FETCHING = ("cookies", "proxy", "extractor_args", "extractor_args_file", "plugins", "rate")
-"""Parameters of every command that fetches."""
-WORKING = ("workers", "executor", "address")
-"""Parameters of every command that runs stages."""
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """How sites are asked: options of every command that fetches."""
+
+    cookies: Cookies = ""
+    proxy: Proxy = ""
+    extractor_args: ExtractorArgs = field(default_factory=list)
+    extractor_args_file: ExtractorArgsFile = ""
+    plugins: Plugins = field(default_factory=list)
+    rate: Rate = RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """Who works: options of every command that runs the stages of a build."""
+
+    workers: Workers = WORKERS
+    executor: Executor = "local"
+    address: Address = ""
+    require_sandbox: RequireSandbox = False
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """How a build goes through its sources."""
+
+    retry: Retry = False
+    wave: Wave = WAVE
+    keep_videos: KeepVideos = False

@@ -1,14 +1,19 @@
 """How builds, upkeep and releases say what came of them: tables on standard output, JSON for programs."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from collection.building import failures
+from rich.filesize import decimal
+
+from collection.building import Finished
 from collection.cli.console import console, refuse, results, safe
-from collection.cli.shown import SHOWN, print_diff, print_findings, print_lines, print_report, table
+from collection.cli.options import LOOK
+from collection.cli.shown import SHOWN, print_diff, print_facts, print_findings, print_lines, print_report, table
 from collection.doctor.examine import Diagnosis
 from collection.doctor.rules import RULES
 from collection.engine.stage import FAILED
@@ -17,12 +22,16 @@ from collection.manifest.summary import LicenceRow
 from collection.pipeline import Built
 from collection.release.prepare import Prepared
 from collection.release.publish import Plan, Published, Target
-from collection.report.status import Line
+from collection.report.display import pause, rough, showing, span
+from collection.report.estimate import UNKNOWN_LENGTH, Estimate
+from collection.report.status import Line, Spent, status
+from collection.report.watch import GONE, NOTHING, RUNNING, Seen, watched
 from collection.upkeep.drift import BYTES, PACKETS, PRESENT, STATES, DriftReport
 from collection.upkeep.rebuild import DriftError
 from collection.upkeep.takedown import Takedown
-from mlst.checking.verify import Finding, Report
-from mlst.dataset.description import EXCLUSIONS
+from collection.workspace.store import looked_at
+from mlst.checking.verify import Finding
+from mlst.dataset.description import EXCLUSIONS, Dataset
 from mlst.dataset.diff import Difference
 from mlst.exits import Exit
 from mlst.levels.levels import LEVELS
@@ -34,48 +43,56 @@ SOUND = (BYTES, PACKETS, PRESENT)
 """States of sources that are still what they were."""
 
 
-def print_built(
-    built: Built, out: str, page: str, changed: bool, seen: Report | None, seconds: float, as_json: bool
-) -> None:
+def print_built(built: Finished, seconds: float, as_json: bool) -> None:
     """What a build made, by level and split, where its report is, and what failed."""
-    dataset, failed = built.dataset, failures(built)
-    summary: dict[str, Any] = {
-        "dataset": str(out),
-        "changed": changed,
-        "sources": {"rows": len(built.results[0].outcomes), "used": dataset.sources},
-        "shots": sum(len(scan.shots) for scan in built.results[1].outputs),
-        "clips": dataset.clips,
-        "shards": len(dataset.shards),
-        "dropped": built.selection.reasons(),
-        "failed": failed,
-        "mended": list(built.mended),
-        "findings": [encode(finding) for finding in seen.findings] if seen else [],
-        "seconds": round(seconds, 1),
-    }
+    dataset, seen = built.dataset, built.report
     if as_json:
-        print(json.dumps(summary, sort_keys=True))
+        print(json.dumps(_summary(built, seconds), sort_keys=True))
         return
     if built.mended:
         lost = ", ".join([*built.mended[:3], *(["..."] if len(built.mended) > 3 else [])])
         results.print(
             f"{len(built.mended)} files of the dataset were damaged or lost, and are made again: {safe(lost)}"
         )
-    elif not changed:
-        results.print(f"Nothing to do: {safe(str(out))} is up to date ({dataset.clips} clips).")
-    if changed:
-        _print_levels(built)
+    elif not built.changed:
+        results.print(f"Nothing to do: {safe(built.out)} is up to date ({dataset.clips} clips).")
+    if built.changed:
+        _print_levels(dataset)
         results.print(
-            f"{summary['sources']['rows']} sources ({dataset.sources} used), {summary['shots']} shots, "
-            f"{dataset.clips} clips, {len(dataset.shards)} shards in {safe(str(out))}, {seconds:.0f} s"
+            f"{built.rows} sources ({dataset.sources} used), {built.shots} shots, "
+            f"{dataset.clips} clips, {len(dataset.shards)} shards in {safe(built.out)}, {span(seconds)}"
         )
-        left = ", ".join(f"{count} {reason}" for reason, count in built.selection.reasons().items())
+        results.print(f"Wall clock and processor time: {', '.join(map(_cost, built.spent))}")
+        left = ", ".join(f"{count} {reason}" for reason, count in built.dropped.items())
         if left:
             results.print(f"Candidates left out: {left}")
-        results.print(f"Report: {safe(page)}")
+        results.print(f"Report: {safe(built.page)}")
     if seen:
         print_report(seen)
-    if failed:
-        console.print(f"[yellow]{failed} items failed; run the same command to try them again (see `mlst status`)[/]")
+    if built.failed:
+        console.print(
+            f"[yellow]{built.failed} items failed; run the same command to try them again (see `mlst status`)[/]"
+        )
+
+
+def _summary(built: Finished, seconds: float) -> dict[str, Any]:
+    return {
+        "dataset": built.out,
+        "changed": built.changed,
+        "sources": {"rows": built.rows, "used": built.dataset.sources},
+        "shots": built.shots,
+        "clips": built.dataset.clips,
+        "shards": len(built.dataset.shards),
+        "dropped": built.dropped,
+        "failed": built.failed,
+        "mended": list(built.mended),
+        "findings": [encode(finding) for finding in built.report.findings] if built.report else [],
+        "seconds": round(seconds, 1),
+    }
+
+
+def _cost(one: Spent) -> str:
+    return f"{one.stage} {span(one.seconds)} ({span(one.cpu_seconds)})"
 
 
 def print_damaged(names: Collection[str]) -> None:
@@ -101,17 +118,25 @@ def print_status(lines: Iterable[Line], as_json: bool) -> None:
             results.print(f"{safe(line.kind)}: {safe(remedy)}")
 
 
-def print_standing(lines: Sequence[Line], as_json: bool) -> None:
-    """The same in one line, for a build that runs; JSON is one array per line."""
-    if as_json:
-        print(canonical_json(list(lines)), flush=True)
-        return
-    stages = {line.stage: [one for one in lines if one.stage == line.stage] for line in lines}
-    told = (
-        f"{stage}: " + ", ".join(" ".join(filter(None, (str(one.count), one.status, one.kind))) for one in ended)
-        for stage, ended in stages.items()
-    )
-    results.print(safe("; ".join(told) or "begun"))
+def print_status_of(work: str, as_json: bool) -> None:
+    """The same of a workspace in a folder or a store."""
+    with looked_at(work) as here:
+        print_status(status(here), as_json)
+
+
+def print_watched(work: str, as_json: bool) -> str:
+    """What a build is doing that runs elsewhere, until it is over: as it shows itself, or for programs an object at
+    every change. Gives the state in which it was seen last."""
+    seen = watched(lambda: looked_at(work), lambda: time.sleep(LOOK))
+    last = Seen(RUNNING, NOTHING.now)
+    with nullcontext() if as_json else showing(console, lambda: last.now, pause):
+        for now in seen:
+            if as_json and now != last:
+                print(canonical_json(now), flush=True)
+            last = now
+    if last.state == GONE:
+        refuse("the build has stopped without a word: it was killed; the same command goes on from there")
+    return last.state
 
 
 def print_rebuilt(
@@ -221,6 +246,26 @@ def print_published(done: Published, as_json: bool) -> None:
     results.print(safe(f"{done.url} at {done.commit}" + (f", tag {done.tag}" if done.tag else "")))
 
 
+def print_estimate(found: Estimate, as_json: bool) -> None:
+    """What a build will take."""
+    if as_json:
+        print(canonical_json(found))
+        return
+    kinds = ((found.site, "from sites"), (found.http, "from URLs of files"), (found.local, "files of this machine"))
+    facts = {
+        "sources": f"{found.sources}: " + ", ".join(f"{count} {kind}" for count, kind in kinds if count),
+        "video": rough(found.seconds_of_video),
+        "requests": f"{found.requests:,}",
+        "download": decimal(found.download_bytes),
+        "disk at most": decimal(found.disk_peak_bytes),
+        "fetching": rough(found.fetch_seconds) if found.fetch_seconds else "no time",
+        "scanning": f"{rough(found.cpu_seconds)} of one core",
+    }
+    if found.unknown_length:
+        facts["guessed"] = f"{found.unknown_length} videos of unknown length, {rough(UNKNOWN_LENGTH)} each"
+    print_facts("A build of it takes about", facts, False)
+
+
 def print_licences(rows: Sequence[LicenceRow], as_json: bool) -> None:
     """Sources by licence, and what may be done with them."""
     if as_json:
@@ -292,8 +337,8 @@ def _transitions(found: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _print_levels(built: Built) -> None:
-    counts = {(cell.level, cell.split): cell.clips for cell in built.dataset.cells}
+def _print_levels(dataset: Dataset) -> None:
+    counts = {(cell.level, cell.split): cell.clips for cell in dataset.cells}
     rows = table("Clips per level and split", ("level", *SPLITS, "all"), right=(*SPLITS, "all"))
     for level in LEVELS:
         row = [counts.get((level.name, split), 0) for split in SPLITS]

@@ -2,42 +2,41 @@
 
 import json
 import sys
-from collections.abc import Sequence
+import tempfile
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from collection.addresses import is_web
-from collection.cli.console import Bars, JsonLines, console, safe
+from collection.building import Show
+from collection.cli import options, outcomes, reading
+from collection.cli.console import JsonLines, busy, console, safe
 from collection.engine.run import Executor, folder
 from collection.engine.stage import AnyStage
 from collection.executors import Ray, executor
 from collection.fetch.ytdlp import Access
-from collection.order import Order, reorder
+from collection.order import Order, read_order, reorder
 from collection.politeness.budget import Budget
+from collection.report.display import Bars
 from collection.starting import lists
 from collection.workspace.folder import Workspace
 from collection.workspace.store import StoreError
+from mlst.checking.verify import verify
 from mlst.exits import UserError
 from mlst.sandbox.kernel import missing
 
 
-def access(
-    cookies: str,
-    proxy: str,
-    rate: float,
-    extractor_args: Sequence[str] = (),
-    extractor_args_file: str = "",
-    plugins: Sequence[str] = (),
-) -> Access:
+def access(given: options.Fetching) -> Access:
     """How sites are asked."""
     return Access(
-        cookies=cookies,
-        proxy=proxy,
-        budget=Budget(requests_per_minute=rate),
-        extractor_args=tuple(extractor_args),
-        extractor_args_file=extractor_args_file,
-        plugins=tuple(plugins),
+        cookies=given.cookies,
+        proxy=given.proxy,
+        budget=Budget(requests_per_minute=given.rate),
+        extractor_args=tuple(given.extractor_args),
+        extractor_args_file=given.extractor_args_file,
+        plugins=tuple(given.plugins),
     )
 
 
@@ -59,18 +58,20 @@ class SandboxError(UserError, RuntimeError):
     """Workers cannot be confined, and that is required."""
 
 
-def crew(kind: str, workers: int, address: str, required: bool) -> Executor:
+def crew(given: options.Working) -> Executor:
     """Who works on items, confined as far as this machine can, which is said where it cannot. Raises
-    `typer.BadParameter`, and `SandboxError` where it cannot and that is `required`.
+    `typer.BadParameter`, and `SandboxError` where it cannot and that is required.
     """
+    kind, workers, required = given.executor, given.workers, given.require_sandbox
     if required and (lacking := missing()):
         raise SandboxError(f"--require-sandbox: {lacking}; use Linux 5.13 or later with seccomp and Landlock")
     tell_sandbox()
     if kind not in executor:
         raise typer.BadParameter(f"{kind!r} is not one of {', '.join(executor)}", param_hint="--executor")
-    if address and kind != "ray":
+    if given.address and kind != "ray":
         raise typer.BadParameter("only --executor ray joins a cluster", param_hint="--address")
-    made: Executor = Ray(workers, address, required) if address else executor[kind](workers, required=required)
+    made: Executor
+    made = Ray(workers, given.address, required) if given.address else executor[kind](workers, required=required)
     return made
 
 
@@ -80,9 +81,30 @@ def tell_sandbox() -> None:
         console.print(f"[yellow]no full sandbox:[/] {safe(lacking)}")
 
 
-def watcher(as_json: bool) -> Bars | JsonLines:
-    """What shows the progress of stages."""
-    return JsonLines() if as_json else Bars()
+def watcher(as_json: bool, disk: Path) -> Bars | JsonLines:
+    """What shows the progress of stages that write to the disk of a folder."""
+    return JsonLines() if as_json else Bars(console, disk)
+
+
+def show(out: str, workers: int, verified: bool, as_json: bool) -> Show:
+    """What is shown of a build; standard error holds nothing but JSON where that is asked for."""
+    look = verify if as_json else reading.verified
+    return Show(
+        stages=lambda disk: watcher(as_json, disk),
+        page=lambda: nullcontext() if as_json else busy("writing the report"),
+        damaged=outcomes.print_damaged,
+        verify=lambda: look(out, workers) if verified else None,
+    )
+
+
+def order_of(given: Path, asked: Access) -> Order:
+    """What a recipe orders, or the recipe that would be written for a list or a folder; writes nothing."""
+    if lists.is_recipe(given):
+        return read_order(given, asked)
+    with tempfile.TemporaryDirectory() as folder:
+        order = read_order(lists.drafted(given, Path(folder)), asked)
+    base = given if given.is_dir() else given.parent
+    return replace(order, fetch=replace(order.fetch, manifest=str(base)))
 
 
 def lasting(place: str) -> str:

@@ -49,8 +49,8 @@ def study(
     own = place / THRESHOLDS
     definition = read_levels(levels) if levels else read_levels(own) if own.is_file() else read_levels(DEFAULT)
     errors = studies.read_scores(scores, metric)
-    with opened(work or f"{out}-work") as here, running.watcher(as_json) as watcher:
-        do = Driver(here, running.crew("local", workers, "", False), watcher, False, options.WAVE, True)
+    with opened(work or f"{out}-work") as here, running.watcher(as_json, here.root) as watcher:
+        do = Driver(here, running.crew(options.Working(workers)), watcher, False, options.WAVE, True)
         found = studies.study(place, definition, studies.Sizes(clips, renditions), errors, do)
     write_page(out, found)
     text = canonical_json(found)

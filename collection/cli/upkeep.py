@@ -13,19 +13,11 @@ from mlst.exits import Exit
 def rebuild(
     dataset: options.Place,
     out: options.Out,
+    working: options.Working,
+    fetching: options.Fetching,
     exact: Annotated[bool, typer.Option("--locked", help="Refuse footage that is not what the lock says.")] = False,
     files: options.Sources = None,
     work: options.WorkBesideOut = "",
-    workers: options.Workers = options.WORKERS,
-    executor: options.Executor = "local",
-    address: options.Address = "",
-    require_sandbox: options.RequireSandbox = False,
-    cookies: options.Cookies = "",
-    proxy: options.Proxy = "",
-    extractor_args: options.ExtractorArgs = [],  # noqa: B006
-    extractor_args_file: options.ExtractorArgsFile = "",
-    plugins: options.Plugins = [],  # noqa: B006
-    rate: options.Rate = options.RATE,
     retry: options.Retry = False,
     wave: options.Wave = options.WAVE,
     verify: options.Verify = True,
@@ -40,7 +32,7 @@ def rebuild(
     from collection import order as orders
     from collection.cli import outcomes, reading, running
     from collection.cli.console import refuse
-    from collection.engine.run import Driver
+    from collection.engine.run import Driver, Together
     from collection.report.spent import measured
     from collection.report.status import remember
     from collection.upkeep import rebuild as again
@@ -50,17 +42,16 @@ def rebuild(
     from mlst.dataset.diff import diff
 
     work = workspace_of(out, work)
-    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
-    crew = running.crew(executor, workers, address, require_sandbox)
+    access = running.access(fetching)
+    crew = running.crew(working)
     with reading.described(dataset) as old:
         order = running.reordered(old, files, access)
         order = again.held_to_lock(order, old) if exact else order
-        watcher = running.watcher(as_json)
-        with opened(work) as here, written(out, work) as target, measured(here, watcher) as meter:
+        with opened(work) as here, written(out, work) as target, measured(here) as meter:
             orders.keep_exclusions(target, order)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
-            with watcher:
-                do = Driver(here, crew, meter, retry, wave, False)
+            with running.watcher(as_json, here.root) as watcher:
+                do = Driver(here, crew, Together((meter, watcher)), retry, wave, False)
                 try:
                     built = again.rebuild(order, old, target, do) if exact else pipeline.build(order, target, do)
                 except again.DriftError as why:
@@ -69,7 +60,7 @@ def rebuild(
         with reading.described(out) as new:
             found = diff(old, new)
         same = read_json(old / DATASET).fingerprint == built.dataset.fingerprint
-    findings = reading.verified(out, workers).findings if verify else ()
+    findings = reading.verified(out, working.workers).findings if verify else ()
     failed = building.failures(built)
     outcomes.print_rebuilt(found, built, out, failed, findings, same, as_json)
     if exact and not same:
@@ -79,22 +70,14 @@ def rebuild(
 
 def drift(
     dataset: options.Place,
+    working: options.Working,
+    fetching: options.Fetching,
     deep: Annotated[
         bool, typer.Option("--deep", help="Fetch everything again; compare packets, then pictures.")
     ] = False,
     files: options.Sources = None,
     work: Annotated[str, typer.Option(help="Folder or URL of the workspace; DIR-work by default.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard the answers of an unfinished check.")] = False,
-    workers: options.Workers = options.WORKERS,
-    executor: options.Executor = "local",
-    address: options.Address = "",
-    require_sandbox: options.RequireSandbox = False,
-    cookies: options.Cookies = "",
-    proxy: options.Proxy = "",
-    extractor_args: options.ExtractorArgs = [],  # noqa: B006
-    extractor_args_file: options.ExtractorArgsFile = "",
-    plugins: options.Plugins = [],  # noqa: B006
-    rate: options.Rate = options.RATE,
     as_json: options.AsJson = False,
 ) -> None:
     """Check whether a dataset's sources are still available and unchanged.
@@ -108,11 +91,11 @@ def drift(
     from collection.workspace.folder import workspace_of
     from collection.workspace.store import opened
 
-    access = running.access(cookies, proxy, rate, extractor_args, extractor_args_file, plugins)
-    crew = running.crew(executor, workers, address, require_sandbox)
+    access = running.access(fetching)
+    crew = running.crew(working)
     with reading.described(dataset) as described:
         stage = drifts.DriftStage(running.reordered(described, files, access).fetch, deep)
-        with opened(workspace_of(dataset, work)) as here, running.watcher(as_json) as watcher:
+        with opened(workspace_of(dataset, work)) as here, running.watcher(as_json, here.root) as watcher:
             if fresh:
                 running.forget(here, stage)
             do = Driver(here, crew, watcher, True, 1, False)

@@ -37,6 +37,9 @@ class Watcher(Protocol):
     def begin(self, stage: str, total: int, known: int) -> None:
         """A stage starts with `total` items, `known` of which are finished already."""
 
+    def start(self, stage: str, key: str) -> None:
+        """An item is handed to whoever works on it."""
+
     def outcome(self, stage: str, outcome: Outcome[object]) -> None:
         """One more item has ended."""
 
@@ -45,6 +48,38 @@ class Watcher(Protocol):
 
     def end(self, stage: str) -> None:
         """The stage is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A watcher that tells others what it is told."""
+
+    watchers: tuple[Watcher, ...]
+
+    def begin(self, stage: str, total: int, known: int) -> None:
+        """See `Watcher.begin`."""
+        for one in self.watchers:
+            one.begin(stage, total, known)
+
+    def start(self, stage: str, key: str) -> None:
+        """See `Watcher.start`."""
+        for one in self.watchers:
+            one.start(stage, key)
+
+    def outcome(self, stage: str, outcome: Outcome[object]) -> None:
+        """See `Watcher.outcome`."""
+        for one in self.watchers:
+            one.outcome(stage, outcome)
+
+    def fewer(self, stage: str) -> None:
+        """See `Watcher.fewer`."""
+        for one in self.watchers:
+            one.fewer(stage)
+
+    def end(self, stage: str) -> None:
+        """See `Watcher.end`."""
+        for one in self.watchers:
+            one.end(stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +194,18 @@ class Run(Generic[In, Out]):
     def __call__(self, items: Iterable[In]) -> None:
         """Work on the items and record each outcome; all are safe when this returns."""
         began = time.monotonic()
-        for outcome in self._driver.executor(self.stage, items, self.work):
+        for outcome in self._driver.executor(self.stage, self._handed(items), self.work):
             self._ledger.add(outcome)
             self._fresh += 1
             self._driver.watcher.outcome(self.stage.name, outcome)
         self._ledger.sync()
         self._seconds += time.monotonic() - began
+
+    def _handed(self, items: Iterable[In]) -> Iterator[In]:
+        """The items, each of which the watcher is told of when an executor asks for it."""
+        for item in items:
+            self._driver.watcher.start(self.stage.name, self.stage.key(item))
+            yield item
 
     def result(self, rows: Iterable[int]) -> Result[Out]:
         """What became of the items `rows`."""

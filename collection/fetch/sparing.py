@@ -18,13 +18,15 @@ class Sparing:
     executor: Executor
 
     def __call__(self, stage: Stage[In, Out], items: Iterable[In], work: Workspace) -> Iterator[Outcome[Out]]:
-        """As the executor; excluded sources come last."""
+        """As the executor; an excluded source that it passes over comes after its next outcome."""
         if not isinstance(stage, FetchStage):
             yield from self.executor(stage, items, work)
             return
         refused: list[Any] = []
         free: Any = replace(stage, excluded=frozenset())
-        yield from self.executor(free, _allowed(stage, items, refused), work)
+        for outcome in self.executor(free, _allowed(stage, items, refused), work):
+            yield outcome
+            yield from (attempt(stage, refused.pop(), work) for _ in range(len(refused)))
         yield from (attempt(stage, item, work) for item in refused)
 
 

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from collection.engine.run import Watcher
 from collection.engine.stage import Outcome
 from collection.executors.local import worker_seconds
+from collection.report.board import Board
+from collection.report.display import free
 from collection.report.status import Spent, finish
+from collection.report.watch import told
 from collection.workspace.damage import parts
 from collection.workspace.folder import Workspace
 from mlst.records import Scan
@@ -19,45 +21,42 @@ REST = "rest"
 """What is between the stages and after them: selection, the index, the card."""
 
 
-class Meter:
-    """A watcher that tells another what it is told, and charges the time since it was last told something to the stage
-    that ended an item. Stages take turns, so that it belongs to no other."""
+class Meter(Board):
+    """A board that charges the time since it was last told something to the stage that ended an item. Stages take
+    turns, so that it belongs to no other."""
 
-    def __init__(self, watcher: Watcher, cpu: Callable[[], float]) -> None:
-        self._watcher, self._cpu = watcher, cpu
-        self._then = (time.monotonic(), cpu())
+    def __init__(self, cpu: Callable[[], float], disk: Callable[[], int]) -> None:
+        super().__init__(disk)
+        self._cpu = cpu
+        self._charged = (time.monotonic(), cpu())
         self._spent: dict[str, Spent] = {}
 
     def begin(self, stage: str, total: int, known: int) -> None:
         """See `Watcher.begin`."""
         self.charge(REST)
-        self._watcher.begin(stage, total, known)
+        super().begin(stage, total, known)
 
     def outcome(self, stage: str, outcome: Outcome[object]) -> None:
         """See `Watcher.outcome`."""
+        super().outcome(stage, outcome)
         self.charge(stage)
         size = sum(part.size for part in parts(outcome.outputs))
         frames = sum(one.stream.frames for one in outcome.outputs if isinstance(one, Scan))
         now = self._spent[stage]
         self._spent[stage] = replace(now, items=now.items + 1, bytes=now.bytes + size, frames=now.frames + frames)
-        self._watcher.outcome(stage, outcome)
-
-    def fewer(self, stage: str) -> None:
-        """See `Watcher.fewer`."""
-        self._watcher.fewer(stage)
 
     def end(self, stage: str) -> None:
         """See `Watcher.end`."""
+        super().end(stage)
         self.charge(stage)
-        self._watcher.end(stage)
 
     def charge(self, stage: str) -> None:
         """Charge the time since it was last told something to a stage."""
-        (wall, cpu), self._then = self._then, (time.monotonic(), self._cpu())
+        (wall, cpu), self._charged = self._charged, (time.monotonic(), self._cpu())
         now = self._spent.get(stage, Spent(stage, 0, 0.0, 0.0, 0, 0.0, 0, 0.0))
-        more = max(0.0, self._then[1] - cpu)  # a fork server that was replaced takes its count with it
+        more = max(0.0, self._charged[1] - cpu)  # a fork server that was replaced takes its count with it
         self._spent[stage] = replace(
-            now, seconds=now.seconds + self._then[0] - wall, cpu_seconds=now.cpu_seconds + more
+            now, seconds=now.seconds + self._charged[0] - wall, cpu_seconds=now.cpu_seconds + more
         )
 
     def spent(self) -> tuple[Spent, ...]:
@@ -72,11 +71,13 @@ def _with_rates(one: Spent) -> Spent:
 
 
 @contextlib.contextmanager
-def measured(work: Workspace, watcher: Watcher) -> Iterator[Meter]:
-    """A meter for a build, whose note gets what was spent when the build ends, in whichever way."""
-    meter = Meter(watcher, cpu_seconds)
+def measured(work: Workspace) -> Iterator[Meter]:
+    """A meter for a build. Other processes can watch it, and its note gets what was spent when the build ends, in
+    whichever way."""
+    meter = Meter(cpu_seconds, lambda: free(work.root))
     try:
-        yield meter
+        with told(work, meter):
+            yield meter
     finally:
         finish(work, meter.spent())
 

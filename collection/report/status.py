@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,25 +98,6 @@ def status(work: Workspace) -> list[Line]:
     packed = _outcomes(pack, Packed, _items(pack))
     found = (("fetch", fetched), ("scan", scanned), ("pack", packed))
     return [line for stage, outcomes in found for line in tally(stage, outcomes.counts)] + times(scanned)
-
-
-def watched(look: Callable[[], AbstractContextManager[Workspace]], wait: Callable[[], object]) -> Iterator[list[Line]]:
-    """The `status` of a build that runs elsewhere, each time it has changed, until the build has ended; a build that
-    is killed never says so. Raises `NoBuildError`.
-
-    Each `look` opens the workspace anew, because what is read of a store is kept until it is closed.
-    """
-    before: list[Line] | None = None
-    ended = False
-    while not ended:
-        with look() as work:
-            ended = bool(read_note(work).spent)  # read first: what is counted afterwards is complete
-            now = status(work)
-        if now != before:
-            yield now
-        before = now
-        if not ended:
-            wait()
 
 
 def _items(work: Workspace) -> Iterator[str]:

@@ -71,6 +71,14 @@ def take(given: Path, out: str, work: str) -> Taken:
         ) from None
 
 
+def drafted(given: Path, folder: Path) -> Path:
+    """The recipe of a list or a folder, with its manifest in the empty `folder`, to be read and thrown away: files are
+    named as seen from the list. Raises as `take`."""
+    rows = _listed(given, [])
+    name = dataset_name(given.with_suffix(""))
+    return _written(Taken(folder / RECIPE, folder / "sources.csv", len(rows), False), name, rows, given).recipe
+
+
 def _written(made: Taken, name: str, rows: tuple[Source, ...], given: Path) -> Taken:
     """Write what is not there yet. Raises `StartError` where a manifest of other rows is there."""
     if not made.sources.exists():

@@ -10,18 +10,22 @@ from astm.data import dataset
 from tests.astm.cli.test_main import run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text()
-MAKES, KIND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = re.search(r"```bash\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()
+*MAKES, KIND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.slow
 def test_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(MAKES, "own-data.md", "exec"), {})  # noqa: S102
-    for command in COMMANDS:
-        ran = run(*shlex.split(command)[1:])
-        assert ran.exit_code == 0, ran.output
-    assert "no truth to compare with" in ran.stderr
+    printed = []
+    for made, commands in zip(MAKES, COMMANDS, strict=True):
+        exec(compile(made, "own-data.md", "exec"), {})  # noqa: S102
+        for command in commands.splitlines():
+            ran = run(*shlex.split(command)[1:])
+            assert ran.exit_code == 0, ran.output
+            printed.append(ran.output)
+    assert "no truth to compare with" in printed[3]
+    assert "| model | Waiting (3) | Walking (3) |" in printed[-1]
     assert {"predicted.mp4", "beyond.mp4", "results"} <= {path.name for path in tmp_path.iterdir()}
     Path("ramps.py").write_text(KIND)
     ran = run("train", "convlstm", "--data", "ramps:Ramps", "--out", "own", "train.batch_size=4", "train.steps=1")

@@ -351,6 +351,17 @@ def test_a_dataset_is_studied_under_its_own_thresholds(built, tmp_path):
     assert found["deciders"] == ["dct_energy", "ti10"]
 
 
+def test_plan_takes_a_folder_as_build_does_and_writes_nothing(tmp_path):
+    shutil.copy(CLIPS / ROWS["rabbit"].split(",")[1], tmp_path / "a.mp4")
+    ran = CliRunner().invoke(app, ["plan", str(tmp_path), "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["local"] == 1
+    assert 7 < json.loads(ran.stdout)["seconds_of_video"] < 9
+    said = CliRunner().invoke(app, ["plan", str(tmp_path)]).stdout
+    assert "1: 1 files of this machine" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_plan_asks_nobody(built):
     plan = json.loads(mlst("plan", built[1], "--json")[0])
     assert plan["sources"] == 3

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from collection.cli import build, options, publish, upkeep
+from collection.cli import options, publish
+from collection.cli.grouping import ungrouped
 from collection.executors import executor
 from collection.release import prepare as preparing
 from collection.release import publish as publishing
@@ -101,10 +102,15 @@ def test_the_choices_that_help_names_are_those_there_are() -> None:
     assert publish.ReadBack == publishing.ReadBack
 
 
-def test_commands_that_fetch_take_the_same_options() -> None:
-    commands = {one.__name__: inspect.signature(one).parameters for one in (*build.COMMANDS, *upkeep.COMMANDS)}
-    fetching = {name for name, found in commands.items() if "executor" in found}
-    assert fetching == {"build", "calibrate", "rebuild", "drift"}
-    for name in fetching:
-        for option in (*options.FETCHING, *options.WORKING):
-            assert str(commands[name].get(option)) == str(commands["build"][option]), (name, option)
+def test_a_group_of_options_is_given_one_by_one() -> None:
+    def command(where: str, working: options.Working, going: options.Going, check: bool = False) -> None:
+        told.append((where, working, going, check))
+
+    told: list[object] = []
+    flat = ungrouped(command)
+    names = list(inspect.signature(flat).parameters)
+    assert names[:5] == ["where", "workers", "executor", "address", "require_sandbox"]
+    assert names[5:] == ["retry", "wave", "keep_videos", "check"]
+    defaults = {name: one.default for name, one in inspect.signature(flat).parameters.items() if name != "where"}
+    flat(where="here", **{**defaults, "workers": 5, "wave": 7})
+    assert told == [("here", options.Working(5), options.Going(wave=7), False)]

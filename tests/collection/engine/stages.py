@@ -117,4 +117,4 @@ class Quiet:
     def begin(self, *_: object) -> None:
         pass
 
-    outcome = fewer = end = begin
+    start = outcome = fewer = end = begin

@@ -19,6 +19,9 @@ class Quiet:
     def begin(self, stage, total, known):
         self.total, self.known = total, known
 
+    def start(self, stage, key):
+        pass
+
     def outcome(self, stage, outcome):
         pass
 

@@ -99,6 +99,9 @@ class Watch:
         self.total[stage] = total
         self.done[stage] = known
 
+    def start(self, stage, key):
+        assert stage in self.total
+
     def outcome(self, stage, outcome):
         self.done[stage] += 1
 
