@@ -32,7 +32,8 @@ from collection.workspace.folder import Workspace
 from collection.workspace.store import scratch, user_folder
 from mlst.sandbox.kernel import Room, missing
 
-PRELOAD = ["collection.pipeline"]
+PRELOAD = "collection.preloaded"
+"""Imported last: it freezes what is there."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Items run side by side; threads inside them would wait for one another."""
 END = b"\n"
@@ -78,7 +79,7 @@ class Local:
 def ready(also: Sequence[str] = ()) -> None:
     """Start the fork server, if there is none; it imports the modules `also` before it forks. What its environment
     holds its workers can read, also later on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, *also])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*also, PRELOAD])
     if not _runs():
         with _environment({**plain(os.environ), **ONE_THREAD}):
             forkserver.ensure_running()

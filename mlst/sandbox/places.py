@@ -4,7 +4,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -27,25 +27,43 @@ NOWHERE = Path(os.devnull)
 
 
 def readable() -> list[Path]:
-    """All that may be read without being named. A folder that holds the user's home is never among it."""
-    home = Path.home().resolve()
-    found = {*map(Path, (*LIBRARIES, *KERNEL)), *_installation(), *_packages()}
-    return sorted(path for path in found if not home.is_relative_to(path.resolve()))
+    """All that may be read without being named, but for what lies below something else of it. A folder that holds the
+    user's home is never among it."""
+    home = str(Path.home().resolve())
+    found = {*KERNEL, *map(_real, (*LIBRARIES, *_installation(), *_packages()))}
+    return list(map(Path, _outermost(place for place in found if not _is_in(home, place))))
+
+
+def _outermost(places: Iterable[str]) -> Iterator[str]:
+    last = ""
+    for place in sorted(places, key=lambda place: place.split("/")):
+        if not last or not _is_in(place, last):
+            last = place
+            yield place
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+_real = cache(os.path.realpath)
+"""Kept: there are hundreds of packages, and forks of this process ask for the same ones. Not for `KERNEL`: where
+/proc/self leads depends on who asks."""
 
 
 @cache
-def _installation() -> tuple[Path, ...]:
+def _installation() -> tuple[str, ...]:
     """The standard library, packages installed for all or for this environment or user, and shared libraries."""
     named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     places = [*named, *site.getsitepackages(), site.getusersitepackages()]
     places += [os.path.join(prefix, lib) for prefix in (sys.prefix, sys.base_prefix) for lib in ("lib", "lib64")]
-    return tuple(Path(place) for place in (*places, *os.environ.get("LD_LIBRARY_PATH", "").split(":")) if place)
+    return tuple(filter(None, (*places, *os.environ.get("LD_LIBRARY_PATH", "").split(":"))))
 
 
-def _packages() -> Iterator[Path]:
+def _packages() -> Iterator[str]:
     """Folders of the packages, and files of the modules, that are loaded and lie elsewhere: editable installations,
     and what PYTHONPATH or the working directory offers. The folders that they lie in are not among them."""
     for name, module in list(sys.modules.items()):
         if "." not in name:
             folders = list(getattr(module, "__path__", ()))
-            yield from map(Path, folders or filter(None, [getattr(module, "__file__", None)]))
+            yield from folders or filter(None, [getattr(module, "__file__", None)])

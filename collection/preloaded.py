@@ -1,0 +1,26 @@
+"""What the fork server of `executors.local` imports and prepares, so that no worker does it again.
+
+Imports and tables that first use would bring are brought here. All of it is then kept out of the garbage collector's
+sight: a full collection in a worker writes to every page that holds an object, and so copies them all.
+"""
+
+import gc
+
+import av.subtitles.stream  # noqa: F401 - PyAV imports it with the first file that it opens
+import numpy.ma  # noqa: F401 - NumPy imports it with the first covariance
+import pydantic.dataclasses  # noqa: F401 - pydantic imports it with the first record that it reads
+
+import collection.pipeline  # noqa: F401
+from collection.engine.stage import REJECTED, Outcome
+from collection.fetch.stage import FetchStage
+from collection.pack.stage import PackStage
+from collection.sandbox.outcome import message, received
+from collection.scan.stage import ScanStage
+from mlst.records import Probe
+from mlst.sandbox.places import readable
+
+for kind in (Probe, FetchStage.output, ScanStage.output, PackStage.output):
+    received(message(Outcome("", REJECTED, "", "", ())), kind, "")
+readable()
+gc.collect()
+gc.freeze()
