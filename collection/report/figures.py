@@ -14,7 +14,7 @@ from collection.report.rows import ReportRow, clip_bytes
 from collection.sandbox.apart import forked
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, Dataset, read_json
-from mlst.levels.levels import Levels
+from mlst.levels.levels import Axis, Levels
 from mlst.pictures.clip import opened_clip
 from mlst.pictures.mp4 import NotAClip
 from mlst.sandbox.kernel import Room
@@ -98,8 +98,17 @@ def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], levels: Levels, p
         axes.set_xticks([])
         axes.set_yticks([])
         values = [f"{levels.s.title} {row.texture:.0f}, {levels.t.title} {row.motion:.1f}" for row in cell]
-        axes.set_xlabel("   |   ".join(values) or "no clips", fontsize=8)
+        axes.set_xlabel(
+            "   |   ".join(values) or f"no clips; {_wanted(levels.s, s)}, {_wanted(levels.t, t)}", fontsize=8
+        )
     return figure
+
+
+def _wanted(axis: Axis, level: int) -> str:
+    """What would bring a clip to a level of an axis."""
+    low, high = axis.cuts
+    ranges = (f"below {low:.3g}", f"{low:.3g} to {high:.3g}", f"{high:.3g} or more")
+    return f"{axis.title} {ranges[level]}"
 
 
 def _spread(rows: Sequence[ReportRow], count: int) -> list[ReportRow]:

@@ -55,6 +55,8 @@ function unpack(bytes) {
   }
   C.sources = JSON.parse(text.decode(bytes.subarray(at)));
   found = new Uint32Array(N);
+  known = null;
+  for (const name of Object.keys(sorted)) delete sorted[name];
 }
 
 // Filters: one pass over typed arrays.
@@ -88,19 +90,28 @@ function keyPart(text) {
 function refilter() {
   const text = sourcesWith(filter.text), key = keyPart(filter.text), split = filter.split ? H.splits.indexOf(filter.split) : -1;
   const flag = filter.flag ? 1 << H.flags.indexOf(filter.flag) : 0, counts = new Uint32Array(9);
-  const all = filter.order ? (sorted[filter.order] ||= ascending(C[filter.order])) : null;
-  const wanted = filter.mark ? markedRows() : null;
-  count = 0;
+  const all = filter.order ? inOrder(filter.order) : null, wanted = filter.mark ? markedRows() : null;
+  const { level, split: splits, flags, source, start } = C, asked = filter.level, passed = found;
+  let kept = 0;
   for (let n = 0; n < N; n++) {
     const i = all ? all[n] : n;
-    if (split >= 0 && C.split[i] !== split) continue;
-    if (flag && !(C.flags[i] & flag)) continue;
-    if (text && !text[C.source[i]] && !(key && key.sources[C.source[i]] && Math.floor(C.start[i] / key.unit) === key.digits)) continue;
+    if (split >= 0 && splits[i] !== split) continue;
+    if (flag && !(flags[i] & flag)) continue;
+    if (text && !text[source[i]] && !(key && key.sources[source[i]] && Math.floor(start[i] / key.unit) === key.digits)) continue;
     if (wanted && !wanted.has(keyOf(i))) continue;
-    counts[C.level[i]]++;
-    if (filter.level < 0 || C.level[i] === filter.level) found[count++] = i;
+    counts[level[i]]++;
+    if (asked < 0 || level[i] === asked) passed[kept++] = i;
   }
+  count = kept;
   return counts;
+}
+const inOrder = (name) => (sorted[name] ||= ascending(C[name]));
+/** What the first search and the first of each order would wait for, made when the browser has nothing else to do. */
+function prepare() {
+  const later = globalThis.requestIdleCallback || ((act) => setTimeout(act, 50));
+  const left = [() => { known ||= searchable(); }, ...Object.values(ORDERS).filter(Boolean).map((name) => () => inOrder(name))];
+  const next = () => { const make = left.shift(); if (make) { make(); later(next); } };
+  later(next);
 }
 function markedRows() {
   const wanted = new Set();
@@ -218,6 +229,7 @@ async function begin() {
   $("told").textContent = told();
   if (count) await play(found[0]);
   document.documentElement.dataset.ready = "yes";
+  prepare();
 }
 
 function build() {

@@ -12,7 +12,7 @@ import pytest
 from collection.report.data import Shown
 from collection.report.html import write_report
 from collection.report.status import Line
-from collection.report.story import Copy, LeftOut, Part, Problem, Story
+from collection.report.story import Copy, Cutting, LeftOut, Part, Problem, Story
 from collection.workspace.folder import Workspace
 from mlst.dataset.card import Measured
 from mlst.dataset.description import INDEX, LOCK
@@ -39,7 +39,7 @@ def told(keys: list[str], sources: list[str]) -> Story:
         (Line("fetch", "rejected", "gone.private", 1), Line("select", "rejected", "duplicate", 2)),
         (Problem("fetch", "abc", "gone.private", "it is private", "ask its owner"),),
         (("fetch", 1.5), ("scan", 2.5)),
-        dict.fromkeys(sources, film),
+        tuple(Cutting(source, film) for source in sorted(set(sources))),
         (LeftOut("s0t0", "duplicate", 2),),
         (Copy("other_000000000", keys[0], "duplicate"),),
     )
@@ -188,7 +188,10 @@ def test_an_empty_level_says_what_would_fill_it(page: Any) -> None:
 def test_strips_show_both_sides_of_a_transition(page: Any) -> None:
     assert page.locator(".strips img").count() == page.evaluate("D.strips.length") > 0
     sizes = page.locator(".strips img").evaluate_all("all => all.map((i) => [i.naturalWidth, i.naturalHeight])")
-    assert {tuple(size) for size in sizes} == {(8 * 72 + 5, 72)}
+    assert {(width - 5) % 72 for width, _ in sizes} == {0}
+    assert {height for _, height in sizes} == {72}
+    films = page.evaluate("D.sources.length")
+    assert page.inner_text("#kindsfound") == f"Transitions in the films: cut {films}, dissolve {films}."
 
 
 def test_overview_and_baselines(page: Any) -> None:

@@ -54,19 +54,23 @@ function ranks(values) {
   return Float64Array.from(values, (value) => rank.get(value));
 }
 
-/** Indices in ascending order of their numbers, ties by index. Numbers are sorted natively, their places in the low bits. */
+/** Indices in ascending order of their numbers (as floats of 32 bits), ties by index: a radix sort, 11 bits a pass. */
 function ascending(values) {
-  const n = values.length, packed = new Float64Array(n), bits = new Uint32Array(1), float = new Float32Array(bits.buffer);
-  const room = 2 ** Math.ceil(Math.log2(n + 1)), drop = Math.max(0, Math.ceil(Math.log2(room)) - 21);
+  const n = values.length, keys = new Uint32Array(new Float32Array(values).buffer), places = new Uint32Array(3 * 2048);
   for (let i = 0; i < n; i++) {
-    float[0] = values[i];
-    const ordered = bits[0] >>> 31 ? ~bits[0] >>> 0 : (bits[0] | 0x80000000) >>> 0;
-    packed[i] = (ordered >>> drop) * room + i;
+    const bits = keys[i], key = (bits >>> 31 ? ~bits : bits | 0x80000000) >>> 0;  // in the order of the numbers
+    keys[i] = key;
+    places[key & 2047]++; places[2048 + (key >>> 11 & 2047)]++; places[4096 + (key >>> 22)]++;
   }
-  packed.sort();
-  const order = new Uint32Array(n);
-  for (let i = 0; i < n; i++) order[i] = packed[i] - Math.floor(packed[i] / room) * room;
-  return order;
+  let from = new Uint32Array(n), to = new Uint32Array(n);
+  for (let i = 0; i < n; i++) from[i] = i;
+  for (let pass = 0; pass < 3; pass++) {
+    const shift = 11 * pass, here = places.subarray(2048 * pass, 2048 * (pass + 1));
+    for (let bucket = 0, sum = 0; bucket < 2048; bucket++) { const count = here[bucket]; here[bucket] = sum; sum += count; }
+    for (let k = 0; k < n; k++) { const i = from[k]; to[here[keys[i] >>> shift & 2047]++] = i; }
+    [from, to] = [to, from];
+  }
+  return from;
 }
 
 /** Plays a video while its host is pointed at or has the focus. */

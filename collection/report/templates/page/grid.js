@@ -32,6 +32,7 @@ function missing(n) {
   const wanted = `It would take clips with ${between(S.cuts, n % 3, S.title)} and ${between(T.cuts, Math.floor(n / 3), T.title)}.`;
   const left = WHOLE[levelName(n)] || [];
   const told = left.map((one) => `${one.count} (${one.reason})`).join(", ");
+  if (!D.told) return `No clip. ${wanted}`;
   return left.length ? `No clip: candidates were left out, ${told}. ${wanted}` : `No clip, and no candidate. ${wanted}`;
 }
 const between = (cuts, n, name) => [`${name} below ${cuts[0]}`, `${name} from ${cuts[0]} to ${cuts[1]}`, `${name} of ${cuts[1]} or more`][n];
