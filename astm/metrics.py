@@ -21,10 +21,10 @@ Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 metric: Registry[Metric] = Registry("metric")
 
-LOWER_IS_BETTER = ("mse", "mae", "stlpips")
+LOWER_IS_BETTER = ("mse", "mae", "stlpips", "lpips")
 """How the names of errors begin; of all others, more is better."""
 
-ON_REQUEST = ("stlpips_alex",)
+ON_REQUEST = ("stlpips_alex", "lpips_alex")
 """Metrics that are only computed where they are named: they take longer than many models, or need an extra."""
 
 TILE = 64
@@ -109,7 +109,13 @@ def ssim_sk_dr2(pred: Tensor, target: Tensor) -> Tensor:
 @metric
 def stlpips_alex(pred: Tensor, target: Tensor) -> Tensor:
     """ST-LPIPS with AlexNet (Ghildyal, Liu 2022), not LPIPS: a perceptual distance; see `astm.perceptual`."""
-    return perceptual.distance(pred, target)
+    return perceptual.st_lpips(pred, target)
+
+
+@metric
+def lpips_alex(pred: Tensor, target: Tensor) -> Tensor:
+    """LPIPS 0.1 with AlexNet (Zhang et al. 2018), of weights that the user names: a perceptual distance."""
+    return perceptual.lpips(pred, target)
 
 
 def better(name: str, value: float, than: float) -> bool:

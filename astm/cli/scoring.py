@@ -24,7 +24,9 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="Dataset; by default that of the first run.")] = "",
     chosen: Annotated[str, typer.Option("--preset", help="Take the dataset's settings from this preset.")] = "",
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    metrics: Annotated[str, typer.Option(help="Comma-separated names; by default all but stlpips_alex.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="Comma-separated names; by default all but stlpips_alex and lpips_alex=FOLDER.")
+    ] = "",
     more: Annotated[
         list[str] | None, typer.Option("--set", metavar="data.NAME=VALUE", help="Dataset settings.")
     ] = None,
@@ -75,7 +77,9 @@ def score(
     model: Annotated[
         str, typer.Option(help="Name of the model that made them (see `astm models`), for `astm table`.")
     ] = "",
-    metrics: Annotated[str, typer.Option(help="Comma-separated names; by default all but stlpips_alex.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="Comma-separated names; by default all but stlpips_alex and lpips_alex=FOLDER.")
+    ] = "",
     truth_layout: Annotated[str, typer.Option(help="Axes of the true films, e.g. TNHW for mnist_test_seq.npy.")] = "",
     layout: Annotated[str, typer.Option(help="Axes of the predictions, e.g. NTHWC.")] = "",
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
@@ -189,14 +193,20 @@ def compare(
 
 def chosen_metrics(names: str) -> list[str]:
     """The metrics that a comma-separated list names, or those that are always computed. Raises `SettingsError`."""
+    from astm import perceptual
     from astm.metrics import ON_REQUEST, metric
     from astm.training.settings import SettingsError
 
     if not names:
         return [name for name in metric if name not in ON_REQUEST]
-    found = [name.strip() for name in names.split(",")]
+    asked = dict(part.strip().partition("=")[::2] for part in names.split(","))
+    found = list(asked)
+    if unfit := [name for name, place in asked.items() if place and name != "lpips_alex"]:
+        raise SettingsError(f"{unfit[0]} takes no weights; only lpips_alex=FOLDER does")
     if unknown := [name for name in found if name not in metric]:
         raise SettingsError(f"unknown metric {', '.join(unknown)}; choices are {', '.join(metric)}")
+    if place := asked.get("lpips_alex"):
+        perceptual.use(Path(place))
     return found
 
 

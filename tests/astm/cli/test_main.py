@@ -330,7 +330,10 @@ def test_bench():
         (("train", "astm", "--out", "/dev/null/run", "data.root={mnist}"), "/dev/null/run: Not a directory; give"),
         (("bench", "stam", "--preset", "authors", "model.patch=8"), "model: with norm = 'layer' this model is made"),
         (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is not a folder, a URL or a Hub id"),
-        (("evaluate", "copy_last", "--data", "mlst", "--metrics", "psnr"), "unknown metric psnr; choices are mae_sum"),
+        (
+            ("evaluate", "copy_last", "--data", "mlst", "--metrics", "psnr"),
+            "unknown metric psnr; choices are lpips_alex, mae_sum",
+        ),
         (
             ("evaluate", "copy_last", "--data", "kth", "--set", "train.lr=1"),
             "evaluation takes settings of data, not of train",
