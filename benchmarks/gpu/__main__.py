@@ -2,7 +2,6 @@
 
     python -m benchmarks.gpu all --minutes 10 --data data/mnist --out runs/gpu
     python -m benchmarks.gpu speed --minutes 4 --forms paper openstl    # step time, samples/s, memory
-    python -m benchmarks.gpu warm --minutes 2 --forms paper             # compile only, so that `speed` finds it done
     python -m benchmarks.gpu training --minutes 6                       # or only its `ablation`
     python -m benchmarks.gpu bundled --minutes 4                        # the checkpoint of the package
     python -m benchmarks.gpu all --smoke --device cpu   # everything on a CPU in seconds, to see that it works
@@ -27,8 +26,8 @@ import torch
 from benchmarks.gpu import ablation, bundled, speed, training
 from benchmarks.gpu.forms import Form, Job
 
-PARTS = ("all", "speed", "warm", "training", "ablation", "bundled")
-HIDDEN = ("case", "warm-case", "training-lane", "bundled-run")
+PARTS = ("all", "speed", "training", "ablation", "bundled")
+HIDDEN = ("case", "training-lane", "bundled-run")
 """Parts of parts, in processes of their own."""
 FORMS: tuple[Form, ...] = ("small", "paper", "openstl", "bundled")
 SPEED_PART = 0.3
@@ -43,7 +42,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/mnist"), help="folder of MNIST's files")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="of `speed` and `warm`")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="of `speed`")
     parser.add_argument("--smoke", action="store_true", help="tiny forms, few steps, few sequences")
     parser.add_argument("--until", type=float, default=0.0, help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -54,8 +53,6 @@ def main() -> None:
     job.out.mkdir(parents=True, exist_ok=True)
     if chosen.part == "case":
         speed.one(job, chosen.case)
-    elif chosen.part == "warm-case":
-        speed.warm(job, chosen.case)
     elif chosen.part == "training-lane":
         training.lane(job, chosen.seed, chosen.until)
     elif chosen.part == "bundled-run":
@@ -68,8 +65,8 @@ def run(job: Job, part: str, forms: list[Form], minutes: float) -> None:
     """One part or all, then the report."""
     began = time.time()
     until = began + minutes * 60 - 10
-    if part in ("all", "speed", "warm"):
-        speed.run(job, forms, began + minutes * 60 * SPEED_PART if part == "all" else until, part == "warm")
+    if part in ("all", "speed"):
+        speed.run(job, forms, began + minutes * 60 * SPEED_PART if part == "all" else until)
     if part in ("all", "speed") and not (job.out / "differences.json").exists() and time.time() < until:
         write(job.out / "differences.json", speed.differences(job))
     if part in ("all", "training"):

@@ -29,14 +29,15 @@ from benchmarks.gpu.forms import Case, Form, Job, cases, experiment
 from benchmarks.gpu.ways import Ready, prepare, set_precision
 
 Outcome: TypeAlias = Literal["measured", "out of memory", "no such way", "failed", "died"]
-SECONDS, LEAST, MOST, WARM_UP = 0.5, 3, 40, 3
+SECONDS, LEAST, MOST, WARM_UP = 0.4, 3, 40, 2
 """A measurement lasts about so long, at least and at most so many steps, after these at most."""
 PATIENCE = 4.0
 """Seconds after which one step is enough."""
 PIXEL_BY_PIXEL = ("vpn",)
 """A prediction takes 40,960 passes through the decoder: not timed."""
-AT_ONCE, WARM_AT_ONCE = 6, 3
-"""Processes that start, compile or wait for the device; and that only compile."""
+AT_ONCE = 3
+"""Processes that start, compile or wait for the device: no more, because a step that waits for its kernels to be
+launched takes longer where all cores are busy."""
 LIFE = 300.0
 """Seconds for a process, the time that it waits included."""
 SMOKE = ("small-simvp-graph-tf32", "paper-astm-eager-float32", "paper-simvp-channels_last-tf32")
@@ -64,15 +65,10 @@ class Speed:
     """Of the first batch, the same for every way of a model."""
 
 
-def run(job: Job, forms: Sequence[Form], until: float, warm: bool = False) -> None:
-    """Measure every case of these forms that is not measured yet, as far as time (`time.time()`) allows.
-
-    warm: only compile what is to be compiled, so that measuring finds it in the cache.
-    """
+def run(job: Job, forms: Sequence[Form], until: float) -> None:
+    """Measure every case of these forms that is not measured yet, as far as time (`time.time()`) allows."""
     (job.out / "speed").mkdir(parents=True, exist_ok=True)
     left = [case for case in cases(job.smoke) if case.form in forms]
-    if warm:
-        left = [case for case in left if case.way.startswith("compiled")]
     left = [case for case in left if not file(job, case).exists()]
     if job.smoke:
         for case in left:
@@ -81,9 +77,9 @@ def run(job: Job, forms: Sequence[Form], until: float, warm: bool = False) -> No
         return
     at_work: list[tuple[Case, subprocess.Popen[bytes], float]] = []
     while (left or at_work) and time.time() < until:
-        while left and len(at_work) < (WARM_AT_ONCE if warm else AT_ONCE):
+        while left and len(at_work) < AT_ONCE:
             case = left.pop(0)
-            at_work.append((case, _start(job, case, "warm-case" if warm else "case"), time.time()))
+            at_work.append((case, _start(job, case), time.time()))
         time.sleep(0.05)
         for case, child, began in at_work.copy():
             if overdue(job, case, began):
@@ -100,8 +96,8 @@ def file(job: Job, case: Case) -> Path:
     return job.out / "speed" / f"{case.name}.json"
 
 
-def _start(job: Job, case: Case, part: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "benchmarks.gpu", part, "--case", case.name, "--out", str(job.out)]
+def _start(job: Job, case: Case) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "benchmarks.gpu", "case", "--case", case.name, "--out", str(job.out)]
     command += ["--data", str(job.root), "--device", job.device]
     return subprocess.Popen(command, env=caches(job))
 
@@ -152,11 +148,6 @@ def one(job: Job, name: str) -> None:
     keep(job, case, attempt(case, job))
 
 
-def warm(job: Job, name: str) -> None:
-    """Compile a case and measure nothing."""
-    compiled(named(job, name), job)
-
-
 def named(job: Job, name: str) -> Case:
     """The case of this name."""
     return next(case for case in cases(job.smoke) if case.name == name)
@@ -200,26 +191,18 @@ def subject(case: Case, job: Job) -> Subject:
     return Subject(predictor, make_optimiser(predictor, settings.train, device), past, future)
 
 
-def compiled(case: Case, job: Job) -> tuple[Subject, Ready]:
-    """A compiled case after its first pass."""
-    found = subject(case, job)
-    ready = prepare(found.predictor, case.way, case.precision, found.past, found.future)
-    ready.loss(found.past, found.future, 0).backward()
-    return found, ready
-
-
 def measure(case: Case, job: Job) -> Speed:
-    """Time one case."""
-    if job.device == "cuda":
-        torch.zeros(1, device="cuda")  # what a device needs to start is no part of the case
+    """Time one case. What works side by side is done off the lock: loading libraries and compiling."""
+    found = subject(case, job)
+    load_libraries(found.past)
     began, first = time.perf_counter(), 0.0
-    if case.way.startswith("compiled"):  # off the lock: compilers may work side by side
-        found, ready = compiled(case, job)
+    if case.way.startswith("compiled"):
+        ready = prepare(found.predictor, case.way, case.precision, found.past, found.future)
+        ready.loss(found.past, found.future, 0).backward()
         first = time.perf_counter() - began
     with gpu(job, case):
         began = time.perf_counter()
         if not case.way.startswith("compiled"):
-            found = subject(case, job)
             ready = prepare(found.predictor, case.way, case.precision, found.past, found.future)
         work = partial(step, ready, found)
         loss = work()
@@ -232,6 +215,13 @@ def measure(case: Case, job: Job) -> Speed:
     rate = case.batch / seconds
     parameters = count_parameters(found.predictor)
     return Speed("measured", "", parameters, seconds * 1e3, rate, predicting * 1e3, peak, first, loss)
+
+
+def load_libraries(clips: Tensor) -> None:
+    """Let the device start and load what convolutions and products need, by a small one."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False):
+        x = clips[:1, :1, :, :8, :8].clone().requires_grad_()
+        (nn.Conv2d(1, 8, 3).to(x.device)(x[0]).flatten(2) @ x.new_ones(36, 8)).sum().backward()
 
 
 def step(ready: Ready, subject: Subject) -> float:

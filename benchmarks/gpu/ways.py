@@ -53,7 +53,7 @@ def prepare(predictor: Predictor, way: Way, precision: Precision, past: Tensor, 
         compile_whole_or_cells(predictor)
     if way.endswith("graph"):
         replay = Replayed(predictor, past, future, precision)
-        return Ready(predictor, lambda past, future: replay(past, future, 0, 0))
+        return Ready(predictor, lambda past, future, step: replay(past, future, step, 0))
     return Ready(predictor, _cast(predictor.loss, precision))
 
 
