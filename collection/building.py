@@ -171,7 +171,7 @@ def make(recipe: Path, out: str, work: str, how: How, show: Show) -> Finished:
     unfitted = how.calibrate_first and not fitting.awaited(recipe).exists()
     order = orders.read_order(recipe, how.access, DEFAULT if unfitted else "")
     with opened(work) as here, written(out, work) as dataset, measured(here) as meter:
-        orders.keep_exclusions(dataset, order)
+        orders.keep_exclusions(dataset, order.exclusions_txt)
         before = description(dataset)
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
         if how.check:

@@ -148,13 +148,13 @@ def read_exclusions(path: Path) -> Exclusions:
         raise RecipeError(f"exclusions: {why}") from None
 
 
-def keep_exclusions(out: Workspace, order: Order) -> None:
+def keep_exclusions(out: Workspace, exclusions_txt: bytes) -> None:
     """Raise `RecipeError` if building into `out` would forget exclusions of the dataset that is there already."""
     if not out.exists(EXCLUSIONS):
         return
     path = out.path(EXCLUSIONS)
     before = read_exclusions(path)
-    now = parse_exclusions(order.exclusions_txt, EXCLUSIONS) if order.exclusions_txt else NOTHING
+    now = parse_exclusions(exclusions_txt, EXCLUSIONS) if exclusions_txt else NOTHING
     if lost := before.hashes - now.hashes:
         raise RecipeError(
             f"{path} excludes sources ({len(lost)} names) that the recipe does not; copy it beside the recipe and set "

@@ -11,7 +11,7 @@ from collection.engine.waves import Seen, fetch_and_scan
 from collection.fetch.sparing import Sparing
 from collection.fetch.stage import FetchStage
 from collection.order import Order
-from collection.pack.assemble import Inputs, needed, write_dataset
+from collection.pack.assemble import Inputs, locked, needed, tools, write_dataset
 from collection.pack.shelf import Shelf
 from collection.pack.stage import Packed, PackStage, plan_shards, read_by
 from collection.pack.standing import Standing, standing
@@ -84,7 +84,13 @@ def make(order: Order, before: Standing, do: Driver) -> Made:
         damaged = remove_damaged(do.work, chain(clips, needed(before, packed.outputs)), Shelf(before.out))
 
     inputs = Inputs(
-        recipe, order.recipe_toml, order.levels_toml, sources, seen, order.exclusions_txt, order.review_csv
+        recipe,
+        order.recipe_toml,
+        order.levels_toml,
+        locked(sources, seen),
+        tools(),
+        order.exclusions_txt,
+        order.review_csv,
     )
     return Made(seen, selection, packed, inputs, damaged)
 

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,23 @@ from mlst.levels.flags import flags
 from mlst.levels.levels import LEVELS, Level, Levels, classify, margins
 from mlst.levels.splits import order_hash, quotas, split_group, split_of
 from mlst.pictures.fingerprints import Fingerprints
-from mlst.records import SPLITS, Clip, Scan, Source, Statistics, Upstream
+from mlst.records import SPLITS, Clip, Source, Statistics, Upstream
 
 PRIORITY = ("test", "validation", "train")
 """Of two copies of the same footage in different splits, the one in the earlier of these stays."""
+
+
+class Measured(Protocol):
+    """Candidates of one source, as a `Scan` has them."""
+
+    @property
+    def source(self) -> str:
+        """Its id."""
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """Some or all of its candidates."""
+
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -124,7 +137,7 @@ class _Step:
 
 
 def select(
-    scans: Iterable[Scan],
+    scans: Iterable[Measured],
     sources: Mapping[str, Source],
     levels: Levels,
     settings: SelectSettings,
@@ -203,7 +216,7 @@ def _shot(candidate: Candidate) -> ShotId:
 
 
 def _candidates(
-    scans: Iterable[Scan], sources: Mapping[str, Source], levels: Levels, settings: SelectSettings
+    scans: Iterable[Measured], sources: Mapping[str, Source], levels: Levels, settings: SelectSettings
 ) -> Iterator[tuple[Clip, Candidate]]:
     """Clips, and what is decided about each; what is equal in many is one object in memory."""
     rule = split_rule(settings)

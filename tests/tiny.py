@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from collection.engine.stage import DONE, attempt
-from collection.pack.assemble import Inputs, write_dataset
+from collection.pack.assemble import Inputs, locked, tools, write_dataset
 from collection.pack.stage import PackStage, plan_shards
 from collection.pack.standing import standing
 from collection.recipe import Recipe
@@ -184,7 +184,7 @@ def build(
     assert [o.detail for o in outcomes if o.status != DONE] == []
     packed = [output for outcome in outcomes for output in outcome.outputs]
     levels_toml = find_levels("p910-240p-v1", Path()).read_bytes()
-    inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, made.sources, seen(made), review_csv=review)
+    inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, locked(made.sources, seen(made)), tools(), review_csv=review)
     return write_dataset(standing(out, work), work, packed, inputs)
 
 

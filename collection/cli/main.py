@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from collection.cli import audit, build, checking, doctor, init, machine, manifest, publish, studying, upkeep
+from collection.cli import audit, build, checking, doctor, init, joining, machine, manifest, publish, studying, upkeep
 from collection.cli.grouping import ungrouped
 from mlst.exits import Exit, Stopped, UserError, check_limits, heed_signals, missing_extra, of_the_system
 
@@ -67,7 +67,7 @@ def group(title: str, commands: tuple[Callable[..., None], ...], *, completion: 
 app = group(
     HELP,
     (
-        *(*init.COMMANDS, *build.COMMANDS, *checking.COMMANDS, *studying.COMMANDS),
+        *(*init.COMMANDS, *build.COMMANDS, *joining.COMMANDS, *checking.COMMANDS, *studying.COMMANDS),
         *(*publish.COMMANDS, *upkeep.COMMANDS, *doctor.COMMANDS, *machine.COMMANDS),
     ),
     completion=True,

@@ -48,7 +48,7 @@ def rebuild(
         order = running.reordered(old, files, access)
         order = again.held_to_lock(order, old) if exact else order
         with opened(work) as here, written(out, work) as target, measured(here) as meter:
-            orders.keep_exclusions(target, order)
+            orders.keep_exclusions(target, order.exclusions_txt)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
             with running.watcher(as_json, here.root) as watcher:
                 do = Driver(here, crew, Together((meter, watcher)), retry, wave, False)

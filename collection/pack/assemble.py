@@ -45,16 +45,17 @@ from mlst.signed import public
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a dataset is made of besides its shards; `sources` are by id."""
+    """What a dataset is made of besides its shards."""
 
     recipe: Recipe
     recipe_toml: bytes
     """The recipe's file, as it is."""
     levels_toml: bytes
     """The thresholds file that was used, as it is."""
-    sources: Mapping[str, Source]
-    seen: Iterable[tuple[Video, Scan]]
-    """Every scanned video with its scan, by source id."""
+    lock: Iterable[LockRow]
+    """Every scanned source, by id; gone through once, and `chosen` is counted on the way."""
+    tools: tuple[Tool, ...]
+    """What its clips were made with, by name."""
     exclusions_txt: bytes = b""
     """The list of sources that were refused, as it is; empty for none."""
     review_csv: bytes = b""
@@ -85,7 +86,7 @@ def write_dataset(before: Standing, work: Workspace, packed: Sequence[Packed], i
     packed = sorted(packed, key=lambda one: one.shard.path)
     out, shards = before.out, {one.shard.path: one.file for one in packed}
     with _room(out) as folder:
-        body = tabulate(folder, _draft(inputs.recipe), _contents(packed, work, inputs))
+        body = tabulate(folder, _draft(inputs.recipe, inputs.tools), _contents(packed, work, inputs))
         dataset, files = seal(folder, body, BUILT)
         if not isinstance(out, Stored):
             _gather(before, folder, files, work, shards)
@@ -161,7 +162,7 @@ def _contents(packed: Sequence[Packed], work: Workspace, inputs: Inputs) -> Cont
         texts[EXCLUSIONS] = inputs.exclusions_txt
     if inputs.review_csv:
         texts[REVIEW] = inputs.review_csv
-    return Contents(tuple(one.shard for one in packed), _rows(packed, work), _lock(inputs), texts)
+    return Contents(tuple(one.shard for one in packed), _rows(packed, work), inputs.lock, texts)
 
 
 def _rows(packed: Iterable[Packed], work: Workspace) -> Iterator[Row]:
@@ -171,10 +172,11 @@ def _rows(packed: Iterable[Packed], work: Workspace) -> Iterator[Row]:
                 yield decode(Row, loads(line))
 
 
-def _lock(inputs: Inputs) -> Iterator[LockRow]:
-    """A row for every scanned source: those without a clip decided with the others which copies were kept."""
-    for video, scan in inputs.seen:
-        source = inputs.sources[scan.source]
+def locked(sources: Mapping[str, Source], seen: Iterable[tuple[Video, Scan]]) -> Iterator[LockRow]:
+    """A row for every scanned video, which come by source id, as do `sources`: those without a clip decided with the
+    others which copies were kept."""
+    for video, scan in seen:
+        source = sources[scan.source]
         yield LockRow(
             source=replace(source, url=public(source.url)),
             upstream=video.upstream,
@@ -188,7 +190,7 @@ def _lock(inputs: Inputs) -> Iterator[LockRow]:
         )
 
 
-def _draft(recipe: Recipe) -> Dataset:
+def _draft(recipe: Recipe, made_with: tuple[Tool, ...]) -> Dataset:
     """What is known of a dataset before its clips are counted."""
     return Dataset(
         format=FORMAT,
@@ -207,7 +209,7 @@ def _draft(recipe: Recipe) -> Dataset:
         clips=0,
         cells=(),
         shards=(),
-        tools=tools(),
+        tools=made_with,
         files=(),
         about=About(recipe.published, recipe.url, recipe.creators, Rai(**dict(recipe.rai))),
     )

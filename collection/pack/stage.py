@@ -189,16 +189,24 @@ def plan_shards(
     Within a level and split the clips keep the order of `Selection.chosen` (by hash of the key), cut into as few
     shards as `shard_bytes` allows, of sizes as equal as clips allow. A level and split without clips has no shard.
     """
-    pieces = Spill(len(chosen))
+    by_key = {one.candidate.key: one for one in chosen}
+    pieces = (
+        Piece(
+            clip.key, canonical_json(describe(by_key[clip.key], clip, scan, video, sources[scan.source])),
+            clip.fingerprint, scan.file, clip.offset, clip.size, clip.sha256,
+        )
+        for video, scan in seen for clip in scan.clips if clip.key in by_key
+    )  # fmt: skip
+    return plan_pieces(chosen, pieces, settings)
+
+
+def plan_pieces(chosen: Sequence[Chosen], pieces: Iterable[Piece], settings: PackSettings) -> Plans:
+    """As `plan_shards`, of the pieces of all `chosen`, in any order."""
+    spill = Spill(len(chosen))
     places = {one.candidate.key: place for place, one in enumerate(chosen)}
-    for video, scan in seen:
-        for clip in scan.clips:
-            if clip.key in places:
-                info = describe(chosen[places[clip.key]], clip, scan, video, sources[scan.source])
-                text = canonical_json(info)
-                piece = Piece(clip.key, text, clip.fingerprint, scan.file, clip.offset, clip.size, clip.sha256)
-                pieces.write(places[clip.key], piece, sample_bytes(clip.size, len(text)))
-    return Plans(sorted(_cuts(chosen, pieces.sizes, settings), key=lambda cut: cut.path), pieces)
+    for piece in pieces:
+        spill.write(places[piece.key], piece, sample_bytes(piece.size, len(piece.json)))
+    return Plans(sorted(_cuts(chosen, spill.sizes, settings), key=lambda cut: cut.path), spill)
 
 
 def read_by(plans: Iterable[ShardPlan], keys: Set[str]) -> Iterator[Part]:

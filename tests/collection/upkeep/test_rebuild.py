@@ -205,12 +205,12 @@ def test_a_build_cannot_forget_exclusions(few: tuple[Path, list[str]], tmp_path:
     folder, names = few
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     order = read_order(copy / "recipe.toml", upkeep.ACCESS)
-    keep_exclusions(Workspace(copy / "dataset", ""), order)
+    keep_exclusions(Workspace(copy / "dataset", ""), order.exclusions_txt)
     takedown(copy / "dataset", [names[0]])
     with pytest.raises(RecipeError, match=r"excludes sources .* copy it"):
-        keep_exclusions(Workspace(copy / "dataset", ""), order)
+        keep_exclusions(Workspace(copy / "dataset", ""), order.exclusions_txt)
     again = reorder(copy / "dataset", copy, upkeep.ACCESS)
-    keep_exclusions(Workspace(copy / "dataset", ""), again)
+    keep_exclusions(Workspace(copy / "dataset", ""), again.exclusions_txt)
     assert {source.id for source in again.sources} == set(names) - {names[0]}
 
 

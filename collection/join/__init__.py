@@ -1,0 +1,1 @@
+"""Parts of a corpus, built on their own, become one dataset."""
