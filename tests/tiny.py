@@ -184,7 +184,9 @@ def build(
     assert [o.detail for o in outcomes if o.status != DONE] == []
     packed = [output for outcome in outcomes for output in outcome.outputs]
     levels_toml = find_levels("p910-240p-v1", Path()).read_bytes()
-    inputs = Inputs(recipe, recipe_toml.encode(), levels_toml, locked(made.sources, seen(made)), tools(), review_csv=review)
+    inputs = Inputs(
+        recipe, recipe_toml.encode(), levels_toml, locked(made.sources, seen(made)), tools(), review_csv=review
+    )
     return write_dataset(standing(out, work), work, packed, inputs)
 
 
