@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from collection.engine.stage import FAILED, Outcome
@@ -142,11 +142,11 @@ class _Notebook:
 
 def picture(now: Now) -> Table:
     """Stages below one another with bars, then what holds for all of them."""
-    stages = Table.grid(padding=(0, 2))
+    stages = Table.grid(*(Column(no_wrap=True) for _ in range(5)), Column(), padding=(0, 2))
     for one in now.stages:
-        bar = ProgressBar(total=max(one.total, 1), completed=one.ended if one.total else 1, width=24)
+        bar = ProgressBar(total=max(one.total, 1), completed=one.ended if one.total else 1, width=16)
         count = Text(f"{one.ended} of {one.total}", justify="right")
-        told = Text(printable(_told(one)), overflow="ellipsis", no_wrap=True)
+        told = Text(printable(_told(one)))
         stages.add_row(one.stage, bar, count, _rate(one.per_second), decimal(one.bytes), told)
     made = Table.grid()
     made.add_row(stages)

@@ -53,7 +53,7 @@ def test_a_build_that_was_cut_off_goes_on_and_is_that_of_the_command(tmp_path: P
     assert scan.bytes > 100
 
     before = hashes(words[1])
-    again = collection.build(*words, workers=1)
+    again = collection.build(*words, workers=1, check=True)
     assert (again.changed, again.report, again.ok) == (False, None, True)
     assert sum(one.items for one in again.spent) == 0
     ran = CliRunner().invoke(app, ["build", str(words[0]), "--out", str(words[1])])
