@@ -42,7 +42,7 @@ function buildSources() {
     const sums = new Map();
     D.sources.forEach((film, n) => { const now = sums.get(of(film)) || [0, 0, 0]; sums.set(of(film), [now[0] + 1, now[1] + clips[n], now[2] + film.seconds]); });
     const rows = [...sums].sort((a, b) => b[1][0] - a[1][0]).slice(0, 12).map(([name, [count, inside, seconds]]) => [name, many(count), many(inside), clock(seconds)]);
-    $("kinds").append(make("div", { className: "card scroll" }, sheet([title, "#Sources", "#Clips", "#Length"], rows, `Sources by ${title.toLowerCase()}`), sums.size > 12 ? make("p", { className: "soft" }, `and ${many(sums.size - 12)} more`) : ""));
+    $("kinds").append(make("div", { className: "card scroll", tabIndex: 0, role: "group", "aria-label": `Sources by ${title.toLowerCase()}` }, sheet([title, "#Sources", "#Clips", "#Length"], rows, `Sources by ${title.toLowerCase()}`), sums.size > 12 ? make("p", { className: "soft" }, `and ${many(sums.size - 12)} more`) : ""));
   }
   const rows = D.sources.slice(0, LISTED).map((f, n) => [button(f.id, () => showOnly(ofSource(n)), { className: "open" }), f.title, f.channel, f.licence, `${f.width}x${f.height}`, fixed(f.rate), f.codec, clock(f.seconds), many(clips[n])]);
   $("films").append(sheet(["Source", "Title", "Channel", "Licence", "#Size", "#Frames/s", "Codec", "#Length", "#Clips"], rows, "Sources"));
@@ -59,6 +59,6 @@ function buildScores() {
     const levels = [...new Set(models.flatMap((one) => one.groups.map(([level]) => level)))];
     const clips = (level) => models.flatMap((one) => one.groups).find((group) => group[0] === level)[1];
     const value = (one, level) => { const group = one.groups.find((g) => g[0] === level); return group ? String(Number(group[2].toPrecision(4))) : ""; };
-    $("scores").append(make("h3", {}, name), make("div", { className: "scroll" }, sheet(["Model", ...levels.map((level) => `#${level.toUpperCase()} (${clips(level)})`)], models.map((one) => [one.label, ...levels.map((level) => value(one, level))]), name)));
+    $("scores").append(make("h3", {}, name), make("div", { className: "scroll", tabIndex: 0, role: "group", "aria-label": name }, sheet(["Model", ...levels.map((level) => `#${level.toUpperCase()} (${clips(level)})`)], models.map((one) => [one.label, ...levels.map((level) => value(one, level))]), name)));
   }
 }
