@@ -1,14 +1,17 @@
 """`mlst manifest`: make, check, convert and describe source lists."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from collection.cli import options
 from mlst.exits import UserError
+
+if TYPE_CHECKING:
+    from mlst.records import Source
 
 FORMATS = ("audioset", "clipshots", "ids", "kinetics", "vggsound")
 
@@ -115,16 +118,35 @@ def check(path: Manifest, recipe: Recipe = None, as_json: options.AsJson = False
 
 def convert(path: Manifest, out: Out, as_json: options.AsJson = False) -> None:
     """Write a manifest in another format; every field keeps its meaning."""
-    from collection.addresses import is_web
     from collection.cli.shown import print_facts
     from collection.manifest.table import ANYTHING, read_manifest, write_manifest
 
     with _files():
         rows = read_manifest(path, ANYTHING)
-        if out.parent.resolve() != path.parent.resolve() and not all(is_web(row.url) for row in rows):
-            raise UserError(f"{path} names files beside it; --out must be in the same folder, or they are not found")
+        _check_beside(path, out, rows)
         write_manifest(out, rows)
     print_facts("", {"manifest": str(out), "rows": len(rows)}, as_json)
+
+
+def sample(
+    path: Manifest,
+    out: Out,
+    count: Annotated[int, typer.Option("--sample", min=1, help="Number of rows.")] = 100,
+    seed: Annotated[int, typer.Option(help="Changes which rows are chosen.")] = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Choose rows for a pilot: of each list, licence and host its share, labels and groups in turns."""
+    from collection.cli.shown import print_facts
+    from collection.manifest.pilot import pilot, strata
+    from collection.manifest.table import ANYTHING, read_manifest, write_manifest
+
+    with _files():
+        rows = read_manifest(path, ANYTHING)
+        _check_beside(path, out, rows)
+        chosen = pilot(rows, count, seed)
+        write_manifest(out, chosen)
+    facts = {"rows": len(chosen), "of": len(rows), "strata": len(strata(chosen)), "of_strata": len(strata(rows))}
+    print_facts("", {"manifest": str(out), **facts}, as_json)
 
 
 def show(path: Manifest, as_json: options.AsJson = False) -> None:
@@ -144,6 +166,13 @@ def show(path: Manifest, as_json: options.AsJson = False) -> None:
             print_lines([f"... {len(counts) - 20} more"] * (len(counts) > 20))
 
 
+def _check_beside(path: Path, out: Path, rows: "Iterable[Source]") -> None:
+    from collection.addresses import is_web
+
+    if out.parent.resolve() != path.parent.resolve() and not all(is_web(row.url) for row in rows):
+        raise UserError(f"{path} names files beside it; --out must be in the same folder, or they are not found")
+
+
 @contextmanager
 def _files() -> Iterator[None]:
     """A file of the user's that cannot be read or written is unusable input."""
@@ -153,4 +182,4 @@ def _files() -> Iterator[None]:
         raise UserError(str(why)) from None
 
 
-COMMANDS = (import_, expand, check, convert, show)
+COMMANDS = (import_, expand, check, convert, sample, show)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from collection.doctor.examine import Diagnosis
 from collection.doctor.rules import RULES
 from collection.engine.stage import FAILED
 from collection.fetch.reasons import advice
+from collection.forecast import Forecast, Range
 from collection.manifest.summary import LicenceRow
 from collection.pipeline import Built
 from collection.release.prepare import Prepared
@@ -244,6 +245,38 @@ def print_published(done: Published, as_json: bool) -> None:
     results.print(f"Sent {done.sent} files, {done.bytes} bytes; removed {done.removed}.")
     results.print(f"Read back: {done.hashes} files by hash, {done.downloads} of them downloaded again; all are right.")
     results.print(safe(f"{done.url} at {done.commit}" + (f", tag {done.tag}" if done.tag else "")))
+
+
+def print_forecast(found: Forecast, as_json: bool) -> None:
+    """What a pilot says of a build."""
+    if as_json:
+        print(canonical_json(found))
+        return
+    of = f"{found.pilot} sources of a pilot in {found.strata - found.strata_unseen} of {found.strata} strata"
+    left = f"; {found.unfinished} more have no end yet" if found.unfinished else ""
+    results.print(f"{found.sources} sources, by {of}{left}; 95 % intervals")
+    rows = table(
+        "", ("what becomes of a source", "pilot", "sources", "from", "to"), ("pilot", "sources", "from", "to")
+    )
+    for fate in found.fates:
+        bounds = (fate.sources.expected, fate.sources.low, fate.sources.high)
+        rows.add_row(safe(fate.reason), str(fate.seen), *(f"{round(value):,}" for value in bounds))
+    results.print(rows)
+    facts = {
+        "hours of video": _ranged(found.hours_of_video, lambda value: f"{value:,.2f}"),
+        "clips, before quotas": _ranged(found.clips, lambda value: f"{round(value):,}"),
+        "hours of clips": _ranged(found.clip_hours, lambda value: f"{value:,.2f}"),
+        "download": _ranged(found.download_bytes, lambda value: decimal(round(value))),
+        "encoded clips": _ranged(found.clip_bytes, lambda value: decimal(round(value))),
+        "disk at most": decimal(round(found.disk_peak_bytes)),
+        "fetching": rough(found.fetch_seconds) if found.fetch_seconds else "not known: the pilot's last run had none",
+        "scanning": f"{rough(found.scan_cpu_seconds)} of one core" if found.scan_cpu_seconds else "not known",
+    }
+    print_facts("A build of it takes about", facts, False)
+
+
+def _ranged(one: Range, shown: Callable[[float], str]) -> str:
+    return f"{shown(one.expected)} ({shown(one.low)} to {shown(one.high)})"
 
 
 def print_estimate(found: Estimate, as_json: bool) -> None:
