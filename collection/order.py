@@ -7,6 +7,7 @@ from pathlib import Path
 from collection.detectors import make_detector
 from collection.fetch.stage import FetchStage
 from collection.fetch.ytdlp import Access
+from collection.filters import NO_FILTER, ClipFilter, find_filter
 from collection.manifest.table import read_manifest
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.review import NO_REVIEW, Review, ReviewError, parse_review
@@ -40,6 +41,8 @@ class Order:
     """What a person said of clips."""
     review_csv: bytes = b""
     """The same as it is; empty for nothing."""
+    filter: ClipFilter = NO_FILTER
+    """What changes the pictures of clips."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -109,6 +112,7 @@ def _order(
     access.check()
     try:
         make_detector(recipe.scan.detector, recipe.scan.options, Fraction(25))
+        changed = find_filter(recipe.scan.filter)
         levels = read_levels(thresholds)
         _check_measured(recipe, levels)
     except ValueError as why:
@@ -117,7 +121,8 @@ def _order(
     excluded = frozenset(source.id for source in sources if refused.excludes(source))
     fetch = FetchStage(recipe.fetch, str(files), access, excluded)
     text = refused.text() if exclusions else b""
-    return Order(recipe, path.read_bytes(), sources, levels, thresholds.read_bytes(), fetch, frozenset(), text)
+    order = Order(recipe, path.read_bytes(), sources, levels, thresholds.read_bytes(), fetch, frozenset(), text)
+    return replace(order, filter=changed)
 
 
 def columns(setting: str | tuple[str, ...], levels: Levels) -> tuple[str, ...]:

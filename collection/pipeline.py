@@ -88,7 +88,7 @@ def make(order: Order, before: Standing, do: Driver) -> Made:
         order.recipe_toml,
         order.levels_toml,
         locked(sources, seen),
-        tools(),
+        tools(order.filter),
         order.exclusions_txt,
         order.review_csv,
     )
@@ -103,7 +103,8 @@ def look(order: Order, do: Driver) -> Seen:
 
 def stages(order: Order) -> tuple[FetchStage, ScanStage, PackStage]:
     """The stages in the order of the build, with the settings of this one."""
-    return order.fetch, ScanStage(order.recipe.scan, order.levels.active_picture, order.columns), PackStage()
+    scan = ScanStage(order.recipe.scan, order.levels.active_picture, order.columns, order.filter)
+    return order.fetch, scan, PackStage()
 
 
 def by_id(sources: Iterable[Source]) -> list[Source]:

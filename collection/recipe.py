@@ -119,6 +119,9 @@ class ScanSettings(Settings):
     """Source frames left out at both ends of a shot."""
     crf: Annotated[int, Field(ge=0, le=51)] = 20
     """x264's constant rate factor of the clips."""
+    filter: str = ""
+    """Function that changes the pictures of every clip before it is encoded, as `package.module:function`; "" for
+    none. docs/recipe.md has its contract."""
     columns: Literal["default", "all", "needed"] | tuple[Column, ...] = "default"
     """Statistics to measure: those that the definition of the levels names, all, only those that decide or flag, or
     these and what decides or flags."""

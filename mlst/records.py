@@ -211,6 +211,8 @@ class Stream:
     """Frames that were given another time than the stored one, which is missing or wrong (`mlst.pictures.times`)."""
     dropped: Count = later(0)
     """Frames without a usable time, passed over: at most two, or 2 % of all."""
+    filter: str = later("")
+    """What changed the pictures of its clips before they were encoded: name, version and sha256; "" for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from functools import partial
 from json import loads
 from pathlib import Path
 
+from collection.filters import NO_FILTER, ClipFilter
 from collection.pack.exchange import exchange, prepared, vacant
 from collection.pack.kept import keep
 from collection.pack.seal import Contents, put, seal, tabulate
@@ -215,9 +216,10 @@ def _draft(recipe: Recipe, made_with: tuple[Tool, ...]) -> Dataset:
     )
 
 
-def tools() -> tuple[Tool, ...]:
-    """Versions of everything here that may change a byte of a dataset, by name."""
-    return tuple(Tool(name, version) for name, version in sorted(versions(LIBRARIES).items()))
+def tools(by: ClipFilter = NO_FILTER) -> tuple[Tool, ...]:
+    """Versions of everything here that may change a byte of a dataset, by name, and last a filter of the user's."""
+    changed = (Tool(f"filter {by.name}", f"{by.version} sha256:{by.sha256}"),) if by.name else ()
+    return tuple(Tool(name, version) for name, version in sorted(versions(LIBRARIES).items())) + changed
 
 
 def _remove(out: Workspace, stale: Iterable[str]) -> None:

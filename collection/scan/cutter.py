@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import BinaryIO
 
+from collection.filters import ClipFilter, filtered
 from collection.media.decode import Decoded, Facts
 from collection.media.encode import Bytes, Coding, encode, fitted
 from collection.recipe import ScanSettings
@@ -73,6 +74,7 @@ class Maker:
     crf: int
     time_base: Fraction
     file: BinaryIO
+    filter: ClipFilter
 
     def __call__(self, frames: Sequence[ClipFrame]) -> Iterator[Made]:
         """`frames` are those of one clip; nothing comes of it where they lie too close together to show motion."""
@@ -81,7 +83,8 @@ class Maker:
             return
         facts = frames[0].facts
         pictures = canonical([f.reduced for f in frames], times, frames[0].format, active_picture[self.active_picture])
-        data = encode([f.planes for f in frames], Coding(self.rate, self.crf, facts.matrix, facts.transfer))
+        shown = filtered([f.planes for f in frames], self.filter)
+        data = encode(shown, Coding(self.rate, self.crf, facts.matrix, facts.transfer))
         offset = self.file.tell()
         self.file.write(data)
         yield Made(

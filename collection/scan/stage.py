@@ -22,6 +22,7 @@ import cv2
 
 from collection.detectors import Detector, make_detector, thumb
 from collection.engine.stage import LONGEST, Expected, Needs, Retry
+from collection.filters import NO_FILTER, ClipFilter, check_same
 from collection.media.decode import Decoded, Decoder, open_video
 from collection.recipe import ScanSettings
 from collection.scan.cutter import Cutter, Made, Maker, clip_frame
@@ -46,6 +47,8 @@ class ScanStage:
     """Rule of `mlst.pictures.bars`: that of the recipe's definition of the levels."""
     columns: tuple[str, ...]
     """The statistics that are measured, in the order of `STATISTICS`."""
+    filter: ClipFilter = NO_FILTER
+    """Changes the pictures of clips; what is measured is what was before."""
     name: ClassVar[str] = "scan"
     version: ClassVar[int] = 5
     output: ClassVar[type[Scan]] = Scan
@@ -56,10 +59,10 @@ class ScanStage:
 
         What the first definition says is left out, so that what was scanned before there were others is found.
         """
-        chosen = {"active_picture": self.active_picture, "columns": list(self.columns)}
-        first = {"active_picture": brightest.__name__, "columns": list(FIRST)}
+        chosen = {"active_picture": self.active_picture, "columns": list(self.columns), "filter": self.filter.identity}
+        first = {"active_picture": brightest.__name__, "columns": list(FIRST), "filter": ""}
         later = {name: value for name, value in chosen.items() if value != first[name]}
-        return self.recipe.model_dump(mode="json", exclude={"columns"}) | later
+        return self.recipe.model_dump(mode="json", exclude={"columns", "filter"}) | later
 
     @staticmethod
     def key(item: Video) -> str:
@@ -80,9 +83,13 @@ class ScanStage:
         """One scan, which can be that of the video."""
         (found,) = outputs
         check_scan(found, item, self.recipe.length)
+        if found.stream.filter != self.filter.identity:
+            raise ValueError(f"a scan with the filter {found.stream.filter[:200]!r}, not {self.filter.identity!r}")
 
     def __call__(self, item: Video, work: Workspace) -> Iterable[Scan]:
-        """The scan of one video. Raises `Rejected` (see `decode.open_video`), and `Retry`: `detector`, `damaged`."""
+        """The scan of one video. Raises `Rejected` (see `decode.open_video`), and `Retry`: `detector`, `damaged`,
+        `filter`."""
+        check_same(self.filter)
         with _as_fetched(work.path(item.file), item.sha256):
             found = scan(item, self, work)
         yield found
@@ -132,7 +139,7 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
         stride = stride_for(decoder.rate, settings.rate)
         detector = _detector(settings, decoder.rate)
         rate, base = decoder.rate / stride, video.probe.time_base
-        maker = Maker(stage.active_picture, stage.columns, rate, settings.crf, base, file)
+        maker = Maker(stage.active_picture, stage.columns, rate, settings.crf, base, file, stage.filter)
         cutter = Cutter(settings, stride, maker)
         for frame in _until(decoder, video, detector.delay + settings.margin):
             index = frame.picture.index
@@ -146,7 +153,7 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
             cutter.decide(index - detector.delay)
         cutter.report(detector.finish())
         cutter.decide(len(decoder.pts) - 1)
-        stream = decoder.stream(stride)
+        stream = replace(decoder.stream(stride), filter=stage.filter.identity)
     transitions = merged(cutter.transitions)
     shots = tuple(_shots(transitions, decoder))
     made = [m for m in cutter.made if not any(_touches(m, t, settings.margin) for t in transitions)]

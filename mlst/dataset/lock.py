@@ -59,14 +59,16 @@ def parse_lock(line: bytes, where: str) -> LockRow:
 
 
 class Footage:
-    """sha256 over what identifies the footage of every source: not what a site says of it, nor how it was wrapped."""
+    """sha256 over what identifies the footage of every source: not what a site says of it, nor how it was wrapped;
+    and the filter that its clips went through."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
 
     def add(self, row: LockRow) -> None:
         """The next row of the lock; rows come by source id."""
-        self._sha256.update(f"{row.source.id} {row.probe.packets_sha256}\n".encode())
+        changed = f" {row.stream.filter}" if row.stream.filter else ""
+        self._sha256.update(f"{row.source.id} {row.probe.packets_sha256}{changed}\n".encode())
 
     def hexdigest(self) -> str:
         """Of the rows so far."""
