@@ -9,6 +9,7 @@ from collection.doctor.rules import Finding
 from collection.doctor.said import Said
 from collection.doctor.survey import Entry
 from collection.doctor.watch import Watched
+from mlst.levels.flags import STUTTER, only_camera
 from mlst.pictures.fingerprints import link
 
 HIGH_DEFINITION = 720
@@ -20,8 +21,6 @@ FROZEN = 0.8
 """Share of frames that repeat the one before: coders refine a still picture over its first frames."""
 SHOWN = 5
 """Transitions of a clip that are named."""
-STUTTER = 0.12
-"""Share of repeats amid motion: 24 frames made 30 repeat one in five, 25 made 30 one in six."""
 BARS = 0.03
 """Share of the picture: two lines of a clip of 256 are 1 %."""
 
@@ -73,7 +72,7 @@ def _interlaced(w: Watched) -> str:
 
 def _shown(w: Watched) -> dict[str, str]:
     frozen, black = w.repeats >= FROZEN, w.black >= 0.5
-    still = frozen or black
+    still, panned = frozen or black, only_camera(w.speed, w.residual)
     return {
         "cut": f"before frame {_first(w.cuts)}" if w.cuts else "",
         "gradual": f"from frame {_first(w.graduals)} on" if w.graduals else "",
@@ -82,7 +81,7 @@ def _shown(w: Watched) -> dict[str, str]:
         "stutter": f"{w.held:.0%} of its frames" if w.held >= STUTTER and not still else "",
         "static": f"TI {w.ti10:.2f}" if w.ti10 < 1 and not still else "",
         "bars": f"{w.bars:.0%} of the picture" if w.bars > BARS and not black else "",
-        "camera": f"{w.speed:.1f} % of the width per second, {w.residual:.1f} % besides" if _camera(w) else "",
+        "camera": f"{w.speed:.1f} % of the width per second, {w.residual:.1f} % besides" if panned else "",
     }
 
 
@@ -90,11 +89,6 @@ def _first(frames: Sequence[int]) -> str:
     """The first of some numbers, and how many more there are."""
     more = len(frames) - SHOWN
     return ", ".join(map(str, frames[:SHOWN])) + (f" and {more} more" if more > 0 else "")
-
-
-def _camera(w: Watched) -> bool:
-    """As the flag `camera_only` of a build."""
-    return w.speed >= 1 and w.residual <= 0.4 + 0.15 * w.speed
 
 
 def _against(w: Watched, said: Said) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Look at clips of anybody's dataset, several in one worker that is as confined as that of a scan.
 
 Every frame is decoded once. All of them are seen as thumbs, which tell of transitions, repeats and black frames; the
-pictures of up to `LOOKED_AT` tenths of a second from the middle are measured as those of a build are.
+first pictures of up to `LOOKED_AT` tenths of a second are measured as those of a build are.
 """
 
 import time
@@ -11,21 +11,22 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from collection.detectors import make_detector, thumb
-from collection.detectors.thumbs import Bytes
+from collection.detectors import Thumb, make_detector, thumb
+from collection.doctor.gate import may_hold_transition
+from collection.doctor.reading import OddError, ordinary, said
 from collection.engine.stage import Expected, Needs, Rejected
-from collection.media.decode import Decoded, Decoder, open_video
+from collection.media.decode import open_video
 from collection.media.probe import open_media, probe, sniff
 from collection.recipe import Limits
 from collection.workspace.folder import Span, Workspace
+from mlst.levels.flags import only_camera
 from mlst.pictures.bars import edges
 from mlst.pictures.fingerprints import fingerprint, is_fingerprint
-from mlst.pictures.frames import GRID_STEP, Frames, Reduced, canonical, reduce
+from mlst.pictures.frames import GRID_STEP, Frames, Picture, PictureFormat, Plane, Reduced, canonical, reduce
 from mlst.records import Count, Transition
 from mlst.statistics.audit import comb_ratio
 from mlst.statistics.camera import camera_residual, camera_speed
@@ -34,7 +35,7 @@ from mlst.statistics.p910 import ti10
 LIMITS = Limits()
 FRAMES = 20_000
 """Frames of a file that are looked at: 11 minutes at 30 per second."""
-LOOKED_AT = 7
+LOOKED_AT = 4
 """Pictures that are measured, a tenth of a second apart: cameras, combing, bars and fingerprints show in so many."""
 BLACK = 20
 """Thumb luma, 0..255, below which nearly all of a black frame lies."""
@@ -42,8 +43,12 @@ SAME = 0.02
 """Mean absolute difference of thumbs below which a frame repeats the one before: one code in 50 places."""
 MOVING = 0.3
 """Mean absolute difference of thumbs from which something moves visibly."""
+STIRS = 0.1
+"""The same below which no camera moves: a pan of 1 % of the width per second changes edges by more."""
+BRIGHT = 0.02
+"""Share of a black frame's thumb that may be brighter."""
 HELD = 0.1
-"""Of the motion around it: a step below is none; lossy coding leaves about 2 %."""
+"""Of the motion around it: a step below is none; lossy coding leaves about 2 %, so that repeats are not identical."""
 BESIDE = 3
 """Steps to either side: a third of the frames may be new ones."""
 UNEVEN = 0.25
@@ -95,7 +100,7 @@ class Watched:
     black: float
     repeats: float
     held: float
-    """Share of frames that repeat the one before amid frames that move."""
+    """Share of frames that repeat the one before amid frames that move: `duplicate_ratio` of what was coded since."""
     beyond: float
     """Share of luma codes far outside the nominal range, of the darker or the brighter ones, whichever is more."""
     matrix: str
@@ -174,17 +179,48 @@ class WatchStage:
 
 def watch(path: Path) -> Watched:
     """All that is seen of a file. Raises `Rejected` as `probe` and `open_video` do."""
-    facts, over = probe(path, LIMITS), _deadline()
-    with open_video(path, facts, LIMITS) as decoder:
-        strip = _Strip(decoder)
-        for decoded in decoder:
+    try:
+        return _at_once(path)
+    except OddError:
+        return _with_care(path)
+
+
+def _at_once(path: Path) -> Watched:
+    """Of an ordinary file. Raises `OddError`."""
+    over = _deadline()
+    with ordinary(path, LIMITS) as file:
+        strip = _Strip(file.time_base)
+        for picture in file:
+            strip.add(picture, file.format)
             if strip.frames == FRAMES or over():
                 break
-            strip.add(decoded)
-    said_frames, said_seconds = _said(path)
+        if not strip.frames:
+            raise OddError
+        said_frames, said_seconds = file.said
+        return replace(
+            strip.told(file.rate),
+            said_frames=said_frames,
+            seconds=file.seconds,
+            said_seconds=said_seconds,
+            rate=file.rate,
+            uneven=_uneven(file.pts),
+            matrix=file.facts.matrix,
+        )
+
+
+def _with_care(path: Path) -> Watched:
+    facts, over = probe(path, LIMITS), _deadline()
+    with open_video(path, facts, LIMITS) as decoder:
+        strip = _Strip(facts.time_base)
+        for decoded in decoder:
+            strip.add(decoded.picture, decoded.format)
+            if strip.frames == FRAMES or over():
+                break
+    with open_media(path, sniff(path), LIMITS) as (media, stream):
+        said_frames, said_seconds = said(media, stream)
     seconds = (decoder.last_end - decoder.pts[0]) * facts.time_base
     return replace(
-        strip.told(),
+        strip.told(decoder.rate),
         damaged=decoder.errors,
         said_frames=said_frames,
         seconds=float(seconds),
@@ -202,24 +238,11 @@ def _deadline() -> Callable[[], bool]:
     return lambda: time.process_time() > cpu or time.monotonic() > wall
 
 
-def _said(path: Path) -> tuple[int, float]:
-    """Frames and seconds by the container's own word."""
-    with open_media(path, sniff(path), LIMITS) as (media, stream):
-        lasts = stream.duration * stream.time_base if stream.duration and stream.time_base else None
-        whole = media.duration / av.time_base if media.duration and not lasts else 0.0
-        return max(0, stream.frames), max(0.0, float(lasts) if lasts else whole)
-
-
-def _held(moves: NDArray[np.float64]) -> NDArray[np.bool_]:
+def held(moves: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which steps are small next to the largest one around them, where that is motion."""
-    around = maximum_of(moves, BESIDE)
-    return (moves < HELD * around) & (around >= MOVING)
-
-
-def maximum_of(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Of each value, the largest up to `reach` places away."""
-    padded = np.pad(values, reach, constant_values=0.0)
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1), np.float64)
+    padded = np.pad(moves, BESIDE)
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * BESIDE + 1).max(axis=1)
+    return np.asarray((moves < HELD * around) & (around >= MOVING))
 
 
 def _beyond(frames: Frames) -> float:
@@ -241,62 +264,82 @@ def _uneven(pts: Sequence[int]) -> float:
 class _Strip:
     """What is kept of a clip's frames while they pass."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, clock: Fraction) -> None:
         self.frames = 0
-        self._clock = decoder.probe.time_base
-        self._detector = make_detector("mlst", {}, decoder.rate)
-        self._found: list[Transition] = []
-        self._before: Bytes | None = None
+        self._clock = clock
+        self._thumbs: list[Thumb] = []
         self._moves: list[float] = []
         self._black = 0
-        self._kept: list[tuple[Fraction, Decoded, Reduced]] = []
+        self._kept: list[tuple[Fraction, PictureFormat, Plane, Reduced]] = []
 
-    def add(self, decoded: Decoded) -> None:
+    def add(self, picture: Picture, fmt: PictureFormat) -> None:
         """The next frame."""
-        small = thumb(decoded.picture, decoded.format)
-        self._found += self._detector.push(small)
-        self._black += bool(np.percentile(small.y, 98) < BLACK)
-        if self._before is not None:
-            self._moves.append(float(cv2.absdiff(small.y, self._before).mean()))
-        self._before, time = small.y, decoded.picture.pts * self._clock
-        if len(self._kept) < LOOKED_AT and (not self._kept or time - self._kept[-1][0] >= GRID_STEP):
-            self._kept.append((time, decoded, reduce(decoded.picture, decoded.format)))
+        seen = thumb(picture, fmt)
+        small = Thumb(
+            seen.index, seen.y, seen.u, seen.v, Picture(seen.index, picture.pts, seen.y, seen.u, seen.v), fmt
+        )
+        self._black += int(np.count_nonzero(seen.y >= BLACK)) <= BRIGHT * seen.y.size
+        if self._thumbs:
+            self._moves.append(cv2.norm(seen.y, self._thumbs[-1].y, cv2.NORM_L1) / seen.y.size)
+        self._thumbs.append(small)
+        if len(self._kept) < LOOKED_AT:
+            time = picture.pts * self._clock
+            if not self._kept or time - self._kept[-1][0] >= GRID_STEP:
+                self._kept.append((time, fmt, picture.y, reduce(picture, fmt)))
         self.frames += 1
 
-    def told(self) -> Watched:
+    def told(self, rate: Fraction) -> Watched:
         """Of all frames that passed."""
-        self._found += self._detector.finish()
-        inside = [t for t in self._found if t.end > 0 and t.start < self.frames and (t.start or t.end > t.start)]
-        moves = np.array(self._moves)
-        last = self.frames - 1
+        moves, last = np.array(self._moves), self.frames - 1
+        inside = [t for t in self._transitions(moves, rate) if t.end > 0 and t.start < self.frames]
+        inside = [t for t in inside if t.start or t.end > t.start]
         return replace(
-            self._measured(),
+            self._measured(float(moves.max(initial=0.0))),
             frames=self.frames,
             whole=self.frames < FRAMES,
             black=self._black / max(1, self.frames),
             repeats=float(np.mean(moves < SAME)) if len(moves) else 0.0,
-            held=float(np.mean(_held(moves))) if len(moves) else 0.0,
+            held=float(np.mean(held(moves))) if len(moves) else 0.0,
             cuts=tuple(min(t.start, last) for t in inside if t.start == t.end),
             graduals=tuple(min(t.start, last) for t in inside if t.start != t.end),
         )
 
-    def _measured(self) -> Watched:
-        """Of the pictures that were kept, as far as they are of one size."""
-        _, first, shape = self._kept[0]
-        kept = [one for one in self._kept if one[2].y.shape == shape.y.shape]
-        height, width = first.picture.y.shape
+    def _transitions(self, moves: NDArray[np.float64], rate: Fraction) -> list[Transition]:
+        """What the detector finds, if there can be anything."""
+        if not may_hold_transition(self._thumbs, moves, max(1, round(rate / 30))):
+            return []
+        detector = make_detector("mlst", {}, rate)
+        found = [transition for small in self._thumbs for transition in detector.push(small)]
+        return found + detector.finish()
+
+    def _measured(self, most: float) -> Watched:
+        """Of the pictures that were kept, as far as they are of one size; `most` is the largest change of a thumb."""
+        _, fmt, first, shape = self._kept[0]
+        kept = [one for one in self._kept if one[3].y.shape == shape.y.shape]
+        height, width = first.shape
         told = replace(NOTHING, width=width, height=height)
         if len(kept) < 2:
             return told
-        frames: Frames = canonical([r for *_, r in kept], [t for t, *_ in kept], first.format, edges)
+        frames = canonical([r for *_, r in kept], [t for t, *_ in kept], fmt, edges)
         box = frames.box
+        speed, residual = camera(frames) if most >= STIRS else (0.0, 0.0)
         return replace(
             told,
             beyond=_beyond(frames),
-            ti10=ti10(frames),
+            ti10=ti10(frames) if most < MOVING else max(1.0, ti10(frames)),
             comb=comb_ratio(frames),
             bars=1 - (box.right - box.left) * (box.bottom - box.top),
-            speed=camera_speed(frames),
-            residual=camera_residual(frames),
+            speed=speed,
+            residual=residual,
             fingerprint=fingerprint(frames),
         )
+
+
+def camera(frames: Frames) -> tuple[float, float]:
+    """Speed of the camera and what moves besides, % of the width per second; of the first pair alone where that is
+    no motion of the camera alone, which is most of the cost."""
+    pair = replace(frames, luma=frames.luma[:2], chroma=frames.chroma[:2], times=frames.times[:2])
+    speed, residual = camera_speed(pair), camera_residual(pair)
+    if len(frames.times) > 2 and only_camera(speed, residual / 2):
+        return camera_speed(frames), camera_residual(frames)
+    return speed, residual

@@ -13,6 +13,15 @@ NEEDS = {"camera_only": ("camera_speed", "camera_residual"), "shaky": ("camera_s
 """Statistics that a flag needs and not every clip has."""
 
 
+STUTTER = 0.2
+"""Share of exact repeats from which a rate was raised by repeating frames: 24 frames a second made 30 have a fifth."""
+
+
+def only_camera(speed: float, residual: float) -> bool:
+    """Whether a camera of this speed is all that moves, both in % of the width per second; see `camera_only`."""
+    return speed >= 1 and residual <= 0.4 + 0.15 * speed
+
+
 def telling(measured: Collection[str]) -> tuple[str, ...]:
     """Names of the flags that statistics of these names tell of, sorted."""
     return tuple(name for name in flag if set(NEEDS.get(name, ())) <= set(measured))
@@ -44,7 +53,7 @@ def static(statistics: Statistics, levels: Levels) -> bool:
 @flag
 def stutter(statistics: Statistics, levels: Levels) -> bool:
     """At least a fifth of its frames are exact repeats: its rate was raised by repeating frames."""
-    return statistics.duplicate_ratio >= 0.2
+    return statistics.duplicate_ratio >= STUTTER
 
 
 @flag
@@ -103,7 +112,7 @@ def camera_only(statistics: Statistics, levels: Levels) -> bool:
     second and 15 % of the camera's speed, which is at least 1 %.
     """
     speed, residual = statistics.camera_speed, statistics.camera_residual
-    return speed is not None and residual is not None and speed >= 1 and residual <= 0.4 + 0.15 * speed
+    return speed is not None and residual is not None and only_camera(speed, residual)
 
 
 @flag
