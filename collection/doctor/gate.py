@@ -65,7 +65,7 @@ def _steps(thumbs: Sequence[Thumb], moves: NDArray[np.float64]) -> bool:
     beside = np.stack([lumas[i : i + len(moves)] for i in (0, 1, 2, 4, 5, 6)])
     largest = beside[2:4].max(axis=0)
     usual = (beside.sum(axis=0) - beside.max(axis=0)) / 5
-    for at in np.flatnonzero((moves >= LONELY * largest) & (moves > 0.3 * STEP)):
+    for at in np.flatnonzero((moves >= LONELY * largest) & (moves > 0.3 * STEP)).tolist():
         a, b = thumbs[at], thumbs[at + 1]
         chroma = cv2.norm(a.u, b.u, cv2.NORM_L1) + cv2.norm(a.v, b.v, cv2.NORM_L1)
         change = moves[at] + chroma / a.u.size
@@ -92,7 +92,7 @@ def _leads(thumbs: Sequence[Thumb], step: int) -> bool:
         whole, old, new = _distance(first, last), _distance(first, middle), _distance(middle, last)
         along = (old - new + whole) / (2 * whole + 1e-6)
         off = np.sqrt(np.maximum(0, old / (whole + 1e-6) - along * along))
-        for at in np.flatnonzero((whole >= APART * APART) & (off <= OFF) & (along > 0.1) & (along < 0.9)):
+        for at in np.flatnonzero((whole >= APART * APART) & (off <= OFF) & (along > 0.1) & (along < 0.9)).tolist():
             if edges_alike(chosen[at].y, chosen[at + 2 * lag].y) < OTHER_EDGES:
                 return True
     return False
