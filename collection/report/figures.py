@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from collection.engine.stage import Needs, Retry
-from collection.report.rows import ReportRow, clip_bytes
+from collection.report.rows import ReportRow, clip_bytes, in_turns
 from collection.sandbox.apart import forked
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, Dataset, read_json
@@ -89,7 +89,8 @@ def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], levels: Levels, p
     figure.supylabel(f"\N{LEFTWARDS ARROW}  Temporal level: motion (mean {levels.t.title}, 10 Hz)", fontsize=12)
     for position, axes in enumerate(figure.subplots(3, 3).flat):
         t, s = divmod(position, 3)
-        cell = _spread([row for row in rows if (row.s, row.t) == (s, t)], per_level)
+        inside = sorted((row for row in rows if (row.s, row.t) == (s, t)), key=lambda row: row.key)
+        cell = in_turns(inside)[:per_level]
         strips = [strip(dataset, what, row, 3) for row in cell]
         side = strips[0].shape[0] if strips else 256
         blank = np.full((side, 3 * side, 3), 245, np.uint8)
@@ -109,16 +110,6 @@ def _wanted(axis: Axis, level: int) -> str:
     low, high = axis.cuts
     ranges = (f"below {low:.3g}", f"{low:.3g} to {high:.3g}", f"{high:.3g} or more")
     return f"{axis.title} {ranges[level]}"
-
-
-def _spread(rows: Sequence[ReportRow], count: int) -> list[ReportRow]:
-    """Up to `count` rows, from different sources where there are several, in order of their keys."""
-    first_of: dict[str, ReportRow] = {}
-    for row in sorted(rows, key=lambda row: row.key):
-        first_of.setdefault(row.source, row)
-    chosen = list(first_of.values())[:count]
-    rest = [row for row in sorted(rows, key=lambda row: row.key) if row not in chosen]
-    return chosen + rest[: count - len(chosen)]
 
 
 def scatter(rows: Sequence[ReportRow], levels: Levels) -> Figure:

@@ -2,8 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import ffmpeg
@@ -11,7 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from collection.report.rows import ReportRow, clip_bytes
+from collection.report.rows import ReportRow, clip_bytes, in_turns
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import Dataset
 from mlst.pictures.confined import decode_confined
@@ -27,21 +26,12 @@ CRF = 30
 
 
 def chosen(rows: Sequence[ReportRow], per_level: int) -> list[ReportRow]:
-    """Up to `per_level` rows of each level, by the hash of their keys; no source twice while others have none."""
+    """Up to `per_level` rows of each level, by the hash of their keys; no source twice while others have none, and no
+    shot of one."""
     by_level: dict[str, list[ReportRow]] = {}
     for row in sorted(rows, key=lambda row: digest(row.key)):
         by_level.setdefault(row.level, []).append(row)
-    return [row for level in sorted(by_level) for row in islice(_in_turns(by_level[level]), per_level)]
-
-
-def _in_turns(rows: Sequence[ReportRow]) -> Iterator[ReportRow]:
-    """The first row of every source, then the second of every source, and so on."""
-    turns: dict[str, int] = {}
-    ranked: list[tuple[int, int, ReportRow]] = []
-    for row in rows:
-        turns[row.source] = turns.get(row.source, -1) + 1
-        ranked.append((turns[row.source], len(ranked), row))
-    return (row for _, _, row in sorted(ranked, key=lambda item: item[:2]))
+    return [row for level in sorted(by_level) for row in in_turns(by_level[level])[:per_level]]
 
 
 def preview(dataset: Workspace, what: Dataset, row: ReportRow) -> bytes:

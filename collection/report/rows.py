@@ -1,5 +1,6 @@
 """The columns of `metadata/clips.parquet` that the report looks at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -16,6 +17,8 @@ class ReportRow:
 
     key: str
     source: str
+    shot: int
+    """Number within its source."""
     level: str
     s: int
     t: int
@@ -30,6 +33,18 @@ class ReportRow:
     shard: str
     offset: int
     size: int
+
+
+def in_turns(rows: Sequence[ReportRow]) -> list[ReportRow]:
+    """Rows in the order in which few of them show most: one of each source, then a second of each, from another shot
+    where there is one, and so on; within that, as they were."""
+    order: dict[str, list[int]] = {}
+    again: dict[tuple[str, int], int] = {}
+    for place, row in enumerate(rows):
+        again[row.source, row.shot] = turn = again.get((row.source, row.shot), -1) + 1
+        order.setdefault(row.source, []).append(turn * len(rows) + place)
+    turns = ((n, code % len(rows)) for codes in order.values() for n, code in enumerate(sorted(codes)))
+    return [rows[place] for _, place in sorted(turns)]
 
 
 def clip_bytes(dataset: Workspace, row: ReportRow) -> bytes:

@@ -24,7 +24,7 @@ from collection.engine.stage import Expected, Needs, Rejected
 from collection.report.data import Shown
 from collection.report.html import write_report
 from collection.report.previews import chosen, preview
-from collection.report.rows import read_rows
+from collection.report.rows import in_turns, read_rows
 from collection.report.story import Story, outcomes, problems
 from collection.workspace.folder import Span, Workspace
 from mlst.dataset.description import DATASET, INDEX, read_json, write_json
@@ -188,6 +188,13 @@ def test_previews_of_a_level_come_from_different_sources() -> None:
     assert [row.level for row in picked] == ["s0t0"] * 3 + ["s1t0"]
     assert {row.source for row in picked[:2]} == {"a", "b"}
     assert picked == chosen(rows[::-1], 3)
+
+
+def test_clips_of_one_source_come_from_different_shots() -> None:
+    row = read_rows(tiny.built() / INDEX, read_levels("p910-240p-v1"))[0]
+    rows = [replace(row, key=f"a_{n}", source="a", shot=shot) for n, shot in enumerate((1, 1, 2, 1, 3))]
+    rows.insert(3, replace(row, key="b_0", source="b", shot=1))
+    assert [one.key for one in in_turns(rows)] == ["a_0", "b_0", "a_2", "a_4", "a_1", "a_3"]
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "[bold red]x[/]", "[/]", "[link=https://evil.example]x[/link]", "\x9b31m"])
