@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from astm.cli import explaining, fetching, importing, scoring, sizes, training, usage
+from astm.cli import distances, explaining, fetching, importing, scoring, sizes, training, usage
 from astm.cli.console import refusals
 from mlst import __version__
 from mlst.exits import heed_signals
@@ -31,7 +31,16 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HEL
 
 for command in (
     *(training.train, scoring.evaluate, usage.predict, usage.publish),
-    *(scoring.score, scoring.report, scoring.table, scoring.compare, explaining.why, sizes.models, sizes.bench),
+    *(
+        scoring.score,
+        scoring.report,
+        scoring.table,
+        scoring.compare,
+        distances.fvd,
+        explaining.why,
+        sizes.models,
+        sizes.bench,
+    ),
 ):
     app.command()(command)
 app.command()(fetching.data)
