@@ -5,7 +5,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from collection.report.display import Bars
 from collection.report.html import write_report
 from collection.report.spent import REST, measured
 from collection.report.status import Spent, remember
-from collection.report.story import keep, story
+from collection.report.story import keep, kept, story
 from collection.starting import lists
 from collection.upkeep import check as checks
 from collection.workspace.folder import Workspace, workspace_of
@@ -240,6 +240,8 @@ def _after(built: Built, order: Order, dataset: Workspace, work: Workspace, show
 def write_page(built: Built, order: Order, dataset: Workspace, work: Workspace) -> None:
     """Write the HTML report of a build into its workspace, and what later reports on the dataset tell of the build."""
     told = story(built.results, built.selection)
+    if not any(result.fresh for result in built.results):  # it took no time, and what it came to is known
+        told = replace(told, seconds=kept(work.root, built.dataset.fingerprint).seconds)
     keep(work, built.dataset.fingerprint, told)
     write_report(work.root / PAGE, dataset, order.levels, told)
     work.sync(PAGE)

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from collection.report.data import USUAL, Shown, page_data
 from collection.report.scores import ScoresError, measured_on
-from collection.report.story import Story, kept
+from collection.report.story import UNKNOWN, Story, kept
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, INDEX, THRESHOLDS, Dataset, read_dataset, read_json
 from mlst.dataset.index import read_index_columns
@@ -62,6 +62,7 @@ def write_report(path: Path, dataset: Workspace, levels: Levels, story: Story, s
         what=what,
         facts=facts(what, dataset.path(INDEX)),
         seconds=[(stage, worked) for stage, worked in story.seconds if worked >= 0.05],
+        told=story != UNKNOWN,
         levels=levels,
         scored=bool(shown.scores),
         style=asset("report.css"),

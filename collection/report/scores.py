@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,8 +35,14 @@ class _Evaluation(BaseModel):
     label: str
     split: str
     protocol: str
+    dataset: str = ""
+    """What kind it was of: `mlst` for ours."""
     fingerprint: str = ""
-    """Of the pictures of its clips."""
+    """Of its clips: of the dataset, and of how it was read."""
+    past: int = 0
+    horizon: int = 0
+    size: int = 0
+    channels: int = 0
     groups: list[_Group]
 
 
@@ -46,16 +53,39 @@ CLIPS = "clips.parquet"
 
 
 def measured_on(dataset: Path, path: Path) -> Iterator[Measured]:
-    """The same of a file whose clips are those of the dataset in a folder, each of the level and the split that it has
-    there; where the file of clips is not beside it, as far as the number of clips tells. Raises `ScoresError`."""
+    """The same of a file that is of the dataset in a folder, by its fingerprint. Raises `ScoresError`.
+
+    Results that do not say what they were read from, as those of predictions in files, must be of its clips, each of
+    the level and the split that it has there, or of no more than it has where the file of clips is not beside them.
+    """
     index = read_index_columns(dataset / INDEX, ["key", "level", "split"])
     found = _read(path)
     for split in sorted({one.split for one in found}):
         chosen = index.filter(pc.field("split") == split)
         levels = dict(zip(chosen["key"].to_pylist(), chosen["level"].to_pylist(), strict=True))
-        if wrong := _foreign(path, [one for one in found if one.split == split], levels):
+        here = [one for one in found if one.split == split]
+        if wrong := _other(dataset, here) or _foreign(path, here, levels):
             raise ScoresError(f"{path} is not of {dataset}: {wrong}; run `astm evaluate` on this dataset")
     yield from read_measured(path)
+
+
+def _other(dataset: Path, found: Sequence[_Evaluation]) -> str:
+    """Why results that were read from a dataset are of another; "" where they are of this, or were read from none."""
+    from mlst.loading import load  # noqa: PLC0415, which imports torch
+
+    for one in found:
+        if one.dataset != "mlst":
+            continue
+        some = [group.level for group in one.groups if group.level != ALL]
+        how: dict[str, Any] = {"past": one.past, "horizon": one.horizon, "size": one.size}
+        how["colour"] = "grey" if one.channels == 1 else "rgb"
+        try:
+            own = {load(dataset, split=one.split, levels=levels, **how).fingerprint for levels in (None, some)}
+        except UserError as why:
+            return str(why)
+        if one.fingerprint not in own:
+            return f"{one.label} was scored on clips with the fingerprint {one.fingerprint[:16]}, of another dataset"
+    return ""
 
 
 def _foreign(path: Path, found: Sequence[_Evaluation], levels: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from collection.report.scores import ScoresError, measured_on
 from mlst.dataset.description import INDEX
+from mlst.loading import load
 from tests import tiny
 
 CLIPS = [row for row in pq.read_table(tiny.built() / INDEX).to_pylist() if row["split"] == "train"]
@@ -45,6 +46,18 @@ def test_results_on_the_dataset_are_taken(tmp_path: Path) -> None:
 def test_results_on_other_clips_are_refused(tmp_path: Path, clips: list[tuple[str, str]], said: str) -> None:
     with pytest.raises(ScoresError, match=said):
         list(measured_on(tiny.built(), results(tmp_path, clips)))
+
+
+def test_the_fingerprint_of_the_dataset_decides_where_it_is_known(tmp_path: Path) -> None:
+    file = results(tmp_path, [(row["key"], row["level"]) for row in CLIPS])
+    (made,) = json.loads(file.read_text())
+    read = load(tiny.built(), split="train", past=2, horizon=2, size=32, colour="grey")
+    made |= {"dataset": "mlst", "fingerprint": read.fingerprint, "past": 2, "horizon": 2, "size": 32, "channels": 1}
+    file.write_text(json.dumps([made]))
+    assert len(list(measured_on(tiny.built(), file))) == 1
+    file.write_text(json.dumps([{**made, "fingerprint": "0" * 64}]))
+    with pytest.raises(ScoresError, match="fingerprint 0000000000000000, of another dataset; run `astm evaluate`"):
+        list(measured_on(tiny.built(), file))
 
 
 def test_without_the_file_of_clips_their_number_decides(tmp_path: Path) -> None:
