@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collection.detectors import Thumb, make_detector, thumb
-from collection.doctor.gate import may_hold_transition
+from collection.doctor.gate import may_hold_transition, may_pan
 from collection.doctor.reading import OddError, ordinary, said
 from collection.engine.stage import Expected, Needs, Rejected
 from collection.media.decode import open_video
@@ -35,7 +35,7 @@ from mlst.statistics.p910 import ti10
 LIMITS = Limits()
 FRAMES = 20_000
 """Frames of a file that are looked at: 11 minutes at 30 per second."""
-LOOKED_AT = 4
+LOOKED_AT = 3
 """Pictures that are measured, a tenth of a second apart: cameras, combing, bars and fingerprints show in so many."""
 BLACK = 20
 """Thumb luma, 0..255, below which nearly all of a black frame lies."""
@@ -270,7 +270,7 @@ class _Strip:
         self._thumbs: list[Thumb] = []
         self._moves: list[float] = []
         self._black = 0
-        self._kept: list[tuple[Fraction, PictureFormat, Plane, Reduced]] = []
+        self._kept: list[tuple[Fraction, PictureFormat, Plane, Reduced, int]] = []
 
     def add(self, picture: Picture, fmt: PictureFormat) -> None:
         """The next frame."""
@@ -285,7 +285,7 @@ class _Strip:
         if len(self._kept) < LOOKED_AT:
             time = picture.pts * self._clock
             if not self._kept or time - self._kept[-1][0] >= GRID_STEP:
-                self._kept.append((time, fmt, picture.y, reduce(picture, fmt)))
+                self._kept.append((time, fmt, picture.y, reduce(picture, fmt), self.frames))
         self.frames += 1
 
     def told(self, rate: Fraction) -> Watched:
@@ -312,17 +312,23 @@ class _Strip:
         found = [transition for small in self._thumbs for transition in detector.push(small)]
         return found + detector.finish()
 
+    def _may_pan(self) -> bool:
+        """Whether a camera may be what moves, by neighbours and by pictures that were kept."""
+        at = [one[4] for one in self._kept[:2]]
+        pairs = ((at[0], at[0] + 1), (at[0], at[-1]))
+        return any(may_pan(self._thumbs[i].y, self._thumbs[j].y) for i, j in pairs)
+
     def _measured(self, most: float) -> Watched:
         """Of the pictures that were kept, as far as they are of one size; `most` is the largest change of a thumb."""
-        _, fmt, first, shape = self._kept[0]
+        _, fmt, first, shape, _ = self._kept[0]
         kept = [one for one in self._kept if one[3].y.shape == shape.y.shape]
         height, width = first.shape
         told = replace(NOTHING, width=width, height=height)
         if len(kept) < 2:
             return told
-        frames = canonical([r for *_, r in kept], [t for t, *_ in kept], fmt, edges)
+        frames = canonical([r for *_, r, _ in kept], [t for t, *_ in kept], fmt, edges)
         box = frames.box
-        speed, residual = camera(frames) if most >= STIRS else (0.0, 0.0)
+        speed, residual = camera(frames) if most >= STIRS and self._may_pan() else (0.0, 0.0)
         return replace(
             told,
             beyond=_beyond(frames),
