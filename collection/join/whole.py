@@ -206,7 +206,7 @@ def _tools(parts: Sequence[Part]) -> tuple[Tool, ...]:
     """What made the clips, and what joined them; several versions of one stand side by side."""
     found = {(tool.name, tool.version) for part in parts for tool in part.dataset.tools}
     found |= {(tool.name, tool.version) for tool in tools() if tool.name in OWN}
-    names = sorted({name for name, _ in found})
+    names = dict.fromkeys(tool.name for part in parts for tool in part.dataset.tools)
     return tuple(Tool(name, ", ".join(sorted(v for n, v in found if n == name))) for name in names)
 
 

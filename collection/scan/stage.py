@@ -24,6 +24,7 @@ from collection.detectors import Detector, make_detector, thumb
 from collection.engine.stage import LONGEST, Expected, Needs, Retry
 from collection.filters import NO_FILTER, ClipFilter, check_same
 from collection.media.decode import Decoded, Decoder, open_video
+from collection.pack.versions import SCAN
 from collection.recipe import ScanSettings
 from collection.scan.cutter import Cutter, Made, Maker, clip_frame
 from collection.scan.doubt import check_scan
@@ -50,7 +51,7 @@ class ScanStage:
     filter: ClipFilter = NO_FILTER
     """Changes the pictures of clips; what is measured is what was before."""
     name: ClassVar[str] = "scan"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = SCAN
     output: ClassVar[type[Scan]] = Scan
     needs: ClassVar[Needs] = Needs(seconds=6 * 3600.0, memory=6 << 30, network=False)
 

@@ -148,7 +148,7 @@ def damage_shard(part: Path) -> None:
 
 def other_tools(part: Path) -> None:
     dataset = read_dataset(part)
-    tools = tuple(replace(t, version="0.0.1") if t.name in ("av", "yt-dlp") else t for t in dataset.tools)
+    tools = tuple(replace(t, version="0.0.1") if t.name in ("mlst scan", "yt-dlp") else t for t in dataset.tools)
     (part / DATASET).write_bytes(write_json(replace(dataset, tools=tools)))
 
 
@@ -181,7 +181,7 @@ def other_clip(part: Path) -> None:
             "recipe", "scan.step = 3, the recipe has 6",
         ),
         (lambda part: resealed(part, lambda data: data + b"\n", "levels.toml"), "levels", "is not that of the recipe"),
-        (other_tools, "versions", "made with av"),
+        (other_tools, "versions", "made with mlst scan 0.0.1"),
         (doubled, "source", "is another video than in"),
         (other_clip, "key", "is another clip than in"),
     ],
