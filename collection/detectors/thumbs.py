@@ -1,5 +1,6 @@
 """The small picture that shot detectors see, made once per decoded frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -53,26 +54,22 @@ class Thumb:
 
 def thumb(picture: Picture, fmt: PictureFormat) -> Thumb:
     """The thumb of a decoded frame: each plane averaged over areas, then brought to 8 bit full range."""
-    return Thumb(
-        picture.index,
-        _eight_bit(shrink(picture.y, WIDTH, HEIGHT), fmt, chroma=False),
-        _eight_bit(shrink(picture.u, WIDTH // 2, HEIGHT // 2), fmt, chroma=True),
-        _eight_bit(shrink(picture.v, WIDTH // 2, HEIGHT // 2), fmt, chroma=True),
-        picture,
-        fmt,
+    y, u, v = (
+        shrink(picture, plane, WIDTH // part, HEIGHT // part)
+        for plane, part in ((lambda p: p.y, 1), (lambda p: p.u, 2), (lambda p: p.v, 2))
     )
+    planes = _eight_bit(y, fmt, chroma=False), _eight_bit(u, fmt, chroma=True), _eight_bit(v, fmt, chroma=True)
+    return Thumb(picture.index, *planes, picture, fmt)
 
 
-def shrink(plane: Plane, width: int, height: int) -> Plane:
-    """`plane` averaged over areas to (height, width), same dtype.
+def shrink(picture: Picture, plane: Callable[[Picture], Plane], width: int, height: int) -> Plane:
+    """A plane of a picture averaged over areas to (height, width), same dtype.
 
-    While it is large it is halved, an odd last row or column left out: OpenCV averages 2x2 blocks many times faster
-    than other areas.
+    While it is large it is halved: OpenCV averages 2x2 blocks many times faster than other areas.
     """
-    while plane.shape[1] >= 4 * width and plane.shape[0] >= 4 * height:
-        half = (plane.shape[1] // 2, plane.shape[0] // 2)
-        plane = cv2.resize(plane[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
-    resized: Plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+    while plane(picture).shape[1] >= 4 * width and plane(picture).shape[0] >= 4 * height:
+        picture = picture.half
+    resized: Plane = cv2.resize(plane(picture), (width, height), interpolation=cv2.INTER_AREA)
     return resized
 
 

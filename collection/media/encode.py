@@ -32,8 +32,9 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Picture, PictureFormat, Plane, resized
+from mlst.pictures.frames import Picture, PictureFormat, Plane, can_be_halved
 from mlst.pictures.presentation import MATRICES, TRANSFERS
+from mlst.pictures.scaling import scaled_420
 
 Bytes = NDArray[np.uint8]
 Fit = Literal["stretch", "crop", "pad"]
@@ -58,27 +59,28 @@ def fitted(picture: Picture, fmt: PictureFormat, size: int, fit: Fit) -> Bytes:
     if fit == "crop":
         picture = cropped(picture, fmt.sar)
     width, height = inner_size(picture, fmt.sar, size) if fit == "pad" else (size, size)
+    while all(map(can_be_halved, (picture.y, picture.u), (width, width // 2), (height, height // 2))):
+        picture = picture.half
+    y, u, v = scaled_420(picture.y, picture.u, picture.v, width, height)
     frame = np.full((size * 3 // 2, size), GREY, np.uint8)
     frame[:size] = BLACK
     chroma = frame[size:].reshape(2, size // 2, size // 2)
-    _place(frame[:size], picture.y, fmt, (width, height), is_chroma=False)
-    for target, plane in zip(chroma, (picture.u, picture.v), strict=True):
-        _place(target, plane, fmt, (width // 2, height // 2), is_chroma=True)
+    _place(frame[:size], y, fmt, is_chroma=False)
+    _place(chroma[0], u, fmt, is_chroma=True)
+    _place(chroma[1], v, fmt, is_chroma=True)
     return frame
 
 
-def _place(target: Bytes, plane: Plane, fmt: PictureFormat, size: tuple[int, int], is_chroma: bool) -> None:
-    """Scale a plane into the middle of its target, in 8 bit limited range. Inner `size` (width, height) and margins
-    are even in luma."""
-    width, height = size
+def _place(target: Bytes, plane: Plane, fmt: PictureFormat, is_chroma: bool) -> None:
+    """Put a plane into the middle of its target, in 8 bit limited range. Its size and margins are even in luma."""
+    height, width = plane.shape
     top, left = (len(target) - height) // 2, (target.shape[1] - width) // 2
     if not is_chroma:
         top, left = top // 2 * 2, left // 2 * 2
-    small = resized(plane, width, height)
     if fmt.depth > 8 or fmt.full_range:
         table = limited8(fmt.depth, fmt.full_range, is_chroma)
-        small = table[np.minimum(small, len(table) - 1)]
-    target[top : top + height, left : left + width] = small
+        plane = table[np.minimum(plane, len(table) - 1)]
+    target[top : top + height, left : left + width] = plane
 
 
 def cropped(picture: Picture, sar: Fraction) -> Picture:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.average import averaged
+from mlst.pictures.scaling import scaled
 from mlst.records import Box
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class PictureFormat:
         return nominal(self.depth, self.full_range)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """One decoded frame: planes as stored, upright, without padding."""
 
@@ -70,6 +70,18 @@ class Picture:
     u: Plane
     """(h, w) chroma codes, subsampled as stored; mid-grey for grey video."""
     v: Plane
+
+    @cached_property
+    def half(self) -> "Picture":
+        """Every plane halved, made once for all who need small pictures: reading a large frame is what costs."""
+        return Picture(self.index, self.pts, *(halved(plane) for plane in (self.y, self.u, self.v)))
+
+    def halved_until(self, side: int, plane: Callable[["Picture"], Plane]) -> "Picture":
+        """Halved as long as the short side of a `plane` keeps `side` samples."""
+        small = self
+        while min(plane(small).shape) >= 2 * side:
+            small = small.half
+        return small
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,11 +180,12 @@ def shared(compute: Callable[[Frames], T]) -> Callable[[Frames], T]:
 
 def reduce(picture: Picture, fmt: PictureFormat) -> Reduced:
     """The small copy of a decoded frame: luma halved down to `REDUCED_LINES`, chroma to `CHROMA_LINES`."""
-    halvings = _halvings(min(picture.y.shape), REDUCED_LINES)
-    y = _halved(picture.y, halvings) if halvings else picture.y.copy()
-    chroma = [_halved(plane, _halvings(min(plane.shape), CHROMA_LINES)) for plane in (picture.u, picture.v)]
+    small = picture.halved_until(REDUCED_LINES, lambda p: p.y)
+    y = picture.y.copy() if small is picture else small.y
+    u = picture.halved_until(CHROMA_LINES, lambda p: p.u).u
+    v = picture.halved_until(CHROMA_LINES, lambda p: p.v).v
     comb, clipped = _defects(picture.y, fmt)
-    return Reduced(y, _stacked(chroma), 1 << halvings, y.max(axis=1), y.max(axis=0), comb, clipped)
+    return Reduced(y, _stacked([u, v]), len(picture.y) // len(y), y.max(axis=1), y.max(axis=0), comb, clipped)
 
 
 def canonical(
@@ -230,37 +243,29 @@ def canonical_size(width: Fraction, height: Fraction) -> tuple[int, int]:
 def resized(plane: Plane, width: int, height: int) -> Plane:
     """Area average where a side shrinks, bilinear where it grows; codes rounded to integers.
 
-    While both sides are even and at least four times as long as wanted, the plane is halved, in a twentieth of
-    the time; with less left to average it would become too soft.
+    While both sides are even and at least four times as long as wanted, the plane is halved, in a twentieth of the
+    time; with less left to average it would become too soft.
     """
-    while not (plane.shape[0] % 2 or plane.shape[1] % 2) and min(plane.shape[0] / height, plane.shape[1] / width) >= 4:
-        plane = _halved(plane, 1)
-    old_height, old_width = plane.shape
-    smaller = (min(width, old_width), min(height, old_height))
-    if smaller != (old_width, old_height):
-        plane = averaged(plane, *smaller)
-    if smaller != (width, height):
-        plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
-    return plane
+    while can_be_halved(plane, width, height):
+        plane = halved(plane)
+    return plane if plane.shape == (height, width) else scaled(plane, width, height)
+
+
+def can_be_halved(plane: Plane, width: int, height: int) -> bool:
+    """Whether to halve a plane on its way to (height, width)."""
+    rows, columns = plane.shape
+    return rows >= 4 * height and columns >= 4 * width and not (rows % 2 or columns % 2)
+
+
+def halved(plane: Plane) -> Plane:
+    """(H // 2, W // 2) rounded means of 2 x 2 boxes; an odd last row or column is left out."""
+    height, width = max(1, plane.shape[0] // 2), max(1, plane.shape[1] // 2)
+    return cast(Plane, cv2.resize(plane[: height * 2, : width * 2], (width, height), interpolation=cv2.INTER_AREA))
 
 
 def counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
     """(256,) how often each value occurs in an (H, W) array of less than 2^24."""
     return np.asarray(cv2.calcHist([values], [0], None, [256], [0, 256]), np.int64).ravel()
-
-
-def _halvings(side: int, least: int) -> int:
-    """How often a side of some pixels can be halved and have `least` of them."""
-    return max(1, side // least).bit_length() - 1
-
-
-def _halved(plane: Plane, times: int) -> Plane:
-    """Rounded means of 2 x 2 boxes, so many times; an odd last row or column is left out."""
-    for _ in range(times):
-        height, width = plane.shape[0] // 2, plane.shape[1] // 2
-        whole = plane[: height * 2, : width * 2]
-        plane = cast(Plane, cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
-    return plane
 
 
 def _defects(y: Plane, fmt: PictureFormat) -> tuple[float, float]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlst.pictures import frames as fr
-from mlst.pictures.average import averaged
 from mlst.pictures.bars import ACTIVE_SHARE, active_span, brightest
 from mlst.pictures.frames import PictureFormat, canonical, canonical_size, grid, reduce
+from mlst.pictures.scaling import scaled, scaled_420
 from tests.mlst.pictures.pictures import FULL, LIMITED, clip, codes, pan, picture, texture, times
 
 BLACK = codes(np.zeros(1), LIMITED)[0]
@@ -95,11 +95,21 @@ def test_averages_depend_on_nothing_but_the_plane(size: tuple[int, int]) -> None
     """Not on how its rows lie in memory, nor on what was averaged before or goes on in another thread."""
     draw = np.random.default_rng(6)
     planes = [draw.integers(0, 256, size, np.uint8) for _ in range(24)]
-    alone = [averaged(plane, 100, 90) for plane in planes]
+    alone = [scaled(plane, 100, 90) for plane in planes]
     apart = [np.pad(plane, ((0, 0), (0, 33)))[:, : size[1]] for plane in planes]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda plane: averaged(plane, 100, 90), apart))
+        together = list(pool.map(lambda plane: scaled(plane, 100, 90), apart))
     assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("size", [(100, 150), (99, 151), (40, 60), (7, 9), (300, 20)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_planes_of_a_picture_are_scaled_each_on_its_own(size: tuple[int, int], dtype: type) -> None:
+    draw, half = np.random.default_rng(7), (-(-size[0] // 2), -(-size[1] // 2))
+    y, u, v = (draw.integers(0, 256, shape).astype(dtype) for shape in (size, half, half))
+    together = scaled_420(y, u, v, 64, 64)
+    for found, plane, side in zip(together, (y, u, v), (64, 32, 32), strict=True):
+        assert np.array_equal(found, scaled(plane, side, side))
 
 
 @pytest.mark.parametrize("depth", [8, 10, 12, 16])
