@@ -38,6 +38,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import cast
 
@@ -134,7 +135,12 @@ def facts(frame: VideoFrame) -> Facts:
 
 def depth_of(layout: VideoFormat) -> int:
     """Bits per sample of a layout whose planes are passed on as stored, 0 for one that must be converted."""
-    match = _PLANAR.fullmatch(layout.name)
+    return _depth_of(layout.name)
+
+
+@lru_cache(maxsize=64)
+def _depth_of(name: str) -> int:
+    match = _PLANAR.fullmatch(name)
     return int(match[1] or match[3] or 8) if match else 0
 
 
@@ -308,6 +314,8 @@ class Decoder:
             )
         self.rate = self._rate([item.pts for item in first])
         """Frames per second."""
+        self._least_hole = ceil(max(HOLE, 4 / self.rate) / probe.time_base)
+        """In ticks."""
         self.facts, self._sar = first[0].facts, first[0].sar
         self.begins = first[0].pts
         self._layout = readable(first[0].frame).format.name
@@ -393,7 +401,7 @@ class Decoder:
 
     def _format(self, item: Timed) -> PictureFormat:
         sar = 1 / item.sar if item.facts.orientation.swap else item.sar
-        return _picture_format(depth_of(VideoFormat(self._layout)), item.facts.full_range, sar)
+        return _picture_format(_depth_of(self._layout), item.facts.full_range, sar)
 
     def _shown(self, item: Timed) -> Iterator[Plane]:
         """The planes of a frame, cropped and turned."""
@@ -406,8 +414,7 @@ class Decoder:
         return bool(len(distances) and usual(distances).mean() < 0.99)
 
     def _hole(self, pts: int) -> bool:
-        passed = (pts - self.pts[-1]) * self.probe.time_base if self.pts else Fraction(0)
-        return passed >= max(HOLE, 4 / self.rate)
+        return bool(self.pts) and pts - self.pts[-1] >= self._least_hole
 
     def _normalised(self, items: Iterator[Timed]) -> Iterator[Timed]:
         """Frames in one layout whose planes can be read, deinterlaced."""

@@ -141,10 +141,10 @@ def _scanned(video: Video, stage: ScanStage, work: Workspace) -> tuple[Scan, Fra
         detector = _detector(settings, decoder.rate)
         rate, base = decoder.rate / stride, video.probe.time_base
         maker = Maker(stage.active_picture, stage.columns, rate, settings.crf, base, file, stage.filter)
-        cutter = Cutter(settings, stride, maker)
-        for frame in _until(decoder, video, detector.delay + settings.margin):
+        cutter, wanted = Cutter(settings, stride, maker), _ticks(video)
+        for frame in _until(decoder, wanted.stop, detector.delay + settings.margin):
             index = frame.picture.index
-            if index % stride == 0 and video.start <= seconds(frame.picture.pts, video) < video.end:
+            if index % stride == 0 and frame.picture.pts in wanted:
                 cutter.keep(clip_frame(frame, settings))
             if frame.damaged:
                 cutter.report([Transition("break", max(0, index - REORDER), index + 1)])
@@ -175,11 +175,17 @@ def seconds(pts: int, video: Video) -> Fraction:
     return pts * video.probe.time_base - video.origin
 
 
-def _until(decoder: Decoder, video: Video, more: int) -> Iterator[Decoded]:
-    """Frames up to the end of the wanted span and `more` after it, which the detector needs for the last."""
+def _ticks(video: Video) -> range:
+    """The pts of the wanted span."""
+    start, end = ((time + video.origin) / video.probe.time_base for time in (video.start, video.end))
+    return range(ceil(start), ceil(end))
+
+
+def _until(decoder: Decoder, end: int, more: int) -> Iterator[Decoded]:
+    """Frames up to the pts `end` and `more` after it, which the detector needs for the last of the wanted span."""
     for frame in decoder:
         yield frame
-        if seconds(frame.picture.pts, video) >= video.end:
+        if frame.picture.pts >= end:
             more -= 1
             if more < 0:
                 return

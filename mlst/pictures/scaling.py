@@ -48,8 +48,10 @@ def scaled_420(y: Samples, u: Samples, v: Samples, width: int, height: int) -> t
 
 
 def _possible(plane: Samples, width: int, height: int) -> bool:
+    """Whether libswscale has filters for it."""
     rows, columns = plane.shape
-    return min(width, height, rows, columns) >= LEAST_SIDE and rows <= MOST * height and columns <= MOST * width
+    far = rows > MOST * height or columns > MOST * width
+    return not far and min(width, height, int(rows), int(columns)) >= LEAST_SIDE
 
 
 class Scaler:
