@@ -100,9 +100,11 @@ def temporal_sums(picture: Values, previous: Values) -> tuple[int, int, int]:
         # Exact in any order, which cv2.norm's NORM_L2SQR is not: these sums are of integers.
         mean, spread = (float(found[0, 0]) for found in cv2.meanStdDev(cv2.absdiff(picture, previous)))
         return picture.size, total, round(picture.size * (mean * mean + spread * spread))
-    difference = np.subtract(picture, previous, dtype=np.float64)
-    total = int(difference.sum())
-    return difference.size, total, _exact(np.multiply(difference, difference, out=difference))
+    difference = np.subtract(picture, previous)
+    wide = difference.astype(np.float64)
+    squares = float(np.vdot(wide, wide))
+    total = int(cv2.sumElems(difference)[0])
+    return difference.size, total, int(squares) if squares < EXACT else _exact(np.square(wide))
 
 
 def deviation(n: int, total: int, squares: int, fraction_bits: int = 0) -> float:
