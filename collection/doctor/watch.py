@@ -239,9 +239,10 @@ def _deadline() -> Callable[[], bool]:
 
 
 def held(moves: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which steps are small next to the largest one around them, where that is motion."""
-    padded = np.pad(moves, BESIDE)
-    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * BESIDE + 1).max(axis=1)
+    """Which steps are small next to those before and behind them, where these are motion: one step alone, as when a
+    title changes, makes no repeats of what is still on either side of it."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(moves, BESIDE), BESIDE)
+    around = np.minimum(windows[: len(moves)].max(axis=1), windows[BESIDE + 1 :].max(axis=1))
     return np.asarray((moves < HELD * around) & (around >= MOVING))
 
 

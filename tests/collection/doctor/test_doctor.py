@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from collection.audit.places import PlaceError
+from collection.doctor import watch
 from collection.doctor.distant import here
 from collection.doctor.examine import Diagnosis, examine
 from collection.doctor.page import summary, write_page
@@ -197,3 +199,10 @@ def test_every_rule_is_documented_and_has_a_severity() -> None:
     for name, rule in RULES.items():
         assert rule.severity in SEVERITIES
         assert f"| `{name}` | {rule.severity} | {rule.meaning} |" in page
+
+
+def test_repeats_lie_amid_motion() -> None:
+    still, step = [0.1] * 8, [4.0]
+    assert not watch.held(np.array(still + step + still)).any(), "a title that changes once"
+    assert watch.held(np.array([4.0, 4.0, 0.1, 4.0] * 3)).tolist() == [False, False, True, False] * 3
+    assert not watch.held(np.array([4.0] * 8)).any()
