@@ -93,14 +93,14 @@ def _touch(a: Transition, b: Transition) -> bool:
 
 
 @detector.named("mlst+transnet")
-def both(rate: Fraction, *, residual: float = 0.33, sure: float = 0.65, device: str = "cpu") -> Both:
+def both(rate: Fraction, *, sure: float = 0.65, device: str = "cpu") -> Both:
     """`mlst`, and what TransNetV2 finds beyond it.
 
-    Options: `residual` as of `mlst`; `sure`, the least probability of the network that a frame stands for a transition
+    Options: `sure`, the least probability of the network that a frame stands for a transition
     which `mlst` did not find; `device` as of `transnetv2`.
 
     Raises ValueError: a share that is none, or see `predictor`.
     """
     if not 0 < sure < 1:
         raise ValueError(f"sure {sure} must be in (0, 1)")
-    return Both(Own(rate, residual=residual), Windows(predictor(device), sure, EXTENT))
+    return Both(Own(rate), Windows(predictor(device), sure, EXTENT))

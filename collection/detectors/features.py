@@ -94,15 +94,6 @@ def _correlation(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
     return float(((p * q).sum() + floor) / (np.sqrt((p * p).sum() * (q * q).sum()) + floor))
 
 
-def fading(a: Plane, between: Plane, b: Plane) -> float:
-    """Mean square of what a 7x7 mean leaves of the picture between a and b, that of the two being 1 on average.
-
-    Where pictures with nothing in common are mixed in equal parts it is 1/2.
-    """
-    before, middle_, after = (float((edges * edges).mean()) for edges in map(_edges, (a, between, b)))
-    return middle_ / ((before + after) / 2 + EDGE_FLOOR)
-
-
 def alike(a: Plane, b: Plane) -> bool:
     """Whether two pictures show the same thing in other light, perhaps between bars or behind something small."""
     return detail(a, b) >= 0.5
@@ -222,10 +213,9 @@ class Gram:
         """(36, 64) of one of the last `keep` frames."""
         return self.small(frame).y
 
-    def pictures(self, first: int, last: int) -> Coarse:
-        """(n, 18, 32) luma less `GREY` of frames first..last, both among the last `keep`."""
-        rows = self._vectors[first - self._shift : last + 1 - self._shift, : ROWS * COLUMNS]
-        return rows.reshape(-1, ROWS, COLUMNS)
+    def coarse(self, frames: NDArray[np.signedinteger]) -> Coarse:
+        """(..., 576) luma less `GREY` of some frames among the last `keep`."""
+        return np.asarray(self._vectors[frames - self._shift, : ROWS * COLUMNS])
 
     def between(self, first: int, last: int) -> Matrix:
         """(n, n) inner products of frames first..last, both among the last `keep`."""
@@ -237,36 +227,6 @@ class Gram:
         i, j = np.asarray(some) - self._shift, np.asarray(others) - self._shift
         squared = self._norms[i] + self._norms[j] - 2 * self._products[i, j]
         return np.asarray(np.sqrt(squared / self.size))
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """How the pixels of a run change over from the first picture to the last, weighted by how much they change."""
-
-    sharpness: float
-    """Share of all that a pixel changes which falls into its steepest few frames, 0..1."""
-    disorder: float
-    """By how much the time of a pixel's step differs from those around it, as a share of the run."""
-    breadth: float
-    """Standard deviation of the times of the steps, as a share of the run: 0.29 where they are spread evenly."""
-
-
-def steps(pictures: Coarse) -> Steps:
-    """From the luma of a run of n + 1 pictures, (n + 1, 18, 32)."""
-    changes = np.abs(np.diff(pictures, axis=0))
-    n = len(changes)
-    window = max(2, n // 5)
-    sums = np.cumsum(np.concatenate([np.zeros((1, *changes.shape[1:])), changes]), axis=0)
-    within = sums[window:] - sums[:-window]
-    weight = np.abs(pictures[-1] - pictures[0])
-    weight = weight / (weight.sum() + 1e-9)
-    # Two codes for noise keep pixels that hardly change from looking sharp.
-    sharpness = float((weight * within.max(axis=0) / (sums[-1] + 2.0)).sum())
-    time = within.argmax(axis=0) / n
-    around = cv2.blur(time * weight, (3, 3)) / (cv2.blur(weight, (3, 3)) + 1e-12)
-    mean = float((weight * time).sum())
-    breadth = float(np.sqrt((weight * (time - mean) ** 2).sum()))
-    return Steps(sharpness, float((weight * np.abs(time - around)).sum()), breadth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,23 +244,6 @@ class Blend:
     def unevenness(self) -> float:
         """Largest deviation of `alpha` from a steady rise."""
         return float(np.abs(self.alpha - np.linspace(0, 1, len(self.alpha))).max())
-
-    @property
-    def steepest(self) -> float:
-        """Largest step of `alpha` from a frame to the next."""
-        return float(np.diff(self.alpha).max())
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """[first, end) of the frames that are mixtures, by a straight line through the middle of the rise."""
-        inner = np.flatnonzero((self.alpha > 0.15) & (self.alpha < 0.85))
-        last = len(self.alpha) - 1
-        if len(inner) < 3:
-            return 1, last
-        times = inner - inner.mean()
-        slope = float((times * self.alpha[inner]).sum() / (times * times).sum())
-        zero = float(inner.mean() - self.alpha[inner].mean() / slope)
-        return max(1, round(zero) + 1), min(last, round(zero + 1 / slope))
 
 
 def blend(gram: Matrix, size: int) -> Blend:

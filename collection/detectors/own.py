@@ -1,6 +1,6 @@
 """`mlst`: cuts, dissolves, wipes and fades told apart on small YUV pictures.
 
-The parts are `cuts`, `gradual` (dissolves and wipes) and `fades`; here they are fed, and where their finds overlap the
+The parts are `cuts`, `mixing` (dissolves and wipes) and `fades`; here they are fed, and where their finds overlap the
 stronger stays. The thresholds are set on the tuning half of `tests/splices` and judged on the other, which shares no
 film with it; docs/shots.md has the figures.
 """
@@ -11,31 +11,25 @@ from fractions import Fraction
 import numpy as np
 
 from collection.detectors.cuts import BEYOND, Cut, Cuts
-from collection.detectors.fades import FLAT_RUN, RAMP, Fades
+from collection.detectors.fades import FLAT_RUN, RAMP, Fades, Span
 from collection.detectors.features import Gram, Small, detail
-from collection.detectors.gradual import (
-    LENGTHS,
-    SETTLE,
-    Found,
-    Gradual,
-    Span,
-    dissolves,
-    mixture,
-    paths,
-    switch,
-    wipes,
-)
-from collection.detectors.moves import Moves
+from collection.detectors.mixing import Found, Mixing
 from collection.detectors.registry import detector
 from collection.detectors.thumbs import Thumb
 from mlst.records import Transition
 
 GRADUAL_RATE = 30
 """Frames per second at which gradual transitions are looked for, since their length is given by time."""
-STRENGTH = {"leap": 0, "dissolve": 1, "cut": 2, "wipe": 3, "fade": 4}
-"""Of two transitions that overlap the stronger stays: a cut between moving shots may look like a dissolve from far,
-the ramps of a fade look like dissolves, its edges like cuts. A leap is a cut within one take: a keyframe in a dissolve
-looks like one."""
+STRENGTH = {"leap": 0, "brief": 1, "cut": 2, "dissolve": 3, "wipe": 3, "fade": 4}
+"""Of two transitions that overlap the stronger stays: the ramps of a fade look like dissolves, its edges like cuts. A
+leap is a cut within one take: a keyframe in a dissolve looks like one."""
+BRIEF = 4
+"""Frames up to which a dissolve or wipe gives way to a cut, which is blurred by the encoder as if it took so many."""
+BESIDE_CUT = 2
+"""Frames between a cut and an end of a dissolve or wipe up to which both may be true: one picture follows a cut, and
+moves so that it looks like more."""
+KEPT = 86
+"""Frames that are looked back upon."""
 
 COVERED = 36
 """Frames within which a picture that was only covered comes back, by and by: a fireball, somebody who walks by."""
@@ -55,21 +49,19 @@ class Own:
     """Our own detector; see the module.
 
     Options: `threshold`, the least change at a cut (sum of the mean absolute differences of Y, U, V, 0..765);
-    `ratio`, its prominence among its neighbours times the change of histogram; `residual`, how far from the line
-    between its ends a dissolve may run, as a share of that line's length.
+    `ratio`, its prominence among its neighbours times the change of histogram; `sure`, the least probability of one
+    frame of a dissolve or wipe.
     """
 
-    def __init__(self, rate: Fraction, *, threshold: float = 3.0, ratio: float = 1.0, residual: float = 0.33) -> None:
-        if threshold <= 0 or ratio <= 0 or not 0 < residual < 1:
-            raise ValueError(f"threshold {threshold} and ratio {ratio} must be > 0, residual {residual} in (0, 1)")
+    def __init__(self, rate: Fraction, *, threshold: float = 3.0, ratio: float = 1.0, sure: float = 0.9) -> None:
+        if threshold <= 0 or ratio <= 0 or not 0 < sure < 1:
+            raise ValueError(f"threshold {threshold} and ratio {ratio} must be > 0, sure {sure} in (0, 1)")
         self.stride = max(1, round(rate / GRADUAL_RATE))
         # The longest wait: a fade-out, its flat run, the search for the end of the fade-in, one frame for neighbours.
         self.delay = (RAMP + FLAT_RUN + RAMP + 2) * self.stride
-        self._residual = residual
-        self._gram = Gram(int(LENGTHS[-1]) + 2 * SETTLE + 2)
+        self._gram = Gram(KEPT)
         self._cuts, self._fades = Cuts(threshold, ratio), Fades(self._gram)
-        self._moves = Moves(self._gram)
-        self._dissolves, self._wipes = Gradual(self._gram, mixture), Gradual(self._gram, switch)
+        self._mixing = Mixing(self._gram, sure)
         self._pending: list[Transition] = []
         self._leaps: set[int] = set()
         """Cuts within one take, to which the old picture may come back."""
@@ -84,18 +76,14 @@ class Own:
         self._count += 1
         if (self._count - 1) % self.stride == 0:
             self._gram.push(small)
-            runs = paths(self._gram, self._gram.count - 1)
-            self._note_found(self._dissolves.push(dissolves(runs, self._residual)))
-            self._note_found(self._wipes.push(wipes(runs)))
-            self._note("wipe", self._moves.push())
+            self._note_found(self._mixing.push(small.y))
             self._note("fade", self._fades.push(small))
         self._note_cuts(cuts)
         self._uncover(self._count - 1 - COVERED * self.stride)
         return self._release(self._count - 1 - self.delay)
 
     def finish(self) -> list[Transition]:
-        self._note_found(self._dissolves.finish())
-        self._note_found(self._wipes.finish())
+        self._note_found(self._mixing.finish())
         self._note("fade", self._fades.finish())
         self._note_cuts(self._cuts.finish())
         for frame in range(max(0, self._count - COVERED * self.stride), self._count + 1):
@@ -108,7 +96,7 @@ class Own:
         self._leaps |= {cut.at for cut in cuts if cut.within_take}
 
     def _note_found(self, found: Sequence[Found]) -> None:
-        self._pending += [self._gradual(kind, span) for kind, span in found]
+        self._pending += [self._gradual(f.kind, (f.start, f.end)) for f in found]
 
     def _note(self, kind: str, spans: Sequence[Span]) -> None:
         self._pending += [self._gradual(kind, span) for span in spans]
@@ -140,16 +128,19 @@ class Own:
         )
 
     def _strength(self, t: Transition) -> int:
-        return STRENGTH["leap" if t.kind == "cut" and t.start in self._leaps else t.kind]
+        if t.kind == "cut":
+            return STRENGTH["leap" if t.start in self._leaps else "cut"]
+        brief = t.kind != "fade" and t.end - t.start <= BRIEF * self.stride
+        return STRENGTH["brief" if brief else t.kind]
 
     def _release(self, until: int) -> list[Transition]:
         """Pending transitions that begin at frame `until` or before; of some that overlap, the strongest."""
         done: list[Transition] = []
-        for t in sorted(self._pending, key=lambda t: (t.start, -self._strength(t))):
+        self._pending = [self._up_to_cuts(t) for t in self._pending]
+        for t in sorted(self._pending, key=lambda t: (t.start, t.end, -self._strength(t))):
             if t.start > until:
                 break
-            strength = self._strength(t)
-            beaten = any(self._strength(o) > strength and _touch(o, t, 1) for o in [*self._pending, self._last])
+            beaten = any(self._beats(o, t) for o in [*self._pending, self._last])
             beside = t.end - max(t.start, self._last.end)
             if beaten or t.end < self._last.end or (t.kind != "fade" and 2 * beside < t.end - t.start):
                 continue
@@ -157,6 +148,19 @@ class Own:
             done.append(Transition(t.kind, self._first + self._last.start, self._first + t.end))
         self._pending = [t for t in self._pending if t.start > until]
         return done
+
+    def _up_to_cuts(self, t: Transition) -> Transition:
+        """A dissolve or wipe less the few frames of it that lie beyond a cut."""
+        if t.kind in ("cut", "fade") or t.end - t.start <= BRIEF * self.stride:
+            return t
+        near = BESIDE_CUT * self.stride
+        cuts = [o.start for o in self._pending if o.kind == "cut" and o.start not in self._leaps]
+        start = max([t.start, *(c for c in cuts if c - t.start <= near)])
+        return Transition(t.kind, start, min([t.end, *(c for c in cuts if 0 <= t.end - c <= near)]))
+
+    def _beats(self, o: Transition, t: Transition) -> bool:
+        beside = t.kind == "cut" and o.kind in ("dissolve", "wipe") and t.start in (o.start, o.end)
+        return self._strength(o) > self._strength(t) and _touch(o, t, 1) and (t.start in self._leaps or not beside)
 
 
 def _touch(a: Transition, b: Transition, gap: int) -> bool:

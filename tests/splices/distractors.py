@@ -149,7 +149,7 @@ def crane(frames: Frames, start: int, rng: np.random.Generator) -> int:
     """The camera glides over the scene from the first frame on, up and sideways, 0.5 to 1.5 pixels per frame."""
     speed = float(rng.uniform(0.5, 1.5)) * (1 if rng.random() < 0.5 else -1)
     for i, frame in enumerate(frames):
-        frames[i] = _window(frame, 0.6, 0.5 + speed * (i / len(frames) - 0.5), 0.9 - 0.8 * i / len(frames))
+        frames[i] = window(frame, 0.6, 0.5 + speed * (i / len(frames) - 0.5), 0.9 - 0.8 * i / len(frames))
     return len(frames) - start
 
 
@@ -158,7 +158,7 @@ def fast_zoom(frames: Frames, start: int, rng: np.random.Generator) -> int:
     n = int(rng.integers(8, 21))
     factor = float(rng.uniform(1.5, 2.5))
     for i, frame in enumerate(frames[start:]):
-        frames[start + i] = _window(frame, factor ** -min(1.0, (i + 1) / n), 0.5, 0.5)
+        frames[start + i] = window(frame, factor ** -min(1.0, (i + 1) / n), 0.5, 0.5)
     return n
 
 
@@ -186,7 +186,7 @@ def _moved(frame: Frames, by: float, blur: float) -> Frames:
     return pack(*(_shift(p, by * p.shape[1] / WIDTH, blur * p.shape[1] / WIDTH) for p in planes(frame)))
 
 
-def _window(frame: Frames, share: float, x: float, y: float) -> Frames:
+def window(frame: Frames, share: float, x: float, y: float) -> Frames:
     """The part of a frame that is `share` of its width and height, at (x, y) in 0..1 of the room it has, enlarged."""
 
     def enlarged(plane: Frames) -> Frames:

@@ -351,12 +351,6 @@ def test_a_leap_within_one_take_is_a_cut(shots: list[Frames]) -> None:
     assert detect("mlst", thumbs(np.concatenate([take[:20], np.repeat(take[20:21], 12, axis=0), take[32:60]]))) == []
 
 
-def test_a_mixture_has_fainter_edges_than_its_ends(shots: list[Frames]) -> None:
-    a, b = (next(thumbs(shots[n][:1])).y.astype(np.int16) for n in (0, 3))
-    assert 0.4 < features.fading(a, (a + b) // 2, b) < 0.6
-    assert features.fading(a, np.where(np.arange(64) < 32, a, b).astype(np.int16), b) > 0.8
-
-
 def test_light_changes_all_pixels_in_one_direction(shots: list[Frames]) -> None:
     a, later = (next(thumbs(shots[1][at : at + 1])).y.astype(np.int16) for at in (0, 60))
     assert features.coherence(a, a * 7 // 10) > 0.99

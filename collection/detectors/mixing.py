@@ -1,0 +1,163 @@
+"""Dissolves and wipes: a small network judges every frame by the traces that gradual transitions leave around it.
+
+`benchmarks/train_shots.py` trains it, on the tuning half of `tests/splices` alone. It is a dense layer and three
+convolutions over time with residual connections, 8 thousand weights in all. These, and what
+lies between the layers, are multiples of 1/1024, so that float64 holds every sum exactly: all machines decide alike.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from math import log
+
+import numpy as np
+
+from collection.detectors.features import Gram, Matrix, Plane
+from collection.detectors.traces import REACH, Traces
+
+STEP = 1024
+"""Weights and hidden values are multiples of 1 / `STEP`."""
+DILATIONS = (1, 3, 9)
+"""Frames between the taps of each convolution."""
+CONTEXT = sum(DILATIONS)
+"""Frames on either side that a judgement depends on, each with its traces."""
+BATCH = 16
+"""Frames judged at once."""
+DELAY = REACH + CONTEXT + BATCH
+"""Frames after which a frame has been judged."""
+KINDS = ("", "dissolve", "wipe", "fade")
+"""What the network tells apart; fades are found by `fades`."""
+EDGE_ODDS = -0.75
+"""Least odds, as a logarithm, of the frames around a sure one that belong to the same transition."""
+LONGEST = 66
+"""Frames at most that one find takes; a longer transition is told in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A dissolve or wipe in frames [start, end)."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution over time."""
+
+    weights: Matrix
+    """(taps * n, m)."""
+    bias: Matrix
+    """(m,)."""
+
+    def __call__(self, rows: Matrix) -> Matrix:
+        """(t, taps * n) -> (t, m)."""
+        return np.asarray(rows @ self.weights + self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """First and last layers of one tap, and those of three taps between them."""
+
+    first: Layer
+    between: tuple[Layer, ...]
+    last: Layer
+
+    def hidden(self, traces: Matrix) -> Matrix:
+        """(t, 96) traces -> (t, 24)."""
+        return _rectified(self.first(traces))
+
+    def odds(self, hidden: Matrix) -> Matrix:
+        """(t + 2 * CONTEXT, 24) -> (t, 4) of `KINDS`, logarithms up to a sum of their own."""
+        for layer, apart in zip(self.between, DILATIONS, strict=True):
+            taps = [hidden[: len(hidden) - 2 * apart], hidden[apart : len(hidden) - apart], hidden[2 * apart :]]
+            hidden = taps[1] + _rectified(layer(np.concatenate(taps, axis=1)))
+        return self.last(hidden)
+
+
+def _rectified(rows: Matrix) -> Matrix:
+    return np.asarray(np.rint(np.maximum(rows, 0) * STEP) / STEP)
+
+
+def load_network() -> Network:
+    """The trained one."""
+    with files("collection.detectors").joinpath("mixing.npz").open("rb") as file, np.load(file) as stored:
+        arrays = {name: stored[name].astype(np.float64) / STEP for name in stored.files}
+    layers = [Layer(arrays[f"weights{i}"], arrays[f"bias{i}"]) for i in range(len(arrays) // 2)]
+    return Network(layers[0], tuple(layers[1:-1]), layers[-1])
+
+
+class Mixing:
+    """Finds dissolves and wipes, `DELAY` frames late at most."""
+
+    def __init__(self, gram: Gram, sure: float) -> None:
+        self._traces, self._network = Traces(gram), load_network()
+        self._runs = Runs(round(log(sure / (1 - sure)) * STEP) / STEP)
+        self._measured = 0
+        """Frames whose traces are known."""
+        self._hidden = np.zeros((0, 0))
+        """Of frames not judged yet, and of the `CONTEXT` before them."""
+
+    def push(self, luma: Plane) -> list[Found]:
+        """What is certain now. Call after the frame was pushed to the `Gram`."""
+        self._traces.push(luma)
+        self._last = luma
+        return self._judged(BATCH) if self._traces.count - REACH - self._measured >= BATCH else []
+
+    def finish(self) -> list[Found]:
+        """What the end of the video makes certain: its last picture stays."""
+        left = self._traces.count - self._measured
+        if left == 0:
+            return []
+        for _ in range(REACH):
+            self._traces.push(self._last)
+        found: list[Found] = []
+        while left:
+            found += self._judged(min(BATCH, left))
+            left -= min(BATCH, left)
+        self._hidden = np.concatenate([self._hidden, np.repeat(self._hidden[-1:], CONTEXT, axis=0)])
+        return found + self._runs.push(self._network.odds(self._hidden)) + self._runs.finish()
+
+    def _judged(self, n: int) -> list[Found]:
+        """Measures `n` more frames and judges those whose surroundings are known."""
+        hidden = self._network.hidden(self._traces.measured(np.arange(self._measured, self._measured + n)))
+        self._measured += n
+        before = self._hidden if len(self._hidden) else np.repeat(hidden[:1], CONTEXT, axis=0)
+        self._hidden = np.concatenate([before, hidden])
+        if len(self._hidden) <= 2 * CONTEXT:
+            return []
+        odds = self._network.odds(self._hidden)
+        self._hidden = self._hidden[len(odds) :]
+        return self._runs.push(odds)
+
+
+class Runs:
+    """Makes transitions of the odds of frames: runs of likely ones with a sure one among them."""
+
+    def __init__(self, sure: float) -> None:
+        self._sure = sure
+        self._count, self._start, self._peak = 0, -1, 0.0
+        self._sums = np.zeros(len(KINDS))
+        """Of the run in progress: its first frame or -1, its highest odds, and what speaks for each kind."""
+
+    def push(self, odds: Matrix) -> list[Found]:
+        """Given those of the next frames, (n, 4)."""
+        within = odds[:, 1:3].max(axis=1) - np.maximum(odds[:, 0], odds[:, 3])
+        found: list[Found] = []
+        for row, least in zip(odds, within, strict=True):
+            if self._start >= 0 and (least < EDGE_ODDS or self._count - self._start >= LONGEST):
+                found += self.finish()
+            if least >= EDGE_ODDS:
+                if self._start < 0:
+                    self._start, self._peak, self._sums = self._count, float(least), np.zeros(len(KINDS))
+                self._peak = max(self._peak, float(least))
+                self._sums += row
+            self._count += 1
+        return found
+
+    def finish(self) -> list[Found]:
+        """The run in progress, if it is one."""
+        start, self._start = self._start, -1
+        if start < 0 or self._peak < self._sure:
+            return []
+        return [Found(KINDS[1 + int(self._sums[2] > self._sums[1])], start, self._count)]

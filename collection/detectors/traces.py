@@ -1,0 +1,125 @@
+"""What a gradual transition leaves in the frames around each one, measured at several distances in time.
+
+Motion carries edges along, a dissolve fades them in and out where they are, a wipe replaces them place by place. No
+single distance shows that in every shot, so the same ratios are taken of the frames 1, 2, 4 ... 32 before and after.
+Sums are of integers and ratios are rounded, so every machine measures the same.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from collection.detectors.features import COLUMNS, EDGE_FLOOR, ROWS, Coarse, Gram, Matrix, Plane
+
+LAGS = np.array([1, 2, 4, 8, 16, 32])
+"""Frames from the one in the middle to the two it is compared with."""
+REACH = int(LAGS[-1])
+STEP = 64
+"""Ratios are rounded to 1 / `STEP`."""
+EDGE = 63
+"""Clipping edges at this keeps sums of products of 36 x 64 of them below 2**24, up to where float32 holds integers."""
+NOISE, CLEAR = 4.0, 81.0
+"""Mean square differences, in codes, that encoding makes and that pictures have which clearly differ."""
+MEASURES = 16
+"""At each distance."""
+SIZE = MEASURES * len(LAGS)
+"""Of what is measured of one frame."""
+
+Counts = NDArray[np.signedinteger]
+Codes = NDArray[np.int16]
+
+
+def edges(luma: Plane) -> Coarse:
+    """(2304,) whole codes by which a luma (36, 64) differs from its 7x7 mean, -63..63."""
+    real = luma.astype(np.float32)
+    return np.clip(np.rint(real - cv2.blur(real, (7, 7))), -EDGE, EDGE).ravel()
+
+
+class Traces:
+    """Measures frames that lie `REACH` back."""
+
+    def __init__(self, gram: Gram) -> None:
+        self.gram, self.count = gram, 0
+        self._kept = gram.keep
+        self._edges = np.zeros((self._kept, 36 * 64), np.float32)
+        self._back = np.array([0, *LAGS, 2 * REACH])
+        self._products = np.zeros((self._kept, len(self._back)))
+        """Of the edges of a frame with those of the frame so many before."""
+
+    def push(self, luma: Plane) -> None:
+        """The luma of the newest frame of `gram`; behind the end of the video that of its last."""
+        mine = edges(luma)
+        self._edges[self.count % self._kept] = mine
+        before = np.maximum(0, self.count - self._back) % self._kept
+        self._products[self.count % self._kept] = self._edges[before] @ mine
+        self.count += 1
+
+    def measured(self, frames: Counts) -> Matrix:
+        """(n, 96) multiples of 1/64 in -2..2, of n frames with `REACH` others pushed behind each."""
+        parts = (*self._of_edges(frames), *self._of_pictures(frames), *self._of_pixels(frames))
+        ratios = np.stack(parts, axis=-1).reshape(len(frames), SIZE)
+        return np.asarray(np.rint(np.clip(ratios, -2, 2) * STEP) / STEP)
+
+    def _of_edges(self, frames: Counts) -> tuple[Matrix, ...]:
+        """Eight (n, 6): how edges agree, how strong they are, and what of them the frames beside make up."""
+        c = frames[:, None]
+        at, far = np.arange(len(LAGS)), np.arange(1, len(LAGS) + 1)
+        floor = EDGE_FLOOR * 36 * 64
+        old, mid, new = (self._product(f, 0) for f in (np.maximum(0, c - LAGS), c, c + LAGS))
+        before, after, across = (
+            self._product(c, at + 1),
+            self._product(c + LAGS, at + 1),
+            self._product(c + LAGS, far + 1),
+        )
+        determinant = old * new - across * across + floor * floor
+        a, b = (before * new - after * across) / determinant, (after * old - before * across) / determinant
+        return (
+            (across + floor) / (np.sqrt(old * new) + floor),
+            (before + floor) / (np.sqrt(old * mid) + floor),
+            (after + floor) / (np.sqrt(mid * new) + floor),
+            (2 * mid - old - new) / (2 * mid + old + new + floor),
+            (new - old) / (new + old + floor),
+            (a * before + b * after) / (mid + floor),
+            a,
+            b,
+        )
+
+    def _product(self, frames: Counts, back: int | Counts) -> Matrix:
+        return np.asarray(self._products[frames % self._kept, back])
+
+    def _of_pictures(self, frames: Counts) -> tuple[Matrix, ...]:
+        """Three (n, 6): how far the pictures beside are apart, and where between them the one in the middle is."""
+        c, last = frames[:, None], self.gram.count - 1
+        old, new = np.maximum(0, c - LAGS), np.minimum(last, c + LAGS)
+        before, after, across = (self.gram.distances(p, q) ** 2 for p, q in ((old, c), (c, new), (old, new)))
+        total = before + after + across + NOISE
+        return across / (across + CLEAR), (before - after) / total, (before + after) / total
+
+    def _of_pixels(self, frames: Counts) -> tuple[Matrix, ...]:
+        """Five (n, 6): whether pixels are like those before or behind, and in which places."""
+        last = self.gram.count - 1
+        c = self._codes(frames)[:, None]
+        old, new = (self._codes(np.clip(frames[:, None] + lag, 0, last)) for lag in (-LAGS, LAGS))
+        before, after, step = np.abs(c - old), np.abs(new - c), new - old
+        across = np.abs(step)
+        nearer = np.minimum(before, after)
+        turned = after < before
+        seams = (turned[..., 1:] != turned[..., :-1]) * np.minimum(across[..., 1:], across[..., :-1])
+        total = _sum(across) + across[0, 0].size
+        squares = np.einsum("nkij,nkij->nk", step.astype(np.float64), step.astype(np.float64)) + across[0, 0].size
+        return (
+            _sum(nearer) / total,
+            _sum(across * (5 * nearer < across)) / total,
+            _sum(seams) / total,
+            _sum(across) * _sum(across) / (squares * across[0, 0].size),
+            np.abs(_sum(step)) / total,
+        )
+
+    def _codes(self, frames: Counts) -> Codes:
+        """(..., 18, 32) luma."""
+        return self.gram.coarse(frames).reshape(*frames.shape, ROWS, COLUMNS).astype(np.int16)
+
+
+def _sum(values: NDArray[np.signedinteger]) -> Matrix:
+    """Over the last two axes."""
+    return np.asarray(values.sum(axis=(-2, -1), dtype=np.int64), np.float64)
