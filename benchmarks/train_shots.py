@@ -52,7 +52,7 @@ PARTS = (
     *(Part(seed, False, False) for seed in (1, 101, 102)),
     *(Part(seed, True, False) for seed in (501, 502, 503, 504, 506)),
     *(Part(seed, True, True) for seed in (701, 702, 703, 704)),
-    Part(711, False, True),
+    *(Part(seed, False, True) for seed in (711, 712, 713)),
 )
 HIDDEN = 24
 EPOCHS, BATCH, CHUNK = 24, 32, 128
