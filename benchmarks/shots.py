@@ -5,20 +5,24 @@
 
 import argparse
 import csv
+import hashlib
 import json
 import re
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 
 from benchmarks.shot_scores import Score, gap, leaks, match, typed
+from collection import detectors
 from collection.detectors import Thumb, detector, make_detector, thumb
 from collection.media.decode import open_video
 from collection.media.probe import probe
@@ -33,7 +37,9 @@ TOLERANCE, MARGIN = 1, 3
 """Frames by which a find may miss, and that clips leave out beside a transition (the recipe's default)."""
 SEEDS = {"tuning": 1, "hold-out": 2}
 SLOW = ("transnetv2", "mlst+transnet")
-"""Detectors that see one video of three, and whose finds are kept."""
+"""Detectors that see one video of three."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -80,30 +86,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", choices=tuple(SEEDS), default="hold-out", help="which half")
     parser.add_argument("--detectors", nargs="+", choices=tuple(detector), default=tuple(detector))
-    parser.add_argument("--cache", type=Path, help="folder that keeps the videos, and what the slow detector found")
+    parser.add_argument("--cache", type=Path, help="folder that keeps videos and finds: run again, it goes on")
     parser.add_argument("--media", type=Path, help="folder of more footage; its footage.csv has file,start,end,set")
     parser.add_argument("--films", type=Path, action="append", default=[CLIPS], help="folder of labelled films")
     options = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    with folder(options.cache) as cache:
-        clips = list(rendered(options.set, options.media, cache))
+    with folder(options.cache) as place:
+        clips = list(rendered(options.set, options.media, place))
         print(tables(compare(options.detectors, clips)))
     print(films(options.detectors, FILMS[options.set], options.films))
 
 
 @contextmanager
-def folder(cache: Path | None) -> Iterator[Path]:
+def folder(kept: Path | None) -> Iterator[Path]:
     """The folder that videos go to."""
-    if cache is not None:
-        yield cache
+    if kept is not None:
+        yield kept
         return
     with tempfile.TemporaryDirectory() as temporary:
         yield Path(temporary)
 
 
-def rendered(half: str, media: Path | None, cache: Path) -> Iterator[Clip]:
-    """The videos of a half; those that are in `cache` already are not made again."""
-    here = cache / half
+def rendered(half: str, media: Path | None, place: Path) -> Iterator[Clip]:
+    """The videos of a half; those that are in `place` already are not made again."""
+    here = place / half
     index = here / "index.json"
     if not index.exists():
         here.mkdir(parents=True, exist_ok=True)
@@ -136,33 +142,52 @@ def _file(name: str) -> str:
 
 
 def compare(names: Sequence[str], clips: Iterable[Clip]) -> dict[str, Outcome]:
-    """Every detector on all videos, in turn and on the same decoded frames; the slow one on every third video."""
+    """Every detector on all videos; the slow ones on every third. What lies beside a video is not found again."""
     outcomes = {name: Outcome() for name in names}
+    versions = {name: version(name) for name in names}
     for number, clip in enumerate(clips):
-        begin = time.process_time()
-        seen = list(decoded(clip.file))
-        decoding = time.process_time() - begin
+        seen = cache(lambda clip=clip: list(decoded(clip.file)))
+        decoding = _kept(clip.file.with_suffix(".decoding.json"), lambda seen=seen: _timed(seen)[0])
         for name in names:
             if name not in SLOW or number % 3 == 0:
+                path = clip.file.with_suffix(f".{name}.{versions[name]}.json")
+                seconds, found = _kept(path, lambda name=name, clip=clip, seen=seen: _found(name, clip.rate, seen()))
                 outcomes[name].decoding += decoding
-                _add(outcomes[name], clip, _found(name, clip, seen, outcomes[name]))
+                outcomes[name].seconds += seconds
+                _add(outcomes[name], clip, [Transition(*f) for f in found])
     return outcomes
 
 
-def _found(name: str, clip: Clip, seen: Sequence[Thumb], outcome: Outcome) -> list[Transition]:
-    """What a detector finds in one video; notes what that took. The slow one's finds are kept beside the video."""
-    kept = clip.file.with_suffix(f".{name}.json")
-    if name in SLOW and kept.exists():
-        seconds, found = json.loads(kept.read_text())
-    else:
-        made = make_detector(name, {}, Fraction(clip.rate))
-        begin = time.process_time()
-        transitions = [t for thumb in seen for t in made.push(thumb)] + made.finish()
-        seconds, found = time.process_time() - begin, [(t.kind, t.start, t.end) for t in transitions]
-        if name in SLOW:
-            kept.write_text(json.dumps([seconds, found]))
-    outcome.seconds += seconds
-    return [Transition(*f) for f in found]
+def version(name: str) -> str:
+    """Of what a detector finds: a digest of all files that have a part in it."""
+    here = Path(detectors.__file__).parent
+    parts = (
+        ("thumbs.py", "transnet.py", "transnetv2.py") if name == "transnetv2" else ("pyscenedetect.py", "thumbs.py")
+    )
+    if "mlst" in name:
+        parts = tuple(sorted(p.name for p in here.iterdir() if p.suffix in (".py", ".npz")))
+    return hashlib.sha256(b"".join((here / part).read_bytes() for part in parts)).hexdigest()[:8]
+
+
+def _kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What a JSON file holds; made and written if there is none."""
+    if not path.exists():
+        path.write_text(json.dumps(make()))
+    return json.loads(path.read_text())
+
+
+def _timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    """(CPU seconds, result)."""
+    begin = time.process_time()
+    result = work()
+    return time.process_time() - begin, result
+
+
+def _found(name: str, rate: int, seen: Sequence[Thumb]) -> tuple[float, list[tuple[str, int, int]]]:
+    """(CPU seconds, kind, start and end of what a detector finds)."""
+    made = make_detector(name, {}, Fraction(rate))
+    seconds, found = _timed(lambda: [t for thumb in seen for t in made.push(thumb)] + made.finish())
+    return seconds, [(t.kind, t.start, t.end) for t in found]
 
 
 def _add(outcome: Outcome, clip: Clip, found: Sequence[Transition]) -> None:

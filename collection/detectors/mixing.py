@@ -26,7 +26,7 @@ DELAY = REACH + CONTEXT + BATCH
 """Frames after which a frame has been judged."""
 KINDS = ("", "dissolve", "wipe", "fade")
 """What the network tells apart; fades are found by `fades`."""
-EDGE_ODDS = -0.75
+EDGE_ODDS = -1.5
 """Least odds, as a logarithm, of the frames around a sure one that belong to the same transition."""
 LONGEST = 66
 """Frames at most that one find takes; a longer transition is told in parts."""

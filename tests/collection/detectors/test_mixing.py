@@ -108,7 +108,7 @@ def test_every_frame_is_judged_once(n: int, ends: tuple[Codes, Codes], monkeypat
 def test_runs_need_a_sure_frame_and_take_the_likely_ones_beside_it() -> None:
     odds = np.full((20, len(KINDS)), -9.0)
     odds[:, 0] = 0
-    odds[3:9, 2] = [-0.5, 0.0, 1.0, 3.0, 0.0, -1.0]
+    odds[3:9, 2] = [-1.0, 0.0, 1.0, 3.0, 0.0, -2.0]
     odds[12:16, 1] = 1.0
     runs = Runs(2.0)
     (found,) = [f for part in np.array_split(odds, 7) for f in runs.push(part)] + runs.finish()
