@@ -32,7 +32,7 @@ Codes = NDArray[np.int16]
 def edges(luma: Plane) -> Coarse:
     """(2304,) whole codes by which a luma (36, 64) differs from its 7x7 mean, -63..63."""
     real = luma.astype(np.float32)
-    return np.clip(np.rint(real - cv2.blur(real, (7, 7))), -EDGE, EDGE).ravel()
+    return np.asarray(np.clip(np.rint(real - cv2.blur(real, (7, 7))), -EDGE, EDGE), np.float32).ravel()
 
 
 class Traces:
