@@ -53,7 +53,7 @@ class Own:
     frame of a dissolve or wipe.
     """
 
-    def __init__(self, rate: Fraction, *, threshold: float = 3.0, ratio: float = 1.0, sure: float = 0.8) -> None:
+    def __init__(self, rate: Fraction, *, threshold: float = 3.0, ratio: float = 1.0, sure: float = 0.85) -> None:
         if threshold <= 0 or ratio <= 0 or not 0 < sure < 1:
             raise ValueError(f"threshold {threshold} and ratio {ratio} must be > 0, sure {sure} in (0, 1)")
         self.stride = max(1, round(rate / GRADUAL_RATE))
