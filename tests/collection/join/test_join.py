@@ -20,9 +20,9 @@ from mlst.dataset.lock import footage_of, read_lock
 from tests import tiny
 
 TERMS = tiny.RECIPE.replace("sources =", 'levels = "p910-240p-v1"\nsources =')
-QUOTA = TERMS.replace("[select]", "[select]\nquota = 3") + "\n[pack]\nshard_bytes = 65536\n"
+QUOTA = TERMS.replace("[select]", "[select]\nquota = 1") + "\n[pack]\nshard_bytes = 65536\n"
 PART = TERMS.replace('name = "tiny"', 'name = "part"').replace("sources.csv", "part.csv")
-PARTS = 3
+PARTS = 2
 
 
 def copied(made: tiny.Material, one: str, other: str) -> tiny.Material:
@@ -39,10 +39,10 @@ def of(made: tiny.Material, names: list[str]) -> tiny.Material:
 
 @cache
 def home() -> Path:
-    """`one`, built at once, and `part0` ... of the same 12 sources, two of which show the same in different parts."""
+    """`one`, built at once, and `part0` ... of the same 6 sources, two of which show the same in different parts."""
     folder = Path(tempfile.mkdtemp(prefix="mlst-join-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    made = tiny.material(folder / "work", 12)
+    made = tiny.material(folder / "work", 6)
     names = sorted(made.sources)
     made = copied(made, names[0], names[1])
     (folder / "recipe.toml").write_text(QUOTA)
@@ -99,7 +99,7 @@ def test_after_a_part_is_mended_the_same_command_goes_on(here: Path) -> None:
 
 
 def test_a_part_with_a_smaller_quota_is_named(here: Path) -> None:
-    (here / "recipe.toml").write_text(QUOTA.replace("quota = 3", ""))
+    (here / "recipe.toml").write_text(QUOTA.replace("quota = 1", ""))
     resealed(here / "part1", lambda data: data.replace(b"[select]", b"[select]\nquota = 1000"), "recipe.toml")
     done = join(here)
     assert json.loads(done.stdout)["limited"] == [str(here / "part1")]
