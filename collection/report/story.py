@@ -17,6 +17,8 @@ from collection.report.status import Line, tally, times
 from collection.scan.stage import ScanStage
 from collection.select import Selection
 from collection.workspace.folder import Workspace
+from mlst.dataset.description import LARGEST
+from mlst.inside import content
 from mlst.records import Scan, Video, canonical_json, decode_json
 from mlst.text import one_line
 
@@ -117,7 +119,7 @@ def keep(work: Workspace, fingerprint: str, told: Story) -> None:
 def kept(work: Path, fingerprint: str) -> Story:
     """The story of a dataset, from the workspace in the folder `work`; `UNKNOWN` where it has none or another's."""
     with contextlib.suppress(OSError, ValueError):
-        found = decode_json(Kept, (work / STORY).read_bytes())
+        found = decode_json(Kept, content(work / STORY, LARGEST))
         if found.fingerprint == fingerprint:
             return found.story
     return UNKNOWN
