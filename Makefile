@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Tests start many interpreters, and pytest rewrites every test module: both are slow where images forbid compiled files.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint types unit docs wheel-check format clean
+.PHONY: demo test quick lint types unit bench bench-full docs wheel-check format clean
 
 demo: $(READY)  ## build, verify and report a dataset from real clips; train and evaluate a tiny model on it
 	$(BIN)/mlst build manifests/demo/recipe.toml --out out/demo --workers $(WORKERS)
@@ -29,6 +29,12 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+bench: $(READY)  ## every claim about speed and memory, small: four minutes of two free cores
+	$(BIN)/python -m benchmarks.suite quick
+
+bench-full: $(READY)  ## the same at the sizes of docs/performance.md: an hour
+	$(BIN)/python -m benchmarks.suite full
 
 docs: $(VENV)/.docs  ## the documentation, as a site in out/site; fails on a broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

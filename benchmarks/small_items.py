@@ -115,14 +115,18 @@ def measured(
 ) -> Iterator[Row]:
     """Both builds by each checkout, in turns."""
     how = ["--executor", executor, "--workers", str(options.workers)]
-    few, many = ({code: build(tree, media[size], how) for code, tree in trees.items()} for size in (False, True))
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = (
+            {code: build(tree, media[size], how, Path(folder) / f"{code}-{size}") for code, tree in trees.items()}
+            for size in (False, True)
+        )
     return (Row(executor, code, options.videos, few[code], many[code]) for code in trees)
 
 
-def build(tree: Path, media: Path, how: Sequence[str]) -> Cost:
+def build(tree: Path, media: Path, how: Sequence[str], out: Path) -> Cost:
     """Run the command as its installed script does, and wait for all that it leaves behind."""
     with tempfile.TemporaryDirectory() as folder:
-        script, out = Path(folder) / "mlst", Path(folder) / "out"
+        script = Path(folder) / "mlst"
         script.write_text("from collection.cli.main import main\nif __name__ == '__main__':\n    main()\n")
         environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
         began, before = time.monotonic(), ended()
