@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
@@ -14,7 +14,6 @@ from collection.building import Finished
 from collection.cli.console import console, refuse, results, safe
 from collection.cli.options import LOOK
 from collection.cli.shown import SHOWN, print_diff, print_facts, print_findings, print_lines, print_report, table
-from collection.doctor.examine import Diagnosis
 from collection.doctor.rules import RULES
 from collection.engine.stage import FAILED
 from collection.fetch.reasons import advice
@@ -37,6 +36,9 @@ from mlst.dataset.diff import Difference
 from mlst.exits import Exit
 from mlst.levels.levels import LEVELS
 from mlst.records import SPLITS, canonical_json, encode
+
+if TYPE_CHECKING:
+    from collection.doctor.examine import Diagnosis  # imports PyTorch, which is seconds of every build
 
 WORST = 10
 """Broken clips that are named on the console; the page shows more."""
@@ -311,7 +313,7 @@ def print_licences(rows: Sequence[LicenceRow], as_json: bool) -> None:
     results.print(found)
 
 
-def print_diagnosis(found: Diagnosis, told: dict[str, Any], page: str, as_json: bool) -> None:
+def print_diagnosis(found: "Diagnosis", told: dict[str, Any], page: str, as_json: bool) -> None:
     """What a diagnosis came to, and where its page is."""
     if as_json:
         print(json.dumps({**told, "page": page}, sort_keys=True))

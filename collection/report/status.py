@@ -10,7 +10,6 @@ from collection.engine.ledger import Ledger, Outcomes, Outputs
 from collection.engine.run import ITEMS, folder
 from collection.engine.stage import DONE, AnyStage, Out
 from collection.pack.stage import Packed
-from collection.scan.stage import ScanStage
 from collection.workspace.folder import Workspace
 from mlst.exits import UserError
 from mlst.records import Scan, Video, canonical_json, decode, later
@@ -92,6 +91,8 @@ def status(work: Workspace) -> list[Line]:
     Those of `fetch` add up to the rows of the manifest and those of `scan` to the fetched videos, whenever this is
     asked; shards are listed once they are planned. Lines of `frames` follow where there is something to say.
     """
+    from collection.scan.stage import ScanStage  # noqa: PLC0415 - brings OpenCV and detectors, and the console needs this
+
     fetch, scan, pack = (replace(work, folder=name) for name in read_note(work).folders)
     fetched = _outcomes(fetch, Video, _items(fetch))
     scanned = _outcomes(scan, Scan, (ScanStage.key(video) for video in Outputs(fetched)))
