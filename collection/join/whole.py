@@ -48,7 +48,10 @@ def join(parts: Sequence[Part], terms: Terms, out: Workspace, do: Driver) -> Joi
     clips = _checked(parts, terms)
     sources = {row.info.source: _source(row) for _, row in clips}
     found = (_Found(row) for _, row in clips)
-    selection = select(found, sources, terms.levels, terms.recipe.select, review=terms.review)
+    try:
+        selection = select(found, sources, terms.levels, terms.recipe.select, review=terms.review)
+    except ValueError as why:  # a key that one index has twice, or two sources have
+        raise JoinError([Finding("key", ", ".join(part.name for part in parts), f"{why}")]) from None
     if not selection.chosen:
         raise NothingChosenError("no clip of the parts could be chosen; nothing was joined")
     do = Driver(do.work, _Bench({part.alias: part.folder for part in parts}), do.watcher, True, do.wave, False)

@@ -170,6 +170,15 @@ def other_clip(part: Path) -> None:
     resealed(part, lambda data: data, INDEX)
 
 
+def twice(part: Path) -> None:
+    """One key for two clips."""
+    rows = list(read_index(part / INDEX))
+    key = rows[0].info.key
+    with (part / INDEX).open("wb") as file:
+        write_index(file, [rows[0], replace(rows[1], info=replace(rows[1].info, key=key)), *rows[2:]])
+    resealed(part, lambda data: data, INDEX)
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "said"),
     [
@@ -184,6 +193,7 @@ def other_clip(part: Path) -> None:
         (other_tools, "versions", "made with mlst scan 0.0.1"),
         (doubled, "source", "is another video than in"),
         (other_clip, "key", "is another clip than in"),
+        (twice, "key", "duplicate clip keys"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(here: Path, spoil: Callable[[Path], None], kind: str, said: str) -> None:
