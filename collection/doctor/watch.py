@@ -4,6 +4,7 @@ Every frame is decoded once. All of them are seen as thumbs, which tell of trans
 first pictures of up to `LOOKED_AT` tenths of a second are measured as those of a build are.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -167,8 +168,8 @@ class WatchStage:
         """What is in each clip; a clip that cannot be decoded is an answer too."""
         cv2.setNumThreads(1)
         end = time.monotonic() + GROUP_WALL
-        for name in item.files:
-            if time.monotonic() > end:
+        for number, name in enumerate(item.files):
+            if number and time.monotonic() > end:
                 yield replace(NOTHING, trouble=LATER)
                 continue
             try:
@@ -191,9 +192,10 @@ def _at_once(path: Path) -> Watched:
     with ordinary(path, LIMITS) as file:
         strip = _Strip(file.time_base)
         for picture in file:
-            strip.add(picture, file.format)
             if strip.frames == FRAMES or over():
+                strip.whole = False
                 break
+            strip.add(picture, file.format)
         if not strip.frames:
             raise OddError
         said_frames, said_seconds = file.said
@@ -213,9 +215,10 @@ def _with_care(path: Path) -> Watched:
     with open_video(path, facts, LIMITS) as decoder:
         strip = _Strip(facts.time_base)
         for decoded in decoder:
-            strip.add(decoded.picture, decoded.format)
             if strip.frames == FRAMES or over():
+                strip.whole = False
                 break
+            strip.add(decoded.picture, decoded.format)
     with open_media(path, sniff(path), LIMITS) as (media, stream):
         said_frames, said_seconds = said(media, stream)
     seconds = (decoder.last_end - decoder.pts[0]) * facts.time_base
@@ -235,7 +238,8 @@ def _with_care(path: Path) -> Watched:
 def _deadline() -> Callable[[], bool]:
     """Whether a clip that begins now has had its time."""
     cpu, wall = time.process_time() + CLIP_CPU, time.monotonic() + CLIP_WALL
-    return lambda: time.process_time() > cpu or time.monotonic() > wall
+    frames = itertools.count()
+    return lambda: next(frames) > 0 and (time.process_time() > cpu or time.monotonic() > wall)
 
 
 def held(moves: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -266,7 +270,7 @@ class _Strip:
     """What is kept of a clip's frames while they pass."""
 
     def __init__(self, clock: Fraction) -> None:
-        self.frames = 0
+        self.frames, self.whole = 0, True
         self._clock = clock
         self._thumbs: list[Thumb] = []
         self._moves: list[float] = []
@@ -297,7 +301,7 @@ class _Strip:
         return replace(
             self._measured(float(moves.max(initial=0.0))),
             frames=self.frames,
-            whole=self.frames < FRAMES,
+            whole=self.whole,
             black=self._black / max(1, self.frames),
             repeats=float(np.mean(moves < SAME)) if len(moves) else 0.0,
             held=float(np.mean(held(moves))) if len(moves) else 0.0,

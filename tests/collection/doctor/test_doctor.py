@@ -206,3 +206,16 @@ def test_repeats_lie_amid_motion() -> None:
     assert not watch.held(np.array(still + step + still)).any(), "a title that changes once"
     assert watch.held(np.array([4.0, 4.0, 0.1, 4.0] * 3)).tolist() == [False, False, True, False] * 3
     assert not watch.held(np.array([4.0] * 8)).any()
+
+
+def test_clips_that_take_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    for number in range(3):
+        defects.synthetic.write(place / f"{number}.mp4", defects.SPEC, defects.look(60 + number))
+    usual = diagnosis(place, tmp_path / "room")
+    monkeypatch.setattr(watch, "GROUP_WALL", 0.0)
+    assert diagnosis(place, tmp_path / "room") == usual, "one is looked at, the others by themselves"
+    monkeypatch.setattr(watch, "CLIP_CPU", 0.0)
+    seen = watch.watch(place / "0.mp4")
+    assert (seen.frames, seen.whole, seen.trouble) == (1, False, "")
