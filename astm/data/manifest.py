@@ -19,6 +19,8 @@ from astm.data.video import DEMUXERS, frames_at, planes, presentation_times
 from mlst.inside import leads_out
 from mlst.records import SPLITS
 
+DIGITS = 7
+"""Of the frames of a film: four days at 25 frames per second. More would be a slip of the pen, and a list as long."""
 OTHER_NAMES = {"val": "validation", "valid": "validation", "validate": "validation"}
 """What splits are called elsewhere."""
 
@@ -131,7 +133,7 @@ def _row(place: Path, line: int, values: dict[str, str]) -> Row:
         raise DataError(f"{place}, line {line}: path {path!r}, split {split!r}; splits are {', '.join(SPLITS)}")
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise DataError(f"{place}, line {line}: {path} is not within data.folder; set that to a folder of all films")
-    if not (frames.isdecimal() or not frames):
+    if frames and not (frames.isdecimal() and len(frames) <= DIGITS):
         raise DataError(
             f"{place}, line {line}: {frames!r} is no number of frames; leave it empty to have them counted"
         )

@@ -77,6 +77,7 @@ def test_lengths_that_are_given_are_believed_until_a_film_is_read(root):
         ("path,split\ntake 1,train\ntake 1,test\n", "lists take 1 more than once"),
         ("path,split\ntake 1,training\n", "line 2: path 'take 1', split 'training'; splits are train"),
         ("path,split,frames\ntake 1,train,-3\n", "'-3' is no number of frames"),
+        ("path,split,frames\ntake 1,train,99999999\n", "'99999999' is no number of frames"),
         ("path,split\n../x,train\n", "../x is not within data.folder"),
         ("path,split\ntake 2,train\n", "lacks 1 of 1 train films of list.csv: take 2"),
         ("path,split\ntake 1,test\n", "has test, but no train"),
