@@ -213,7 +213,7 @@ def test_predictions_that_are_not_finite_are_refused(clips):
 
 
 def test_unfit_models_are_refused(clips):
-    with pytest.raises(KeyError, match="unknown metric 'psnr'; choices are mae_sum"):
+    with pytest.raises(KeyError, match="unknown metric 'psnr'; choices are lpips_alex, mae_sum"):
         evaluate(create("copy_last"), clips, dataset="moving_mnist", label="x", device=CPU, metrics=["psnr"])
     with pytest.raises(ValueError, match="takes 3 channel"):
         evaluate(
