@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import torch
 from astm import create
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import ablation
+from benchmarks.gpu.forms import Job, cases
+from benchmarks.gpu.speed import Subject, begun, bury, file, overdue, step
 from benchmarks.gpu.training import Alone, decided, fastest
 from benchmarks.gpu.ways import prepare
 
@@ -43,6 +47,31 @@ def test_every_way_gives_the_same_frames_and_gradients(way):
     torch.testing.assert_close(ready.net(past, 4), ours(past, 4), rtol=0, atol=1e-12)
     for (name, mine), theirs in zip(ours.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(theirs.grad, mine.grad, rtol=1e-5, atol=1e-8, msg=name)
+
+
+def test_a_step_is_taken_as_a_graph(monkeypatch):
+    """In place of what CUDA would record, the pass itself."""
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda passed, sample, **_: passed)
+    past, future = torch.rand(2, 2, 5, 1, 16, 16, dtype=torch.float64)
+    ours, other = small(), small()
+    ready = prepare(other, "graph", "float32", past, future)
+    subject = Subject(other, torch.optim.SGD(other.parameters(), lr=1e-3), past, future)
+    expected = float(ours.loss(past, future, 0).detach())
+    assert step(ready, subject) == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_began_and_did_not_end_is_told(tmp_path):
+    job, case = Job(tmp_path, tmp_path, "cpu", True), cases(True)[0]
+    (tmp_path / "speed").mkdir()
+    bury(job, case)
+    assert not file(job, case).exists()
+    begun(job, case).touch()
+    assert not overdue(job, case, time.time())
+    os.utime(begun(job, case), (0, 0))
+    assert overdue(job, case, time.time())
+    bury(job, case)
+    assert json.loads(file(job, case).read_text())["outcome"] == "died"
+    assert not begun(job, case).exists()
 
 
 def test_the_plain_form_refuses_what_it_does_not_compute():
