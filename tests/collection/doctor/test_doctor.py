@@ -195,7 +195,9 @@ def test_page_and_summary(found: Diagnosis, tmp_path: Path) -> None:
 
 
 def test_every_rule_is_documented_and_has_a_severity() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "doctor.md").read_text()
+    root = Path(__file__).parents[3]
+    assert f"`mlst doctor`: {len(RULES)} kinds of defects" in (root / "README.md").read_text()
+    page = (root / "docs" / "doctor.md").read_text()
     for name, rule in RULES.items():
         assert rule.severity in SEVERITIES
         assert f"| `{name}` | {rule.severity} | {rule.meaning} |" in page
