@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+import torch
 
 from astm.predictor import model
 from astm.training.settings import Experiment, Tree, merge, override, parse, preset, presets
@@ -66,9 +69,11 @@ def experiment(name: str, form: Form, job: Job, *settings: str) -> Experiment:
     return parse(merge(tree, data, more, override(settings)))
 
 
+@cache
 def models() -> list[str]:
     """Every model that has parameters, ASTM and what is trained first, the slowest last."""
-    learned = [name for name in model if next(model[name]().parameters(), None) is not None]
+    with torch.device("meta"):  # no memory, and no time for it
+        learned = [name for name in model if next(model[name]().parameters(), None) is not None]
     return [*TRAINED, *sorted(set(learned) - {*TRAINED, "vpn"}), "vpn"]
 
 
