@@ -136,16 +136,17 @@ class _Totals:
         """The sum of a figure."""
         values = {name: [float(value(one)) for one in ones] for name, ones in self.seen.items()}
         every = [number for numbers in values.values() for number in numbers]
-        pooled = variance(every) if len(every) > 1 else 0.0
+        pooled = variance(every) if len(every) > 1 else every[0] ** 2  # of one value nothing is known
         total, spread = 0.0, 0.0
         for name, numbers in values.items():
             size, count = self.sizes[name], len(numbers)
             total += size * sum(numbers) / count
             within = variance(numbers) if count > 1 else pooled
             spread += size * (size - count) * within / count
+        unseen = self.rows - sum(self.sizes.values())
         scale = self.rows / sum(self.sizes.values())
-        half = Z * math.sqrt(spread)
-        return Range(scale * total, scale * max(total - half, sum(every)), scale * (total + half))
+        half = Z * math.sqrt(scale**2 * spread + unseen * (unseen + len(every)) * pooled / len(every))
+        return Range(scale * total, max(scale * total - half, sum(every)), scale * total + half)
 
 
 def _fates(every: Sequence[One], pick: _Totals, rows: int) -> Iterator[Fate]:
@@ -153,7 +154,8 @@ def _fates(every: Sequence[One], pick: _Totals, rows: int) -> Iterator[Fate]:
     for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         expected = pick(lambda one, reason=reason: one.reason == reason).expected  # type: ignore[misc]
         bounds = wilson(expected / rows, len(every))
-        yield Fate(reason, count, Range(expected, rows * bounds.low, rows * bounds.high))
+        most = rows - len(every) + count
+        yield Fate(reason, count, Range(expected, max(rows * bounds.low, count), min(rows * bounds.high, most)))
 
 
 def seen(work: Workspace, note: Note) -> dict[str, One]:

@@ -60,7 +60,7 @@ REMEDIES: Mapping[int, str] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or give another path"),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO), "the disk or its connection fails; see the system's log"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n)"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "give another path"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "give another path"),
     errno.EROFS: "give a path that can be written to",
     errno.EFBIG: "allow larger files (ulimit -f)",
     errno.EAGAIN: "allow more processes (ulimit -u)",

@@ -46,6 +46,7 @@ def import_(
     if kind and kind not in importer:
         raise UserError(f"--format {kind!r} is unknown; choices are {', '.join(importer)}")
     with _files():
+        _check_other(path, out)
         chosen = kind or guess(path)
         found = import_list(path, chosen, licence)
         rows = found.sources[:limit] if limit else found.sources
@@ -141,6 +142,7 @@ def sample(
     from collection.manifest.table import ANYTHING, read_manifest, write_manifest
 
     with _files():
+        _check_other(path, out)
         rows = read_manifest(path, ANYTHING)
         _check_beside(path, out, rows)
         chosen = pilot(rows, count, seed)
@@ -171,6 +173,12 @@ def _check_beside(path: Path, out: Path, rows: "Iterable[Source]") -> None:
 
     if out.parent.resolve() != path.parent.resolve() and not all(is_web(row.url) for row in rows):
         raise UserError(f"{path} names files beside it; --out must be in the same folder, or they are not found")
+
+
+def _check_other(path: Path, out: Path) -> None:
+    """What is written has less in it than what is read."""
+    if out.exists() and path.exists() and out.samefile(path):
+        raise UserError(f"--out {out} would replace {path}, and rows of it would be lost; give another name")
 
 
 @contextmanager

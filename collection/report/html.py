@@ -43,21 +43,31 @@ def report_on(dataset: Path, page: Path, per_level: int, work: Path, scores: Seq
         levels = read_levels(dataset / THRESHOLDS)
         told = kept(work, what.fingerprint)
         measured = tuple(one for path in scores for one in measured_on(dataset, path))
-        write_report(page, Workspace(dataset, ""), levels, told, Shown(per_level, measured))
-        return told
+        text = _page(Workspace(dataset, ""), levels, told, Shown(per_level, measured))
     except ScoresError:
         raise
     except (FileNotFoundError, NotADirectoryError, ValueError, ffmpeg.Error) as why:
         raise NoDatasetError(f"{dataset}: {why}; give the folder of a dataset that `mlst verify` finds sound") from why
+    _write(page, text)
+    return told
 
 
 def write_report(path: Path, dataset: Workspace, levels: Levels, story: Story, shown: Shown = USUAL) -> None:
     """Write the page `path` about the dataset in `dataset`."""
+    _write(path, _page(dataset, levels, story, shown))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def _page(dataset: Workspace, levels: Levels, story: Story, shown: Shown) -> str:
     what = read_json(dataset.path(DATASET))
     page = _environment().get_template("report.html.j2")
     script = "".join(asset(f"page/{name}.js") for name in SCRIPTS)
     data = json.dumps(page_data(dataset, what, levels, story, shown), separators=(",", ":"), allow_nan=False)
-    text = page.render(
+    return page.render(
         title=f"{what.title or what.name} {what.version}",
         what=what,
         facts=facts(what, dataset.path(INDEX)),
@@ -70,8 +80,6 @@ def write_report(path: Path, dataset: Workspace, levels: Levels, story: Story, s
         script_hash=script_hash(script),
         data=data.replace("<", "\\u003c"),
     )
-    with atomic(path) as file:
-        file.write(text.encode())
 
 
 def script_hash(script: str) -> str:

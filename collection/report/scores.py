@@ -122,5 +122,9 @@ def read_measured(path: Path) -> Iterator[Measured]:
 def _read(path: Path) -> list[_Evaluation]:
     try:
         return TypeAdapter(list[_Evaluation]).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as why:
+    except OSError as why:
         raise ScoresError(f"{path} is not a result of `astm evaluate`: {why}") from None
+    except ValidationError as why:
+        error = why.errors(include_url=False, include_input=False)[0]
+        said = ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
+        raise ScoresError(f"{path} is not a result of `astm evaluate`: {said}") from None

@@ -65,6 +65,16 @@ def test_of_all_rows_it_tells_just_what_they_came_to(tmp_path: Path) -> None:
     found = forecast(built(tmp_path, every), every, wave=256)
     assert found.download_bytes.low == found.download_bytes.expected == found.download_bytes.high == 96 * 1_000_000
     assert found.clips.low == found.clips.high
+    assert all(fate.sources.low == fate.sources.high == fate.seen for fate in found.fates)
+
+
+@pytest.mark.parametrize("seen", [1, 49])
+def test_nothing_is_sure_of_a_stratum_without_a_pilot(tmp_path: Path, seen: int) -> None:
+    """All of the first half, or one of it, says little about the second."""
+    every = rows(100)
+    found = forecast(built(tmp_path, every[1 : 1 + seen]), every, wave=256)
+    assert found.strata_unseen == 1
+    assert found.clips.low < found.clips.expected < found.clips.high
 
 
 def test_a_stratum_that_was_sampled_more_counts_no_more(tmp_path: Path) -> None:

@@ -152,3 +152,14 @@ def test_expand_writes_the_rows_of_all_lists_once(tmp_path: Path) -> None:
 
 def test_the_help_names_every_format() -> None:
     assert list(FORMATS) == list(importer)
+
+
+@pytest.mark.parametrize("command", ["sample", "import"])
+def test_a_list_is_not_replaced_by_a_part_of_it(tmp_path: Path, command: str) -> None:
+    path, link = tmp_path / "m.csv", tmp_path / "link.csv"
+    run("import", LISTS / "vggsound_test.csv", "--out", path)
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for out in (path, link):
+        assert "give another name" in run(command, path, "--sample", "1", "--out", out, status=2)
+    assert path.read_bytes() == before

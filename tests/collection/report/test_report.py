@@ -22,7 +22,7 @@ from rich.console import Console
 from collection.cli.console import safe
 from collection.engine.stage import Expected, Needs, Rejected
 from collection.report.data import Shown
-from collection.report.html import write_report
+from collection.report.html import report_on, write_report
 from collection.report.previews import chosen, preview
 from collection.report.rows import in_turns, read_rows
 from collection.report.story import Story, outcomes, problems
@@ -208,3 +208,9 @@ def test_the_terminal_shows_strangers_texts_as_text(text: str) -> None:
 
 def test_lines_stay_lines() -> None:
     assert safe("a\nb\r\tc") == "a\nb\tc"
+
+
+def test_a_page_that_cannot_be_written_is_no_fault_of_the_dataset(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        report_on(tiny.built(), tmp_path / "file/page.html", 0, tmp_path / "none")

@@ -65,3 +65,12 @@ def test_without_the_file_of_clips_their_number_decides(tmp_path: Path) -> None:
     (tmp_path / "clips.parquet").unlink()
     with pytest.raises(ScoresError, match=f"clips of level all were scored, and it has {len(CLIPS)};"):
         list(measured_on(tiny.built(), file))
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", ": Invalid JSON"), ('[{"label": 3}]', ": 0.label: Input should be")])
+def test_another_file_is_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ScoresError, match=f"is not a result of `astm evaluate`{said}") as why:
+        list(measured_on(tiny.built(), tmp_path / "results.json"))
+    assert "\n" not in str(why.value)
+    assert "pydantic" not in str(why.value)
