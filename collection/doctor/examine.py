@@ -14,7 +14,7 @@ from collection.doctor.rules import RULES, SEVERITIES, Finding
 from collection.doctor.survey import Entry, survey
 from collection.doctor.watch import LATER, LIMITS, NOTHING, Copies, Watched, WatchStage
 from collection.engine.run import Executor, Watcher
-from collection.engine.stage import DONE, Outcome
+from collection.engine.stage import DONE, REJECTED, Outcome, Status
 from collection.workspace.folder import Workspace
 from mlst.loading.errors import ReadError
 
@@ -96,21 +96,31 @@ class _Watching:
     def watched(self, entries: Sequence[Entry]) -> list[Seen]:
         """Together; where a worker dies or is late, its clips one by one, so that one of them is to blame."""
         self.watcher.begin(WatchStage.name, len(entries), 0)
-        unfit = {entry.piece.key: why for entry in entries if (why := _unfit(entry))}
-        told = {key: replace(NOTHING, trouble=why[0], detail=why[1]) for key, why in unfit.items()}
-        failed: list[Entry] = []
-        fit = [entry for entry in entries if entry.piece.key not in told]
-        for group, outcome in self._looked(list(_groups(fit))):
-            self.watcher.outcome(WatchStage.name, outcome)
-            if outcome.status == DONE:
-                told |= {entry.piece.key: one for entry, one in zip(group, outcome.outputs, strict=True)}
-                failed += [entry for entry, one in zip(group, outcome.outputs, strict=True) if one.trouble == LATER]
+        told: dict[str, Watched] = {}
+        fit, failed = list[Entry](), list[Entry]()
+        for entry in entries:
+            if unfit := _unfit(entry):
+                told[entry.piece.key] = replace(NOTHING, trouble=unfit[0], detail=unfit[1])
+                self._tell(entry, REJECTED, *unfit)
             else:
-                failed += group
+                fit.append(entry)
+        for group, outcome in self._looked(list(_groups(fit))):
+            seen = outcome.outputs if outcome.status == DONE else (replace(NOTHING, trouble=LATER),) * len(group)
+            for entry, one in zip(group, seen, strict=True):
+                if one.trouble == LATER:
+                    failed.append(entry)
+                else:
+                    told[entry.piece.key] = one
+                    self._tell(entry, DONE, "", "")
         for (entry,), outcome in self._looked([(entry,) for entry in failed]):
             told[entry.piece.key] = outcome.outputs[0] if outcome.status == DONE else _ended(outcome)
+            self._tell(entry, outcome.status, outcome.kind, outcome.detail)
         self.watcher.end(WatchStage.name)
         return [Seen(entry, told[entry.piece.key]) for entry in entries]
+
+    def _tell(self, entry: Entry, status: Status, kind: str, detail: str) -> None:
+        """One clip has ended: clips are what was announced, whatever a worker is given together."""
+        self.watcher.outcome(WatchStage.name, Outcome(entry.piece.key, status, kind, detail, ()))
 
     def _looked(self, groups: Sequence[tuple[Entry, ...]]) -> Iterator[tuple[tuple[Entry, ...], Outcome[Watched]]]:
         for outcome in self.do(WatchStage(), self._copies(groups), self.work):

@@ -163,7 +163,8 @@ def line(now: Now) -> str:
 
 def ended(one: StageNow) -> str:
     """What a stage came to."""
-    return f"{one.stage}: {_told(one)}, {decimal(one.bytes)}, {span(one.seconds)}"
+    size = (decimal(one.bytes),) if one.bytes else ()
+    return f"{one.stage}: " + ", ".join((_told(one), *size, span(one.seconds)))
 
 
 def warning(stage: str, outcome: Outcome[object]) -> str:

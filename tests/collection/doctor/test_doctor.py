@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,20 @@ class Quiet:
     def outcome(self, stage: str, outcome: Outcome[Any]) -> None: ...
 
     def end(self, stage: str) -> None: ...
+
+
+class Counting(Quiet):
+    """Counts what it is told."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.told: Counter[str] = Counter()
+
+    def begin(self, stage: str, items: int, known: int) -> None:
+        self.total = items
+
+    def outcome(self, stage: str, outcome: Outcome[Any]) -> None:
+        self.told[outcome.status] += 1
 
 
 def at_once(stage: Stage, items: Iterable[Any], work: Workspace) -> Iterator[Outcome[Any]]:
@@ -179,7 +193,10 @@ def test_a_clip_that_kills_its_worker_is_to_blame_alone(folder: Path, found: Dia
             else:
                 yield from at_once(stage, [item], work)
 
-    died = examine(str(folder), 1000, 0, fragile, Quiet(), Workspace(tmp_path, "doctor"))  # type: ignore[arg-type]
+    watcher = Counting()
+    died = examine(str(folder), 1000, 0, fragile, watcher, Workspace(tmp_path, "doctor"))  # type: ignore[arg-type]
+    assert watcher.told.total() == watcher.total == died.looked_at, "clips are announced, and clips are counted"
+    assert watcher.told[FAILED] == 1
     assert by_place(died)["cut.mp4"] == {"decode"}
     assert {**by_place(died), "cut.mp4": set()} == {**by_place(found), "cut.mp4": set()}
 

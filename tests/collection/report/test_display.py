@@ -66,7 +66,7 @@ def test_a_log_has_lines_the_end_of_each_stage_and_a_warning_for_each_kind(tmp_p
         log.until(lambda line: line.startswith("fetch is over; "))
     assert not threads()
     said = log.getvalue()
-    assert "\nfetch: 3 blocked.rate, 0 bytes, 0 s\n" in said
+    assert "\nfetch: 3 blocked.rate, 0 s\n" in said
     (warned,) = re.findall("^warning: .*$", said, re.MULTILINE)
     assert warned.startswith("warning: fetch: blocked.rate; a: [red]slow")
     assert "\x1b" not in said
