@@ -61,7 +61,7 @@ def find_filter(name: str) -> ClipFilter:
     path, _, function = name.partition(":")
     try:
         module = importlib.import_module(path)
-    except Exception as why:  # whatever the code of a stranger raises
+    except (Exception, SystemExit) as why:  # whatever the code of a stranger raises
         raise ValueError(f"scan.filter: {path} cannot be imported: {type(why).__name__}: {why}") from None
     found, version, file = (getattr(module, what, None) for what in (function, "VERSION", "__file__"))
     if not callable(found):
@@ -92,7 +92,7 @@ def filtered(frames: Sequence[Bytes], by: ClipFilter) -> Sequence[Bytes]:
         planes = tuple(by.function(*given))
     except MemoryError:
         raise
-    except Exception as why:
+    except (Exception, SystemExit) as why:
         at = traceback.extract_tb(why.__traceback__)[-1]
         detail = f"{by.name}: {type(why).__name__}: {why} ({Path(at.filename).name}:{at.lineno})"
         raise Retry("filter", detail) from None

@@ -19,7 +19,7 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="Dataset: moving_mnist, kth, mlst, folder, films, or a class of yours, package.module:Class.",
+        help="Dataset: moving_mnist, kth, mlst, folder, films, manifest, or a class of yours, package.module:Class.",
         autocompletion=completed("moving_mnist kth mlst folder films"),
     ),
 ]

@@ -37,12 +37,26 @@ class Distance:
 
 
 def read_network(file: Path, device: torch.device) -> Network:
-    """Load, and so run, a TorchScript file. Raises `EvaluationError` where it is none."""
+    """Load, and so run, a TorchScript file. Raises `EvaluationError` where it is none; the network
+    does so for films that it cannot take."""
     try:
         network: Any = torch.jit.load(str(file), map_location=device).eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as why:
         raise EvaluationError(f"{file} is not a readable TorchScript file: {str(why).splitlines()[0][:200]}") from None
-    return lambda films: network(films.to(device), rescale=True, resize=True, return_features=True).flatten(1)
+
+    def features(films: torch.Tensor) -> torch.Tensor:
+        try:
+            found: torch.Tensor = network(films.to(device), rescale=True, resize=True, return_features=True).flatten(1)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, AttributeError) as why:
+            said = str(why).strip().splitlines()[-1][:200]
+            raise EvaluationError(f"{file} does not take films as i3d_torchscript.pt does: {said}") from None
+        if len(found) != len(films) or not found.isfinite().all():
+            raise EvaluationError(f"{file} gives {tuple(found.shape)} of {len(films)} films, or no finite numbers")
+        return found
+
+    return features
 
 
 @torch.no_grad()

@@ -83,3 +83,8 @@ def import_checkpoint(path: Path, kind: str, given: Given) -> Imported:
         return rule(draft, given)
     except CheckpointError as why:
         raise CheckpointError(f"{path}: {why}") from None
+    except (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError) as why:
+        raise CheckpointError(
+            f"{path}: its weights do not have the shapes of such a model, or a setting is wrong ({why}); compare both "
+            f"with the code that trained it"
+        ) from why

@@ -70,6 +70,7 @@ def test_settings_change_with_a_filter_alone() -> None:
     ("function", "words"),
     [
         ("fails", r"ZeroDivisionError: no face \(grey_corner\.py:\d+\)"),
+        ("leaves", r"SystemExit: 3"),
         ("crops", r"gave .*uint8 \(10, 94, 96\)"),
         ("floats", "gave .*float64"),
         ("two", "gave"),
@@ -130,3 +131,10 @@ def test_a_build_with_a_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     plain = Footage()
     plain.add(replace(row, stream=replace(row.stream, filter="")))
     assert plain.hexdigest() != made.dataset.footage
+
+
+def test_a_module_that_ends_the_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_module_that_leaves.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="cannot be imported: SystemExit: 0"):
+        find_filter("a_module_that_leaves:any")

@@ -77,3 +77,25 @@ def test_what_cannot_be_compared(tmp_path, network):
         films = [open_films(tmp_path / name) for name in ("truth.npy", "theirs.npy")]
         with pytest.raises(EvaluationError, match=why):
             distance(*films, loaded, lambda count: None)
+
+
+class Plain(torch.nn.Module):
+    """A network that is called otherwise."""
+
+    def forward(self, x):
+        return x.mean(dim=(2, 3, 4))
+
+
+class NoNumbers(torch.nn.Module):
+    def forward(self, x, rescale: bool = False, resize: bool = False, return_features: bool = False):
+        return x.mean(dim=(2, 3, 4)) / 0 * 0
+
+
+@pytest.mark.parametrize(
+    ("made", "why"), [(Plain(), "does not take films as i3d_torchscript.pt"), (NoNumbers(), "no finite numbers")]
+)
+def test_another_network_is_refused(tmp_path, made, why):
+    torch.jit.script(made).save(str(tmp_path / "other.pt"))
+    network = read_network(tmp_path / "other.pt", torch.device("cpu"))
+    with pytest.raises(EvaluationError, match=why):
+        network(torch.zeros(1, 3, 10, 8, 8))

@@ -133,6 +133,27 @@ def test_what_is_not_such_a_checkpoint_is_refused(tmp_path, content, message):
         import_checkpoint(saved(tmp_path, content), "openstl", {})
 
 
+@pytest.mark.parametrize(
+    ("name", "weight", "change"),
+    [
+        ("crevnet", "frame_predictor.convlstm.0.in_gate.weight", torch.flatten),
+        ("crevnet", "frame_predictor.convlstm.0.in_gate.bias", lambda bias: bias[0]),
+        ("e3d_lstm", "cell_list.0._norm_c_t.weight", torch.flatten),
+    ],
+)
+def test_weights_of_other_shapes_are_refused(tmp_path, name, weight, change):
+    content = weights(name)
+    content[weight] = change(content[weight])
+    with pytest.raises(CheckpointError, match="do not have the shapes of such a model"):
+        import_checkpoint(saved(tmp_path, content), "openstl", OFFICIAL[name]["given"])
+
+
+@pytest.mark.parametrize("channels", [0, "three"])
+def test_a_number_of_channels_that_is_none_is_refused(tmp_path, channels):
+    with pytest.raises(CheckpointError, match="a setting is wrong"):
+        import_checkpoint(saved(tmp_path, weights("e3d_lstm")), "openstl", {"channels": channels})
+
+
 def test_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=f"unknown format 'keras'; choices are {', '.join(FORMATS)}"):
         import_checkpoint(tmp_path / "x.pth", "keras", {})
