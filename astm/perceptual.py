@@ -175,6 +175,9 @@ def network() -> Perceptual:
     return _filled(Perceptual(Features()), given, tensors)
 
 
+NO_LPIPS = "these are not the weights of LPIPS with AlexNet"
+
+
 @lru_cache(maxsize=2)
 def lpips_network(folder: Path) -> Perceptual:
     """The network of LPIPS with the weights of torchvision's AlexNet and the authors' for its channels.
@@ -194,8 +197,12 @@ def lpips_network(folder: Path) -> Perceptual:
         given = {f"net.{name}": tensor for name, tensor in features.items() if name.startswith("features.")}
         given |= {"shift": torch.tensor(SHIFT).view(1, 3, 1, 1), "scale": torch.tensor(SCALE).view(1, 3, 1, 1)}
         return _filled(Perceptual(AlexNet()), given, linear)
-    except (OSError, RuntimeError, EOFError, KeyError, AttributeError, pickle.UnpicklingError) as why:
-        raise WeightsError(f"{folder}: these are not the weights of LPIPS with AlexNet: {str(why)[:300]}") from None
+    except pickle.UnpicklingError:  # whose text advises to run what the file holds
+        raise WeightsError(f"{folder}: {NO_LPIPS}: a file holds more than tensors, or is damaged") from None
+    except KeyError as why:
+        raise WeightsError(f"{folder}: {NO_LPIPS}: {why} is missing") from None
+    except (OSError, RuntimeError, EOFError, AttributeError) as why:
+        raise WeightsError(f"{folder}: {NO_LPIPS}: {str(why)[:300]}") from None
 
 
 def _filled(net: Perceptual, given: Mapping[str, Tensor], linear: Mapping[str, Tensor]) -> Perceptual:

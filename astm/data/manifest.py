@@ -84,7 +84,7 @@ class Listed(FilmWindows):
 
     def _lacks(self, row: Row) -> bool:
         place = self.folder / row.path
-        return not place.exists() or leads_out(place, self.folder)
+        return not (place.is_file() or place.is_dir()) or leads_out(place, self.folder)  # reading a pipe would wait
 
     def _files(self, film: int) -> list[Path]:
         place = self.folder / self.rows[film].path

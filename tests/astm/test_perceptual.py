@@ -116,3 +116,10 @@ def test_weights_of_lpips_that_are_not_named_or_not_there(files, tmp_path, monke
     perceptual.use(files)
     with pytest.raises(ValueError, match="too small for lpips_alex, which takes 31 x 31"):
         metric["lpips_alex"](torch.rand(1, 1, 1, 30, 64), torch.rand(1, 1, 1, 30, 64))
+
+
+def test_the_refusal_of_a_pickle_does_not_advise_to_run_it(files, tmp_path):
+    (tmp_path / "alex.pth").write_bytes((files / "alex.pth").read_bytes())
+    torch.save({"features.0.weight": perceptual.WeightsError}, tmp_path / "alexnet.pth")
+    with pytest.raises(perceptual.WeightsError, match="a file holds more than tensors, or is damaged"):
+        perceptual.lpips_network(tmp_path)

@@ -1,5 +1,7 @@
 """Films that a CSV file lists: splits, labels, lengths, and what is refused."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -79,10 +81,12 @@ def test_lengths_that_are_given_are_believed_until_a_film_is_read(root):
         ("path,split,frames\ntake 1,train,-3\n", "'-3' is no number of frames"),
         ("path,split,frames\ntake 1,train,99999999\n", "'99999999' is no number of frames"),
         ("path,split\n../x,train\n", "../x is not within data.folder"),
+        ("path,split\npipe.mp4,train\n", "lacks 1 of 1 train films of list.csv: pipe.mp4"),
         ("path,split\ntake 2,train\n", "lacks 1 of 1 train films of list.csv: take 2"),
         ("path,split\ntake 1,test\n", "has test, but no train"),
     ],
 )
 def test_what_is_not_such_a_list_is_refused(root, text, why):
+    os.mkfifo(root / "pipe.mp4")
     with pytest.raises(DataError, match=why):
         listed(root, text=text)
