@@ -27,12 +27,14 @@ _FRACTION = re.compile(r"-?[0-9]{1,40}/[1-9][0-9]{0,39}")
 
 
 def _fraction(value: Any) -> Fraction:
-    if not isinstance(value, str) or not _FRACTION.fullmatch(value):
+    return _parsed(value if isinstance(value, str) else "")
+
+
+@lru_cache(maxsize=1 << 12)
+def _parsed(text: str) -> Fraction:
+    if not _FRACTION.fullmatch(text):
         raise ValueError("Input should be a fraction like 1001/30000, of at most 40 digits each")
-    return _parsed(value)
-
-
-_parsed = lru_cache(maxsize=1 << 12)(Fraction)
+    return Fraction(text)
 
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -445,7 +447,8 @@ def _encoder(kind: Any) -> Callable[[Any], Any]:
     if not dataclasses.is_dataclass(kind):
         return lambda value: value
     names = [field.name for field in dataclasses.fields(kind)]
-    deep = {name for name, hint in get_type_hints(kind).items() if name in names and hint not in PLAIN}
+    hints = get_type_hints(kind)
+    deep = [name for name in names if hints[name] not in PLAIN]
     defaults = later_fields(kind)  # type: ignore[arg-type]  # a type is hashable
 
     def fields(value: Any) -> dict[str, Any]:
@@ -453,14 +456,15 @@ def _encoder(kind: Any) -> Callable[[Any], Any]:
         for name, default in defaults.items():
             if found[name] == default:
                 del found[name]
-        for name in deep & found.keys():
-            found[name] = encode(found[name])
+        for name in deep:
+            if name in found:
+                found[name] = encode(found[name])
         return found
 
     return fields
 
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
 def canonical_json(value: Any) -> str:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from multiprocessing import forkserver
@@ -65,8 +66,9 @@ class Local:
         ready()
         waiting, running = iter(items), set[Future[Outcome[Out]]]()
         halt, stop = multiprocessing.Pipe()
-        with halt, ThreadPoolExecutor(self.workers) as pool, stop:
-            alone = partial(confined, required=self.required, halt=(halt,))
+        with _places() as place, halt, ThreadPoolExecutor(self.workers) as pool, stop:
+            bench = Bench(place, _online(stage), self.required)
+            alone = partial(_at_bench, bench=bench, halt=(halt,))
             while True:
                 for item in islice(waiting, self.workers - len(running)):
                     running.add(pool.submit(staged, stage, item, work, "", alone))
@@ -118,13 +120,35 @@ def _lost(server: int) -> bool:
     return True
 
 
-def confined(
-    stage: Stage[In, Out], item: In, work: Workspace, required: bool = False, halt: Sequence[Connection] = ()
+def confined(stage: Stage[In, Out], item: In, work: Workspace, required: bool) -> Outcome[Out]:
+    """Do one item in a process of its own."""
+    with _places() as place:
+        return _at_bench(stage, item, work, Bench(place, _online(stage), required), ())
+
+
+def _places() -> AbstractContextManager[Path]:
+    """A folder for the temporary files of workers. Should this process be killed, the next that asks for one removes
+    it."""
+    return scratch(user_folder() / "workers")
+
+
+def _own(bench: "Bench") -> AbstractContextManager[str]:
+    return tempfile.TemporaryDirectory(dir=bench.folder, ignore_cleanup_errors=True)
+
+
+def _online(stage: Stage[In, Out]) -> Mapping[str, str]:
+    return online(os.environ) if stage.needs.network else {}
+
+
+def _at_bench(
+    stage: Stage[In, Out], item: In, work: Workspace, bench: "Bench", halt: Sequence[Connection]
 ) -> Outcome[Out]:
-    """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
+    """Do one item in a process of its own, with a folder of its own in that of `bench`.
+
+    Raises `InterruptedError` when the other end of `halt` is closed."""
     for _ in range(STARTS):
-        with contextlib.suppress(LostServerError), scratch(user_folder() / "workers") as folder:
-            job = _start(stage, item, work, Bench(folder, online(os.environ), required))
+        with contextlib.suppress(LostServerError), _own(bench) as folder:
+            job = _start(stage, item, work, replace(bench, folder=Path(folder)))
             try:
                 line = _message(job, stage.expects(item).message, halt)
                 return judged(line, stage, item, work.folder) if line[-1:] == END else _ended(job, stage)

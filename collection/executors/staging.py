@@ -6,6 +6,7 @@ the outcome names, once it is believed, at their places.
 """
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -86,5 +87,5 @@ def _kept(outcome: Outcome[Out], folder: Path, work: Workspace) -> Outcome[Out]:
 
 def _is_plain(folder: Path, name: str) -> bool:
     """Whether a worker's file is one, and not reached through a link."""
-    path = folder / name
-    return path.is_file() and path.resolve() == folder.resolve() / name
+    path = os.path.join(folder, name)
+    return os.path.isfile(path) and os.path.realpath(path) == os.path.join(os.path.realpath(folder), name)

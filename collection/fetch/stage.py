@@ -80,7 +80,8 @@ class FetchStage:
 
     def expects(self, source: Source) -> Expected:
         """The video, in whichever container."""
-        return Expected(tuple(_media_name(source, container) for container in CONTAINERS), 1 << 20)
+        name = _media_name(source)
+        return Expected(tuple(name + _ending(container) for container in CONTAINERS), 1 << 20)
 
     def check(self, source: Source, outputs: tuple[Video, ...]) -> None:
         """One video: the span that was asked for, with facts that can be true of it."""
@@ -337,7 +338,7 @@ def _video(source: Source, found: Found, work: Workspace, limits: Limits) -> Vid
     end = zero + facts.duration - origin
     if source.start >= end:
         raise Rejected("span", f"the video ends {float(source.start - end):.3f} s before the span begins")
-    name = f"{work.folder}/{_media_name(source, container)}"
+    name = f"{work.folder}/{_media_name(source)}{_ending(container)}"
     with found.path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size = found.path.stat().st_size
@@ -361,8 +362,12 @@ def _is_nothing(facts: Probe) -> bool:
     return any(size <= 0 for size in sizes) or facts.duration < 0
 
 
-def _media_name(source: Source, container: str) -> str:
-    return f"media/{source.id}-{_digest(source)}.{EXTENSIONS.get(container, container)}"
+def _media_name(source: Source) -> str:
+    return f"media/{source.id}-{_digest(source)}"
+
+
+def _ending(container: str) -> str:
+    return f".{EXTENSIONS.get(container, container)}"
 
 
 def _digest(source: Source) -> str:

@@ -82,8 +82,9 @@ class Workspace:
         place = self.root / folder
         if not place.is_dir():
             return {}
-        paths = sorted(p for p in place.iterdir() if p.is_file() and not p.name.endswith(PART))
-        return {f"{folder}/{path.name}": path.stat().st_size for path in paths}
+        with os.scandir(place) as entries:
+            found = {one.name: one.stat().st_size for one in entries if one.is_file() and not one.name.endswith(PART)}
+        return {f"{folder}/{name}": found[name] for name in sorted(found)}
 
     def names(self, folder: str) -> list[str]:
         """Names of the finished files right in `folder`, sorted; none where there is no such folder."""
