@@ -108,7 +108,7 @@ def short() -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_what_workers_of_a_killed_driver_left_is_removed(tmp_path: Path, short: Path) -> None:
-    """By the next item of the same user, while those of a driver that lives keep theirs."""
+    """By the next build of the same user, while those of a driver that lives keep theirs."""
 
     def litter() -> set[Path]:
         return set(short.rglob("*.tmp"))
