@@ -62,7 +62,8 @@ def find_filter(name: str) -> ClipFilter:
     try:
         module = importlib.import_module(path)
     except (Exception, SystemExit) as why:  # whatever the code of a stranger raises
-        raise ValueError(f"scan.filter: {path} cannot be imported: {type(why).__name__}: {why}") from None
+        said = f"scan.filter: {path} cannot be imported: {type(why).__name__}: {why}"
+        raise ValueError(f"{said}; install its package, or name its folder in PYTHONPATH") from None
     found, version, file = (getattr(module, what, None) for what in (function, "VERSION", "__file__"))
     if not callable(found):
         raise ValueError(f"scan.filter: {path} has no function {function!r}")
