@@ -11,6 +11,7 @@ import numpy.ma  # noqa: F401 - NumPy imports it with the first covariance
 import pydantic.dataclasses  # noqa: F401 - pydantic imports it with the first record that it reads
 
 import collection.pipeline  # noqa: F401
+from collection.detectors.mixing import load_network
 from collection.engine.stage import REJECTED, Outcome
 from collection.fetch.stage import FetchStage
 from collection.pack.stage import PackStage
@@ -22,5 +23,6 @@ from mlst.sandbox.places import readable
 for kind in (Probe, FetchStage.output, ScanStage.output, PackStage.output):
     received(message(Outcome("", REJECTED, "", "", ())), kind, "")
 readable()
+load_network()
 gc.collect()
 gc.freeze()

@@ -8,6 +8,7 @@ lies between the layers, are multiples of 1/1024, so that float64 holds every su
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from math import log
@@ -93,8 +94,9 @@ def _rectified(rows: Matrix) -> Matrix:
     return np.asarray(np.rint(np.maximum(rows, 0) * STEP) / STEP)
 
 
+@cache
 def load_network() -> Network:
-    """The trained one."""
+    """The trained one. The fork server reads it for all workers."""
     with files("collection.detectors").joinpath("mixing.npz").open("rb") as file, np.load(file) as stored:
         arrays = {name: stored[name].astype(np.float64) / STEP for name in stored.files}
     layers = [Layer(arrays[f"weights{i}"], arrays[f"bias{i}"]) for i in range(len(arrays) // 2)]
