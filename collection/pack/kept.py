@@ -12,6 +12,7 @@ from pathlib import Path
 from collection.workspace.folder import Workspace
 from mlst.dataset.description import DATASET, File
 from mlst.dataset.shards import PATH
+from mlst.files import clean
 
 KEPT = "kept"
 """Folder of the workspace, with the files named by their sha256."""
@@ -20,8 +21,9 @@ DESCRIPTION = f"{KEPT}/{DATASET}"
 
 
 def keep(work: Workspace, folder: Path, files: Iterable[File]) -> None:
-    """Keep what is in `folder` of a dataset's small files, and nothing that was kept before."""
+    """Keep what is in `folder` of a dataset's small files, and nothing that was kept before or begun to be."""
     top = replace(work, folder="")
+    clean(top.root / KEPT)
     names = {f"{KEPT}/{file.sha256}": file for file in files if not PATH.fullmatch(file.path)}
     there = top.sizes(KEPT)
     for name, file in names.items():
