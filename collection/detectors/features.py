@@ -11,6 +11,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Coarse = NDArray[np.float32]
 Plane = NDArray[np.int16]
+Bytes = NDArray[np.uint8]
 Indices = int | NDArray[np.signedinteger]
 
 CONTRAST_FLOOR = (0.03 * 255) ** 2
@@ -65,7 +66,7 @@ def structure(a: Plane, b: Plane) -> float:
     return float((2 * (p * q).mean() + CONTRAST_FLOOR) / ((p * p).mean() + (q * q).mean() + CONTRAST_FLOOR))
 
 
-def detail(a: Plane, b: Plane) -> float:
+def detail(a: Plane | Bytes, b: Plane | Bytes) -> float:
     """Correlation of what a 7x7 mean leaves of the two planes, -1..1.
 
     Two views of one room share brightness and large shapes but not their edges: across a cut it is near 0, while a
@@ -84,7 +85,7 @@ def detail_of_changed(a: Plane, b: Plane) -> float:
     return _correlation(_edges(a)[changed], _edges(b)[changed]) if changed.mean() >= ENOUGH else detail(a, b)
 
 
-def _edges(plane: Plane) -> NDArray[np.float32]:
+def _edges(plane: Plane | Bytes) -> NDArray[np.float32]:
     real = plane.astype(np.float32)
     return np.asarray(real - cv2.blur(real, (7, 7)), np.float32)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collection.detectors import Thumb
+from collection.detectors.features import detail
 
 Vectors = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -94,7 +95,7 @@ def _steps(thumbs: Sequence[Thumb], changes: NDArray[np.float64]) -> bool:
     stands = (changes >= STEP) & (changes >= LONELY * around[:, 3:5].max(axis=1))
     pairs = ((prominent[at], thumbs[at], thumbs[at + 1]) for at in np.flatnonzero(stands).tolist())
     return bool(leaps.any()) or any(
-        sure * _histograms(a, b) >= EVIDENCE and edges_alike(a.y, b.y) <= EDGES_LEFT for sure, a, b in pairs
+        sure * _histograms(a, b) >= EVIDENCE and detail(a.y, b.y) <= EDGES_LEFT for sure, a, b in pairs
     )
 
 
@@ -137,7 +138,7 @@ def _runs(real: Vectors) -> Iterator[tuple[float, int, int]]:
 
 def _unlike(a: Bytes, m: Bytes, b: Bytes) -> bool:
     """Whether the ends of a run show different things, and motion does not lead from one to the other."""
-    if _spread(a, b) < SPREAD or edges_alike(a, b) >= OTHER_EDGES:
+    if _spread(a, b) < SPREAD or detail(a, b) >= OTHER_EDGES:
         return False
     return _left(a, m) + _left(m, b) >= 2 * UNEXPLAINED
 
@@ -187,15 +188,3 @@ def _places(height: int, width: int) -> NDArray[np.float32]:
     """(3, height, width) 1, x and y, in widths from the middle."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     return np.stack([np.ones_like(x), x / width - 0.5, (y - height / 2) / width])
-
-
-def edges_alike(a: Bytes, b: Bytes) -> float:
-    """Correlation of what a 7x7 mean leaves of two pictures, -1..1; 1 where there is nothing."""
-    p, q = _edges(a), _edges(b)
-    floor = 0.25 * p.size
-    return float((np.vdot(p, q) + floor) / (np.sqrt(np.vdot(p, p) * np.vdot(q, q)) + floor))
-
-
-def _edges(picture: Bytes) -> NDArray[np.float32]:
-    real = picture.astype(np.float32)
-    return np.asarray(real - cv2.blur(real, (7, 7)), np.float32)
