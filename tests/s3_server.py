@@ -25,6 +25,7 @@ def s3_server() -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "anything",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # fsspec's clients keep the address of an earlier server
     urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()  # servers of a process share all
     try:
         files().mkdir(BUCKET)
