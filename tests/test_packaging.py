@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("mlst", "collection", "astm")
 SHIPPED = (*PACKAGES, "tests", "manifests", "docs", "benchmarks")
 FILES = ("LICENSE", "MANIFEST.in", "Makefile", "README.md", "constraints.txt", "pyproject.toml")
-LEFT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*")
+LEFT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.egg-info", ".*")
+KERNELS = "mlst/native/_kernels.abi3.so"
+"""What a compiler makes, if there is one."""
 DISTRIBUTION = {
     "Cryptodome": "pycryptodomex",
     "yt_dlp": "yt-dlp",
@@ -70,7 +72,8 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(built: tupl
     copy, out = built
     with zipfile.ZipFile(next(out.glob("*.whl"))) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert sorted(files(copy, *PACKAGES) ^ held) == []
+    assert sorted(files(copy, *PACKAGES) ^ (held - {KERNELS})) == []
+    assert (KERNELS in held) == ("abi3" in next(out.glob("*.whl")).name) == bool(shutil.which("cc"))
     for kind in (".j2", ".toml", ".safetensors", ".json"):
         assert any(name.endswith(kind) for name in held), kind
 

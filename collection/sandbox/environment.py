@@ -7,7 +7,7 @@ from collections.abc import Mapping
 EVERYWHERE = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|LD_LIBRARY_PATH|DYLD_\w+|VIRTUAL_ENV"
     r"|CONDA_PREFIX|PYTHON\w+|OMP_\w+|OPENBLAS_\w+|MKL_\w+|OPENCV_\w+|NPY_\w+|GLIBC_TUNABLES|MALLOC_\w+"
-    r"|CUDA_VISIBLE_DEVICES|COVERAGE_\w+"
+    r"|CUDA_VISIBLE_DEVICES|COVERAGE_\w+|MLST_NATIVE"
 )
 """Where programs, libraries and temporary files are, the language, how many threads there are."""
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.native import twin
 from mlst.pictures.scaling import scaled
 from mlst.records import Box
 
@@ -269,31 +270,37 @@ def counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _defects(y: Plane, fmt: PictureFormat) -> tuple[float, float]:
-    """Shares of combed pixels and of codes outside the nominal range, on one row in `SAMPLED_ROWS` at full height.
+    """Shares of combed pixels and of codes outside the nominal range, on one row in `SAMPLED_ROWS` at full height."""
+    sampled = y[min(2, len(y) - 1) :: SAMPLED_ROWS]
+    clipped = 0.0 if fmt.full_range else outside(sampled, *fmt.nominal) / sampled.size
+    pairs = len(range(0, len(y) - 4, SAMPLED_ROWS)) * (y.shape[1] - 1)
+    return combed(y, SAMPLED_ROWS, COMB_CODES << (fmt.depth - 8)) / pairs if pairs else 0.0, clipped
+
+
+@twin
+def combed(y: Plane, every: int, least: int) -> int:
+    """Pixels of an (H, W) plane that are combed, and so is the one to their left; one row in `every` is looked at.
 
     Combing alternates from line to line: a pixel differs from both neighbours in one direction, and these from theirs
-    in the other, by more than `COMB_CODES` and by `COMB_CONTRAST` times what it differs from those two lines away;
-    and so does the pixel to its left. Texture and grain rarely do so over five lines.
+    in the other, by more than `least` and by `COMB_CONTRAST` times what it differs from those two lines away. Texture
+    and grain rarely do so over five lines.
     """
-    clipped = 0.0 if fmt.full_range else _outside(y[min(2, len(y) - 1) :: SAMPLED_ROWS], *fmt.nominal)
-    if min(len(y) - 4, y.shape[1] - 1) < 1:
-        return 0.0, clipped
-    above2, above, here, below, below2 = (y[i : len(y) - 4 + i : SAMPLED_ROWS].copy() for i in range(5))
+    above2, above, here, below, below2 = (y[i : len(y) - 4 + i : every].copy() for i in range(5))
     # OpenCV's differences end at 0 and at the largest code: a step the other way is none, and twice the field's
     # difference, if cut off, is still above every contrast.
     lower = cv2.min(cv2.subtract(cv2.min(above2, here), above), cv2.subtract(cv2.min(here, below2), below))
     higher = cv2.min(cv2.subtract(above, cv2.max(above2, here)), cv2.subtract(below, cv2.max(here, below2)))
     contrast = cv2.max(lower, higher)
     field = cv2.max(cv2.absdiff(above2, here), cv2.absdiff(below2, here))
-    strong = cv2.compare(contrast, float(COMB_CODES << (fmt.depth - 8)), cv2.CMP_GT)
-    combed = strong & cv2.compare(contrast, cv2.multiply(field, float(COMB_CONTRAST)), cv2.CMP_GE)
-    both = combed[:, 1:] & combed[:, :-1]
-    return cv2.countNonZero(both) / both.size, clipped
+    found = cv2.compare(contrast, float(least), cv2.CMP_GT)
+    found &= cv2.compare(contrast, cv2.multiply(field, float(COMB_CONTRAST)), cv2.CMP_GE)
+    return cv2.countNonZero(found[:, 1:] & found[:, :-1])
 
 
-def _outside(codes: Plane, lo: int, hi: int) -> float:
-    """Share of (H, W) codes below `lo` or above `hi`."""
-    return (codes.size - cv2.countNonZero(cv2.inRange(codes, float(lo), float(hi)))) / codes.size
+@twin
+def outside(codes: Plane, lo: int, hi: int) -> int:
+    """How many of (H, W) codes are below `lo` or above `hi`."""
+    return int(codes.size) - cv2.countNonZero(cv2.inRange(codes, float(lo), float(hi)))
 
 
 def _chroma(planes: Plane, box: Box) -> Plane:

@@ -1,0 +1,6 @@
+/* Kernels of mlst.statistics. */
+#include "kernels.h"
+
+PyMethodDef statistic_kernels[] = {
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,79 @@
+"""Kernels and their plain functions give the same, and what kernels do not take is left to the plain function."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import collection.scan.stage  # noqa: F401 - everything that has twins
+from mlst.native import USED, compiled, plain
+
+pytestmark = pytest.mark.skipif(not USED, reason="no compiled kernels here")
+
+Draw = np.random.Generator
+SHAPES = ((1, 1), (5, 2), (6, 5000), (37, 3), (64, 65), (90, 160))
+
+
+def codes(draw: Draw, shape: tuple[int, ...]) -> Any:
+    """Bytes in a larger array, so that rows lie apart: noise, combed noise, few codes, or extremes alone."""
+    padded = draw.integers(0, 256, (*shape[:-1], shape[-1] + 7), np.uint8)
+    kind = draw.integers(4)
+    if kind == 1:
+        padded[..., ::2, :] = padded[..., ::2, :] // 8 + 100
+        padded[..., 1::2, :] = padded[..., 1::2, :] // 8 + 60
+    if kind > 1:
+        padded = padded // 64 + 100 if kind == 2 else padded // 128 * np.uint8(255)
+    return padded[..., : shape[-1]]
+
+
+ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
+    "combed": lambda draw, shape: (codes(draw, (shape[0] + 4, shape[1] + 1)), int(draw.integers(1, 20)), 8),
+    "outside": lambda draw, shape: (codes(draw, shape)[::2], 16, 235),
+}
+"""For every twin, arguments about a picture of some size."""
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two results are of the same types, shapes and values."""
+    if isinstance(one, tuple):
+        return type(other) is tuple and len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, np.ndarray):
+        return isinstance(other, np.ndarray) and one.dtype == other.dtype and bool(np.array_equal(one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+def test_every_twin_is_tested() -> None:
+    assert set(ARGUMENTS) == set(plain)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_a_kernel_gives_what_the_plain_function_gives(name: str) -> None:
+    draw = np.random.default_rng(len(name))
+    for shape in (*SHAPES, *SHAPES, *SHAPES, *SHAPES):
+        arguments = ARGUMENTS[name](draw, shape)
+        expected, found = plain[name](*arguments), getattr(compiled, name)(*arguments)
+        assert alike(found, expected), (shape, found, expected)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_what_a_kernel_does_not_take(name: str) -> None:
+    def without_density(value: Any) -> Any:
+        return np.repeat(value, 2, axis=-1)[..., ::2] if isinstance(value, np.ndarray) else value
+
+    def wider(value: Any) -> Any:
+        return value.astype(np.uint32) if isinstance(value, np.ndarray) else value
+
+    arguments = ARGUMENTS[name](np.random.default_rng(0), (6, 50))
+    for change in (without_density, wider):
+        assert getattr(compiled, name)(*map(change, arguments)) is None
+
+
+def test_kernels_can_be_left_out() -> None:
+    code = "import mlst.native, collection.scan.stage; print(mlst.native.USED)"
+    environment = os.environ | {"MLST_NATIVE": "0"}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert shown.stdout == "False\n"
