@@ -44,10 +44,28 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def leave_at_signals() -> None:
+    """End the process at once and without a word at SIGINT and SIGTERM: so long as a command is being imported and its
+    words are read, there is nothing to finish, and an exception would come out of any import with its traceback."""
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+
+
 def heed_signals() -> None:
-    """Raise `Stopped` at SIGINT and SIGTERM; a second one of a kind ends the process at once."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    """Where `leave_at_signals` was called, raise `Stopped` instead; a second signal of a kind ends the process.
+
+    Changes no handler of a program that runs a command inside itself.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is _leave:
+            signal.signal(number, _stop)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

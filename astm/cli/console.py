@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from mlst.exits import EXTRAS, Exit, Stopped, UserError, check_limits, missing_extra, of_the_system
+from mlst.exits import EXTRAS, Exit, Stopped, UserError, check_limits, heed_signals, missing_extra, of_the_system
 from mlst.text import printable
 
 console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
@@ -25,6 +25,7 @@ def say(text: str, style: str = "") -> None:
 def refusals() -> Iterator[None]:
     """What the user can put right becomes an error message and an exit code; bugs keep their traceback."""
     try:
+        heed_signals()
         check_limits()
         yield
     except UserError as why:

@@ -83,8 +83,8 @@ def _cell(text: str) -> str:
 
 def commands_page() -> str:
     """The reference of both programs."""
-    from astm.cli.main import app as astm  # noqa: PLC0415 - takes seconds
-    from collection.cli.main import app as mlst  # noqa: PLC0415
+    from astm.cli.commands import app as astm  # noqa: PLC0415 - takes seconds
+    from collection.cli.commands import app as mlst  # noqa: PLC0415
 
     return f"# Commands\n\n{commands('mlst', mlst)}\n{commands('astm', astm)}"
 

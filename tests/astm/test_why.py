@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from astm.cli.main import app
+from astm.cli.commands import app
 from astm.data import dataset
 from astm.pretrained.provenance import Origin
 from astm.pretrained.store import Config, write_config

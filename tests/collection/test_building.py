@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import collection
 from collection.building import Silent
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.recipe import RecipeError
 from collection.report.status import read_note
 from collection.starting.template import StartError

@@ -12,7 +12,7 @@ from benchmarks.scale import FETCH, SCAN, MadeUp, source
 from benchmarks.scale import scan as scanned
 from benchmarks.scale import video as fetched
 from collection.building import Silent
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.engine.run import Driver
 from collection.engine.waves import fetch_and_scan
 from collection.forecast import NO_CLIP, USED, NoPilotError, forecast

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from collection import machine
-from collection.cli.main import app
+from collection.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 

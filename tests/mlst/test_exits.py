@@ -3,6 +3,9 @@ import errno
 import os
 import resource
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,7 @@ from mlst.exits import (
     UserError,
     check_limits,
     heed_signals,
+    leave_at_signals,
     missing_extra,
     of_the_system,
 )
@@ -81,11 +85,52 @@ def test_a_signal_ends_a_command_with_the_code_that_shells_know() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            leave_at_signals()
             heed_signals()
             with pytest.raises(Stopped) as stopped:
                 signal.raise_signal(number)
             assert (stopped.value.exit_code, str(stopped.value)) == (code, f"stopped by {number.name}")
             assert signal.getsignal(number) is signal.SIG_DFL
+            heed_signals()  # a second command in one process leaves the handlers of others as they are
+            assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+IMPORTING = """
+import signal, sys
+class Finder:
+    def find_spec(name, *others):
+        if name == "{module}":
+            signal.raise_signal(signal.{number})
+sys.meta_path.insert(0, Finder)
+sys.argv = ["command", *sys.argv[1:]]
+from {package}.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "module", "number", "said"),
+    [
+        ("collection", ["plan", "none.csv"], "typer", signal.SIGINT, ""),
+        ("astm", ["why", "one", "two"], "typer", signal.SIGTERM, ""),
+        ("collection", ["plan", "none.csv"], "collection.forecast", signal.SIGTERM, "stopped by SIGTERM; finished"),
+        ("astm", ["why", "one", "two"], "astm.why", signal.SIGINT, "stopped by SIGINT; run the same command again"),
+    ],
+)
+def test_a_signal_while_modules_are_imported_ends_a_command_without_traceback(
+    package: str, words: list[str], module: str, number: signal.Signals, said: str
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORTING.format(package=package, module=module, number=number.name), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+    )
+    assert ran.returncode == 128 + number, ran.stderr
+    assert ran.stderr.startswith(said)
+    assert ran.stderr.count("\n") == bool(said)

@@ -15,9 +15,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from astm.cli.commands import app
 from astm.cli.films import beside
 from astm.cli.listeners import LogFile
-from astm.cli.main import app
 from astm.cli.measuring import model_row
 from astm.cli.scoring import labels
 from astm.data.video import frames_of
@@ -431,9 +431,9 @@ HEAVY = ("av", "cv2", "huggingface_hub", "matplotlib", "numpy", "pyarrow", "safe
     "code",
     [
         "import astm",
-        "from astm.cli.main import app; app(['--help'], standalone_mode=False)",
-        "from astm.cli.main import app; app(['--version'], standalone_mode=False)",
-        "from astm.cli.main import app; app(['train', '--help'], standalone_mode=False)",
+        "from astm.cli.commands import app; app(['--help'], standalone_mode=False)",
+        "from astm.cli.commands import app; app(['--version'], standalone_mode=False)",
+        "from astm.cli.commands import app; app(['train', '--help'], standalone_mode=False)",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(code):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from astm.cli.main import app
+from astm.cli.commands import app
 from astm.data import DataError
 from astm.data.clips import ordered_batches
 from astm.data.mlst import Mlst, MlstSettings

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from astm.cli.main import app
+from astm.cli.commands import app
 from astm.data import DataError
 from astm.data.public import FILES, Remote, fetch
 from tests.media_server import Page, serving

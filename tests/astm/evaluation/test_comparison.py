@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from astm.cli.main import app
+from astm.cli.commands import app
 from astm.evaluation.clip_scores import FILE, ClipScores, labelled, read_clip_scores, write_clip_scores
 from astm.evaluation.comparison import RESAMPLES, bootstrap_t, by_video, compare, interval, student
 from astm.results import EvaluationError

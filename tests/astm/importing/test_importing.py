@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from astm import from_pretrained, import_stam
-from astm.cli.main import app
+from astm.cli.commands import app
 from astm.importing import FORMATS, import_checkpoint
 from astm.pretrained import foreign
 from astm.pretrained.store import CheckpointError

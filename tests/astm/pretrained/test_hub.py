@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, ModelCard, constants
 from typer.testing import CliRunner
 
 from astm import ASTM, create, from_pretrained
-from astm.cli.main import app
+from astm.cli.commands import app
 from astm.data.moving_mnist import MovingMnist
 from astm.evaluation.evaluate import evaluate
 from astm.pretrained.card import TAGS

@@ -19,8 +19,8 @@ from collection.audit.places import Piece
 from collection.audit.shots import Audit, AuditError, Judged, Unread, Wanted, audit, second
 from collection.cli import audit as audit_command
 from collection.cli import running
+from collection.cli.commands import app
 from collection.cli.console import JsonLines
-from collection.cli.main import app
 from collection.engine.stage import In, Out, Outcome, Stage, attempt
 from collection.workspace.folder import Workspace
 from mlst.records import Transition

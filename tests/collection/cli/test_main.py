@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.workspace.folder import WorkspaceError, check_apart
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.cli.manifest import FORMATS
 from collection.manifest.importers import importer
 from collection.manifest.table import ANYTHING, read_manifest

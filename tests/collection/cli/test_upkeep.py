@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from mlst.checking.verify import verify
 from mlst.dataset.description import DATASET, EXCLUSIONS, read_json
 from tests.collection.upkeep import upkeep

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from collection import order as orders
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.engine.ledger import breaks
 from collection.engine.run import Driver
 from collection.engine.stage import Expected, Needs

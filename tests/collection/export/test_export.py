@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.doctor import tables
 from collection.export.origin import ExportError
 from collection.export.write import FORMATS, export

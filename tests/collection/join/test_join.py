@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from mlst.dataset.description import DATASET, INDEX, LOCK, dataset_fingerprint, read_dataset, write_json
 from mlst.dataset.index import read_index, write_index
 from mlst.dataset.lock import footage_of, read_lock

@@ -18,7 +18,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 from typer.testing import CliRunner
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.fetch.ytdlp import Access
 from collection.order import read_order
 from collection.release.prepare import (

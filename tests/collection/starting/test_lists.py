@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.cli.running import recipe_of
 from collection.fetch.ytdlp import Access
 from collection.manifest.table import ManifestError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from collection.cli.main import app
+from collection.cli.commands import app
 from collection.manifest.table import read_manifest
 from collection.recipe import Recipe, read_recipe
 from collection.starting.template import StartError, dataset_name, start
