@@ -70,10 +70,10 @@ class Forecast:
     clip_bytes: Range
     disk_peak_bytes: float
     """The largest videos of the pilot for a whole wave, and the clips twice: as scanned and in the dataset."""
-    scan_cpu_seconds: float
-    """Of one core; 0 where the last run of the pilot scanned nothing."""
-    fetch_seconds: float
-    """Wall clock at the pilot's pace; 0 where its last run fetched nothing."""
+    scan_cpu_seconds: float | None
+    """Of one core; None where the last run of the pilot scanned nothing."""
+    fetch_seconds: float | None
+    """Wall clock at the pilot's pace; None where its last run fetched nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def forecast(work: Workspace, rows: Sequence[Source], wave: int) -> Forecast:
         download_bytes=download,
         clip_bytes=clip_bytes,
         disk_peak_bytes=min(wave, len(rows)) * fmean(largest) + 2 * clip_bytes.expected,
-        scan_cpu_seconds=scanned * _each(note, "scan", "cpu_seconds"),
-        fetch_seconds=len(rows) * _each(note, "fetch", "seconds"),
+        scan_cpu_seconds=_seconds(scanned, note, "scan", "cpu_seconds"),
+        fetch_seconds=_seconds(len(rows), note, "fetch", "seconds"),
     )
 
 
@@ -194,6 +194,7 @@ def _all(work: Workspace, output: type[Out]) -> Outcomes[Out]:
         return ledger.outcomes(range(len(ledger)))
 
 
-def _each(note: Note, stage: str, name: str) -> float:
-    """Seconds of a kind that an item of a stage took in the last run."""
-    return next((getattr(one, name) / one.items for one in note.spent if one.stage == stage and one.items), 0.0)
+def _seconds(items: float, note: Note, stage: str, name: str) -> float | None:
+    """Seconds of a kind that so many items of a stage take, by the last run; None if that had none."""
+    each = (getattr(one, name) / one.items for one in note.spent if one.stage == stage and one.items)
+    return next((items * seconds for seconds in each), None)

@@ -271,8 +271,10 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         "download": _ranged(found.download_bytes, lambda value: decimal(round(value))),
         "encoded clips": _ranged(found.clip_bytes, lambda value: decimal(round(value))),
         "disk at most": decimal(round(found.disk_peak_bytes)),
-        "fetching": rough(found.fetch_seconds) if found.fetch_seconds else "not known: the pilot's last run had none",
-        "scanning": f"{rough(found.scan_cpu_seconds)} of one core" if found.scan_cpu_seconds else "not known",
+        "fetching": "not known: the pilot's last run had none"
+        if found.fetch_seconds is None
+        else rough(found.fetch_seconds),
+        "scanning": "not known" if found.scan_cpu_seconds is None else f"{rough(found.scan_cpu_seconds)} of one core",
     }
     print_facts("A build of it takes about", facts, False)
 

@@ -20,8 +20,6 @@ INERTIA = 30.0
 """Seconds in which the time left moves most of the way (1 - 1/e) to a new estimate; otherwise it counts down."""
 SHOWN = 8
 """Items in work that are told of, those first that take longest."""
-UNKNOWN = -1.0
-"""Seconds left of what cannot be said yet."""
 AFTER = {
     "": "reading the list of sources",
     "scan": "choosing clips",
@@ -78,10 +76,10 @@ class Now:
     """What is done between stages; "" while one is under way."""
     seconds: float
     """Since it began."""
-    seconds_left: float
-    """Of the stages under way; `UNKNOWN` where that cannot be said yet."""
-    disk_left: int
-    """Bytes, on the disk of the workspace."""
+    seconds_left: float | None
+    """Of the stages under way; None where that cannot be said yet."""
+    disk_left: int | None
+    """Bytes, on the disk of the workspace; None where that cannot be asked."""
 
 
 class Pace:
@@ -108,12 +106,13 @@ class Countdown:
     """The time left as it is shown: it counts down, and drifts to what is estimated instead of jumping there."""
 
     def __init__(self) -> None:
-        self._left, self._then = UNKNOWN, 0.0
+        self._left: float | None = None
+        self._then = 0.0
 
-    def left(self, estimate: float, now: float) -> float:
-        """Seconds left at the time `now`, for an estimate that may be `UNKNOWN`."""
+    def left(self, estimate: float | None, now: float) -> float | None:
+        """Seconds left at the time `now`; None as long as there is no estimate."""
         passed, self._then = now - self._then, now
-        if UNKNOWN in (estimate, self._left):
+        if estimate is None or self._left is None:
             self._left = estimate
         else:
             aim = max(self._left - passed, 0.0)
@@ -137,7 +136,7 @@ class _Stage:
 class Board:
     """A watcher that knows at any moment, for any thread, what the build is doing."""
 
-    def __init__(self, disk: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, disk: Callable[[], int | None], clock: Callable[[], float] = time.monotonic) -> None:
         self._disk, self._clock, self._lock = disk, clock, threading.Lock()
         self._stages: dict[str, _Stage] = defaultdict(lambda: _Stage(0, 0))
         self._doing: dict[tuple[str, str], float] = {}
@@ -199,12 +198,12 @@ class Board:
                 disk,
             )
 
-    def _estimate(self, at: float) -> float:
-        """Seconds that the stages under way will take: for each, its items by the cost of one."""
+    def _estimate(self, at: float) -> float | None:
+        """Seconds that the stages under way will take: for each, its items by the cost of one, once it is known."""
         going = {name: one for name, one in self._stages.items() if not one.over}
         left = {name: one.total - one.known - one.pace.ended for name, one in going.items()}
         if not going or any(count and going[name].pace.ended < ENOUGH for name, count in left.items()):
-            return UNKNOWN
+            return None
         turn = next(iter(self._doing), ("", ""))[0]  # stages take turns: the time since the last outcome is one's own
         waits = {turn: at - self._then}
         return sum(count * going[name].pace.cost(waits.get(name, 0.0)) for name, count in left.items())

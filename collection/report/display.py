@@ -19,7 +19,7 @@ from rich.text import Text
 
 from collection.engine.stage import FAILED, Outcome
 from collection.fetch.reasons import advice
-from collection.report.board import UNKNOWN, Board, Doing, Now, StageNow
+from collection.report.board import Board, Doing, Now, StageNow
 from mlst.text import printable
 
 FIRST, LONGEST = 5.0, 30.0
@@ -41,11 +41,11 @@ def often(elapsed: float) -> float:
     return OFTEN
 
 
-def free(folder: Path) -> int:
-    """Bytes that are left on the disk of a folder; 0 where it is not there."""
+def free(folder: Path) -> int | None:
+    """Bytes that are left on the disk of a folder; None where it is not there."""
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free
-    return 0
+    return None
 
 
 class Ticker:
@@ -216,9 +216,9 @@ def _rest(now: Now) -> Iterable[str]:
     if now.step:
         yield now.step
     yield f"{span(now.seconds)} passed"
-    if now.seconds_left != UNKNOWN and not now.step:
+    if now.seconds_left is not None and not now.step:
         yield f"about {rough(now.seconds_left)} left"
-    if now.disk_left:
+    if now.disk_left is not None:
         yield f"{decimal(now.disk_left)} of disk left"
 
 

@@ -25,7 +25,7 @@ class Meter(Board):
     """A board that charges the time since it was last told something to the stage that ended an item. Stages take
     turns, so that it belongs to no other."""
 
-    def __init__(self, cpu: Callable[[], float], disk: Callable[[], int]) -> None:
+    def __init__(self, cpu: Callable[[], float], disk: Callable[[], int | None]) -> None:
         super().__init__(disk)
         self._cpu = cpu
         self._charged = (time.monotonic(), cpu())

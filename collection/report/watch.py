@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final, Literal
 
-from collection.report.board import UNKNOWN, Board, Now
+from collection.report.board import Board, Now
 from collection.report.status import read_note
 from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored
@@ -46,7 +46,7 @@ class Seen:
     now: Now
 
 
-NOTHING = Beat(-1, BEAT, Now((), (), 0, "begun", 0.0, UNKNOWN, 0))
+NOTHING = Beat(-1, BEAT, Now((), (), 0, "begun", 0.0, None, None))
 """Of a build that has said nothing yet."""
 
 

@@ -95,6 +95,7 @@ def test_the_command(tmp_path: Path) -> None:
     command = ["plan", str(tmp_path / "recipe.toml"), "--from", str(tmp_path / "work")]
     found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert (found["sources"], found["pilot"], found["strata_unseen"]) == (100, 50, 1)
+    assert (found["fetch_seconds"], found["scan_cpu_seconds"]) == (None, None)  # the build left no account
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0, shown.output
     assert "gone.private" in shown.stdout

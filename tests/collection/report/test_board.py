@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from collection.engine.stage import Outcome
-from collection.report.board import ENOUGH, SHOWN, UNKNOWN, Board, Countdown, Now
+from collection.report.board import ENOUGH, SHOWN, Board, Countdown, Now
 from collection.report.display import ended, line, rough, span, warning
 from tests.collection.engine.stages import Text
 
@@ -95,7 +95,7 @@ def test_nothing_is_said_of_the_time_left_before_every_stage_has_shown_its_pace(
     told = board(clock)
     told.begin("scan", 2 * ENOUGH, 0)
     for number in range(ENOUGH):
-        assert told.now().seconds_left == UNKNOWN
+        assert told.now().seconds_left is None
         clock.now += 1.0
         told.outcome("scan", outcome(str(number)))
     assert told.now().seconds_left == pytest.approx(ENOUGH)
@@ -125,7 +125,7 @@ def looks(seed: int, slow_after: int) -> Iterator[tuple[float, Now]]:
 
 @pytest.mark.parametrize("slow_after", [400, 200])
 def test_the_time_left_does_not_jump(slow_after: int) -> None:
-    seen = [(at, now.seconds_left) for at, now in looks(1, slow_after) if now.seconds_left != UNKNOWN]
+    seen = [(at, now.seconds_left) for at, now in looks(1, slow_after) if now.seconds_left is not None]
     steps = [abs(after - before + 1.0) / before for (_, before), (_, after) in pairwise(seen) if before > 60]
     assert max(steps) < 0.03
     over = seen[-1][0]
@@ -139,7 +139,7 @@ def test_a_countdown_counts_down_and_drifts() -> None:
     assert shown.left(90.0, 10.0) == pytest.approx(90.0)
     assert 80.0 < shown.left(1000.0, 11.0) < 125.0
     assert shown.left(1000.0, 400.0) == pytest.approx(1000.0, rel=0.01)
-    assert shown.left(UNKNOWN, 401.0) == UNKNOWN
+    assert shown.left(None, 401.0) is None
     assert shown.left(5.0, 402.0) == 5.0
 
 

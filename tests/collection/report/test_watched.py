@@ -41,6 +41,8 @@ def test_a_build_is_seen_as_it_goes_and_when_it_has_ended(work: Workspace) -> No
     )
     assert [one.state for one in seen] == [RUNNING, RUNNING, ENDED]
     assert seen[0] == Seen(RUNNING, NOTHING.now)
+    assert '"disk_left":null' in canonical_json(seen[0])
+    assert '"seconds_left":null' in canonical_json(seen[1])
     assert seen[1].now == seen[2].now
     assert (seen[1].now.stages[0].total, seen[1].now.disk_left) == (2, 5)
 
