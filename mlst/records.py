@@ -7,13 +7,16 @@ seconds are `Fraction`. Every interval is half open, `[start, end)`.
 import dataclasses
 import hashlib
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
+from types import NoneType
 from typing import Annotated, Any, NewType, TypeVar, get_type_hints
 
+import orjson
 from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
@@ -435,41 +438,104 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 PLAIN = (str, int, float, bool, float | None, bool | None)
 """Types of fields that are in JSON what they are here."""
+FLOATS = (float, float | None)
+
+ALIKE = (1e-4, 1e16)
+"""Of 0 and numbers in `[first, second)`, orjson writes what Python does; of others not: 0.00001 for 1e-05."""
+
+Encoder = Callable[[Any], Any]
 
 
 @cache
-def _encoder(kind: Any) -> Callable[[Any], Any]:
+def _encoder(kind: Any) -> Encoder:
     """What encodes values of type `kind`; made once, so that a field is looked at only where there is work to do."""
     if issubclass(kind, Fraction):
-        return lambda value: f"{value.numerator}/{value.denominator}"
+        return _ratio
     if issubclass(kind, tuple | list):
         return lambda value: [encode(item) for item in value]
     if not dataclasses.is_dataclass(kind):
-        return lambda value: value
-    names = [field.name for field in dataclasses.fields(kind)]
+        return _same
+    return _fields(kind, [field.name for field in dataclasses.fields(kind)], (), encode)
+
+
+@cache
+def _preparer(kind: Any) -> Encoder:
+    """As `_encoder`, for `_prepared`."""
+    if kind in (str, int, bool, NoneType):
+        return _same
+    if kind is float:
+        return _number
+    if issubclass(kind, Fraction):
+        return _ratio
+    if issubclass(kind, tuple | list):
+        return lambda value: [_prepared(item) for item in value]
+    if not dataclasses.is_dataclass(kind):
+        raise TypeError(f"{kind} is left to the standard library")
+    names, hints = sorted(field.name for field in dataclasses.fields(kind)), get_type_hints(kind)
+    return _fields(kind, names, [name for name in names if hints[name] in FLOATS], _prepared)
+
+
+def _fields(kind: Any, names: Sequence[str], floats: Sequence[str], inner: Encoder) -> Encoder:
+    """What makes a dict of a record: its fields `names`, `floats` of them as `_number`, deeper ones as `inner`."""
     hints = get_type_hints(kind)
     deep = [name for name in names if hints[name] not in PLAIN]
-    defaults = later_fields(kind)  # type: ignore[arg-type]  # a type is hashable
+    defaults = later_fields(kind)
+    least, most = ALIKE
 
     def fields(value: Any) -> dict[str, Any]:
         found = {name: getattr(value, name) for name in names}
         for name, default in defaults.items():
             if found[name] == default:
                 del found[name]
+        for name in floats:
+            if name in found and not least <= found[name] < most:
+                found[name] = _number(found[name])
         for name in deep:
             if name in found:
-                found[name] = encode(found[name])
+                found[name] = inner(found[name])
         return found
 
     return fields
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
+def _ratio(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
+
+
+def _number(value: float) -> Any:
+    """A number for orjson, which writes it as Python does. Raises TypeError for what JSON does not know."""
+    if value == 0 or ALIKE[0] <= abs(value) < ALIKE[1]:
+        return value
+    if not math.isfinite(value):
+        raise TypeError(f"{value} is left to the standard library, which refuses it")
+    return orjson.Fragment(float.__repr__(value))
+
+
+def _prepared(value: Any) -> Any:
+    """As `encode`, for orjson: with sorted keys. Raises TypeError for dicts, and what else is left to json."""
+    return _preparer(type(value))(value)  # type: ignore[arg-type]  # a type is hashable
+
+
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
+_ESCAPED = re.compile("[^ -~]+")
+"""What the standard library escapes, and orjson does not."""
 
 
 def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no white space, ASCII; NaN and infinity are refused."""
-    return _CANONICAL.encode(encode(value))
+    """One text for equal values: sorted keys, no white space, ASCII; NaN and infinity are refused.
+
+    It is the standard library's text, whoever writes it: orjson takes a tenth of the time."""
+    try:
+        text = orjson.dumps(_prepared(value)).decode()
+    except TypeError:  # also of orjson: lone surrogates, integers of more than 64 bits, numbers of NumPy
+        return _CANONICAL.encode(encode(value))
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _ESCAPED.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def digest(value: Any) -> str:

@@ -2,16 +2,22 @@
 
 import dataclasses
 import json
+import math
+import random
+import struct
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, get_args, get_origin, get_type_hints
+from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from collection.pack.stage import Packed
 from collection.upkeep.drift import Drift
 from mlst.dataset.index import Row
 from mlst.dataset.lock import LockRow
-from mlst.records import LONGEST_TEXT, Clip, Scan, Video, canonical_json, decode, decode_json, encode
+from mlst.records import LONGEST_TEXT, Clip, Scan, Video, canonical_json, decode, decode_json, encode, later
 from tests import tiny
 
 
@@ -116,7 +122,45 @@ def test_numbers_are_finite(scan: Scan) -> None:
             decode_json(Scan, text.encode())
 
 
+def numbers() -> list[float]:
+    """Of all sizes, and on both sides of wherever a notation may change."""
+    rng = random.Random(5)
+    edges = [10.0**n for n in range(-8, 24)] + [2.0**n for n in (-1074, -14, -13, 52, 53, 54, 63, 64, 1023)]
+    near = [math.nextafter(edge, way) for edge in edges for way in (0, math.inf)]
+    bits = [x for (x,) in struct.iter_unpack("<d", rng.randbytes(8 * 700)) if math.isfinite(x)]
+    spread = [round(10 ** rng.uniform(-6, 18), rng.randrange(20)) for _ in range(700)]
+    return [0.0, *edges, *near, *bits, *spread]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Odd:
+    """A record with a field of each kind."""
+
+    z: float
+    a: float | None
+    whole: int
+    text: str
+    inner: tuple[float | Fraction | bool, ...]
+    last: float = later(1.0)
+
+
+def test_canonical_json_is_the_text_of_the_standard_library(scan: Scan) -> None:
+    values: list[object] = [scan, tiny.video("video", scan), (scan.source, Fraction(-1, 3)), [], "", None, 1 << 80]
+    values += [(x, -x, Odd(x, -x, -7, "", (x, True, -x), -x)) for x in numbers()]
+    values += [chr(n) for n in (*range(0x300), 0x2028, 0xD800, 0xDFFF, 0xFFFF, 0x10000, 0x10FFFF)]
+    values += [Odd(0.5, None, 1 << 80, text, ()) for text in ("a\ud800", "é\x7f\U0001f600\u2028\\'/\"", "1e-05")]
+    values += [Odd(np.float64(1e-5), None, 0, "", (np.float64(0.1),)), {"b": 1e-5, "a": [{"d": 1, "c": 1.0}]}]
+    for value in values:
+        wanted = json.dumps(plainly(value), sort_keys=True, separators=(",", ":"))
+        assert canonical_json(value) == wanted
+
+
 def test_canonical_json_refuses_what_json_does_not_know() -> None:
     assert canonical_json([{"b": 1, "a": "é"}, Fraction(1, 2)]) == '[{"a":"\\u00e9","b":1},"1/2"]'
-    with pytest.raises(ValueError, match="JSON"):
-        canonical_json(float("nan"))
+    for odd in (math.nan, math.inf, -math.inf):
+        for value in (odd, [odd], Odd(odd, None, 0, "", ()), Odd(0.5, odd, 0, "", ()), Odd(0.5, None, 0, "", (odd,))):
+            with pytest.raises(ValueError, match="JSON"):
+                canonical_json(value)
+    for unknown in (b"", {1}, uuid4(), datetime.now(UTC), np.int64(1), Odd(np.float32(0.5), None, 0, "", ())):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="JSON"):
+            canonical_json(unknown)
