@@ -5,11 +5,13 @@ sight: a full collection in a worker writes to every page that holds an object, 
 """
 
 import gc
+import multiprocessing.popen_forkserver  # noqa: F401 - unpickling a process imports it
 
 import av.subtitles.stream  # noqa: F401 - PyAV imports it with the first file that it opens
 import numpy.ma  # noqa: F401 - NumPy imports it with the first covariance
 import pydantic.dataclasses  # noqa: F401 - pydantic imports it with the first record that it reads
 
+import collection.executors.local
 import collection.pipeline  # noqa: F401
 from collection.detectors.mixing import load_network
 from collection.engine.stage import REJECTED, Outcome
@@ -22,7 +24,7 @@ from mlst.sandbox.places import readable
 
 for kind in (Probe, FetchStage.output, ScanStage.output, PackStage.output):
     received(message(Outcome("", REJECTED, "", "", ())), kind, "")
-readable()
 load_network()
+readable()
 gc.collect()
 gc.freeze()

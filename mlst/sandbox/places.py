@@ -5,7 +5,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 LIBRARIES = (
@@ -29,9 +29,15 @@ NOWHERE = Path(os.devnull)
 def readable() -> list[Path]:
     """All that may be read without being named, but for what lies below something else of it. A folder that holds the
     user's home is never among it."""
-    home = str(Path.home().resolve())
+    return list(_readable(str(Path.home().resolve()), len(sys.modules)))
+
+
+@lru_cache(maxsize=1)
+def _readable(home: str, modules: int) -> tuple[Path, ...]:
+    """Kept until there are more modules: a fork that looks through all copies their pages, which takes it 5 ms."""
+    del modules
     found = {*KERNEL, *map(_real, (*LIBRARIES, *_installation(), *_packages()))}
-    return list(map(Path, _outermost(place for place in found if not _is_in(home, place))))
+    return tuple(map(Path, _outermost(place for place in found if not _is_in(home, place))))
 
 
 def _outermost(places: Iterable[str]) -> Iterator[str]:

@@ -12,7 +12,8 @@ from collection.workspace.folder import Span, Workspace
 
 @dataclass(frozen=True, slots=True)
 class Importing:
-    """Ends every item as failed, with the modules that its stage imported in its worker."""
+    """Ends every item as failed, with the modules that its worker imported: those that its server had are frozen, and
+    the collector knows the others."""
 
     stage: Any
     name: ClassVar[str] = "importing"
@@ -41,7 +42,7 @@ class Importing:
         pass
 
     def __call__(self, item: Any, work: Workspace) -> Iterable[str]:
-        before = set(sys.modules)
         tuple(self.stage(item, work))
-        new = sorted(set(sys.modules) - before)
-        raise Retry("imported" if gc.get_freeze_count() else "thawed", " ".join(new))
+        known = set(map(id, gc.get_objects()))
+        new = [name for name, module in sys.modules.items() if id(module) in known and not __name__.startswith(name)]
+        raise Retry("imported" if gc.get_freeze_count() else "thawed", " ".join(sorted(new)))
