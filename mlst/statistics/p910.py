@@ -14,7 +14,6 @@ to 2^-20 code, in the PQ scale to 2^-20 of the range.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.native import twin
 from mlst.pictures.frames import Frames, Plane, nominal, shared
 from mlst.statistics.base import statistic
 
@@ -32,6 +32,8 @@ PQ_BITS = 20
 EXACT = 2.0**53
 """Integers below are exact in float64, and so are sums of such while they stay below."""
 Values = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
+Sums = tuple[int, int, int]
+"""Pixels, sum, sum of squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,6 @@ class Scale:
     """Size of integer 1 on the 0..255 scale."""
     fraction_bits: int
     """To which gradient magnitudes are rounded."""
-
-    def picture(self, codes: Plane) -> Values:
-        """(H, W) integers for the codes of a (H, W) plane."""
-        if codes.dtype == np.uint8:
-            return cast(Values, cv2.LUT(codes, self.table))
-        return self.table.take(codes, mode="clip")
 
 
 @cache
@@ -72,7 +68,27 @@ def pq(depth: int, full_range: bool) -> Scale:
     return Scale(np.rint(signal * 2**PQ_BITS).astype(np.float32), 255 / 2**PQ_BITS, 0)
 
 
-def spatial_sums(picture: Values, fraction_bits: int) -> tuple[int, int, int]:
+def looked_up(codes: Plane, table: Values) -> Values:
+    """The integers that a `Scale.table` gives for the codes of an (H, W) plane."""
+    if codes.dtype == np.uint8:
+        return cast(Values, cv2.LUT(codes, table))
+    return table.take(codes, mode="clip")
+
+
+@twin
+def gradients(codes: Plane, places: tuple[int, ...], table: Values, fraction_bits: int) -> tuple[Sums, ...]:
+    """`spatial_sums` of the pictures at `places` of (N, H, W) codes, in the scale that `table` is of."""
+    return tuple(spatial_sums(looked_up(codes[i], table), fraction_bits) for i in places)
+
+
+@twin
+def changes(codes: Plane, places: tuple[int, ...], table: Values) -> tuple[Sums, ...]:
+    """`temporal_sums` of each of the pictures at `places` of (N, H, W) codes and the one before, in that scale."""
+    pictures = (looked_up(codes[i], table) for i in places)
+    return tuple(temporal_sums(later, earlier) for earlier, later in pairwise(pictures))
+
+
+def spatial_sums(picture: Values, fraction_bits: int) -> Sums:
     """(pixels, sum of magnitudes * 2^fraction_bits, sum of squared magnitudes) of the Sobel gradient, exactly.
 
     `picture`: (H, W) integers as of a `Scale`, the border is left out. Squares of singles are rounded to single
@@ -93,7 +109,7 @@ def spatial_sums(picture: Values, fraction_bits: int) -> tuple[int, int, int]:
     return inner.size, _exact(magnitudes[1:-1, 1:-1]), _exact(inner)
 
 
-def temporal_sums(picture: Values, previous: Values) -> tuple[int, int, int]:
+def temporal_sums(picture: Values, previous: Values) -> Sums:
     """(pixels, sum, sum of squares) of the difference of two (H, W) pictures of integers as of a `Scale`, exactly."""
     if picture.dtype == np.uint8:
         total = int(cv2.sumElems(picture)[0]) - int(cv2.sumElems(previous)[0])
@@ -122,47 +138,37 @@ def _exact(values: NDArray[np.float64] | NDArray[np.float32]) -> int:
     return int(total) if total < EXACT else sum(values.astype(np.int64).sum(axis=1).tolist())
 
 
-@shared
-def pictures(frames: Frames) -> list[Values]:
-    """(N,) pictures of all frames in the legacy scale."""
-    scale = legacy(frames.format.depth, frames.format.full_range)
-    return [scale.picture(plane) for plane in frames.luma]
+def _legacy(frames: Frames) -> Scale:
+    return legacy(frames.format.depth, frames.format.full_range)
+
+
+def _pq(frames: Frames) -> Scale:
+    return pq(frames.format.depth, frames.format.full_range)
 
 
 @shared
 def spatial(frames: Frames) -> NDArray[np.float64]:
     """(G, 2) SI and mean gradient magnitude of every grid frame, legacy scale."""
-    scale = legacy(frames.format.depth, frames.format.full_range)
-    rows = []
-    for i in frames.grid:
-        n, total, squares = spatial_sums(pictures(frames)[i], scale.fraction_bits)
-        mean = total / (n << scale.fraction_bits)
-        rows.append((deviation(n, total, squares, scale.fraction_bits) * scale.unit, mean * scale.unit))
+    scale, bits = _legacy(frames), _legacy(frames).fraction_bits
+    sums = gradients(frames.luma, frames.grid, scale.table, bits)
+    rows = [(deviation(*found, bits) * scale.unit, found[1] / (found[0] << bits) * scale.unit) for found in sums]
     return np.array(rows)
 
 
 @shared
 def temporal(frames: Frames) -> NDArray[np.float64]:
     """(N - 1,) TI between neighbouring frames of the clip, legacy scale."""
-    return _ti(pictures(frames), legacy(frames.format.depth, frames.format.full_range))
+    return _ti(frames, tuple(range(len(frames.luma))), _legacy(frames))
 
 
 @shared
 def temporal10(frames: Frames) -> NDArray[np.float64]:
     """(G - 1,) TI between neighbours on the 10 Hz grid, legacy scale."""
-    scale = legacy(frames.format.depth, frames.format.full_range)
-    return _ti([pictures(frames)[i] for i in frames.grid], scale)
+    return _ti(frames, frames.grid, _legacy(frames))
 
 
-@shared
-def bright_pictures(frames: Frames) -> list[Values]:
-    """(G,) pictures of the grid frames in the PQ scale."""
-    scale = pq(frames.format.depth, frames.format.full_range)
-    return [scale.picture(frames.luma[i]) for i in frames.grid]
-
-
-def _ti(pictures: Sequence[Values], scale: Scale) -> NDArray[np.float64]:
-    return np.array([deviation(*temporal_sums(b, a)) * scale.unit for a, b in pairwise(pictures)])
+def _ti(frames: Frames, places: tuple[int, ...], scale: Scale) -> NDArray[np.float64]:
+    return np.array([deviation(*found) * scale.unit for found in changes(frames.luma, places, scale.table)])
 
 
 @statistic
@@ -186,9 +192,8 @@ def si_std(frames: Frames) -> float:
 @statistic
 def si_pq(frames: Frames) -> float:
     """Mean SI over the grid in the PQ scale."""
-    scale = pq(frames.format.depth, frames.format.full_range)
-    bits = scale.fraction_bits
-    values = [deviation(*spatial_sums(picture, bits), bits) for picture in bright_pictures(frames)]
+    scale, bits = _pq(frames), _pq(frames).fraction_bits
+    values = [deviation(*found, bits) for found in gradients(frames.luma, frames.grid, scale.table, bits)]
     return float(np.mean(values)) * scale.unit
 
 
@@ -219,5 +224,4 @@ def ti10_max(frames: Frames) -> float:
 @statistic
 def ti_pq(frames: Frames) -> float:
     """Mean TI between grid neighbours in the PQ scale."""
-    scale = pq(frames.format.depth, frames.format.full_range)
-    return float(_ti(bright_pictures(frames), scale).mean())
+    return float(_ti(frames, frames.grid, _pq(frames)).mean())

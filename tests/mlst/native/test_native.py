@@ -11,6 +11,7 @@ import pytest
 
 import collection.scan.stage  # noqa: F401 - everything that has twins
 from mlst.native import USED, compiled, plain
+from mlst.statistics import p910
 
 pytestmark = pytest.mark.skipif(not USED, reason="no compiled kernels here")
 
@@ -30,8 +31,26 @@ def codes(draw: Draw, shape: tuple[int, ...]) -> Any:
     return padded[..., : shape[-1]]
 
 
+def scaled(draw: Draw, shape: tuple[int, int]) -> tuple[Any, tuple[int, ...], p910.Scale]:
+    """Pictures of a clip, which of them, and a scale."""
+    scale = (p910.legacy, p910.pq)[int(draw.integers(2))](8, bool(draw.integers(2)))
+    return codes(draw, (4, *shape)), ((0, 1, 2, 3), (3, 0, 0), (2,), ())[int(draw.integers(4))], scale
+
+
+def gradient_arguments(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
+    pictures, places, scale = scaled(draw, shape)
+    return pictures, places, scale.table, scale.fraction_bits
+
+
+def change_arguments(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
+    pictures, places, scale = scaled(draw, shape)
+    return pictures, places, scale.table
+
+
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
+    "changes": change_arguments,
     "combed": lambda draw, shape: (codes(draw, (shape[0] + 4, shape[1] + 1)), int(draw.integers(1, 20)), 8),
+    "gradients": gradient_arguments,
     "outside": lambda draw, shape: (codes(draw, shape)[::2], 16, 235),
 }
 """For every twin, arguments about a picture of some size."""
@@ -70,6 +89,18 @@ def test_what_a_kernel_does_not_take(name: str) -> None:
     arguments = ARGUMENTS[name](np.random.default_rng(0), (6, 50))
     for change in (without_density, wider):
         assert getattr(compiled, name)(*map(change, arguments)) is None
+
+
+@pytest.mark.parametrize("scale", [p910.legacy(8, True), p910.pq(8, False)])
+def test_sums_of_the_largest_picture(scale: p910.Scale) -> None:
+    """All edges are as steep as they can be: no sum may leave its type."""
+    y, x = np.indices((540, 960))
+    picture = ((x // 2 + y // 2) % 2 * 255).astype(np.uint8)
+    clip, table, bits = np.stack([picture, 255 - picture]), scale.table, scale.fraction_bits
+    assert compiled.gradients(clip, (0, 1), table, bits) == plain["gradients"](clip, (0, 1), table, bits)
+    assert compiled.changes(clip, (0, 1), table) == plain["changes"](clip, (0, 1), table)
+    larger = np.zeros((1, 541, 1024), np.uint8)
+    assert compiled.gradients(larger, (0,), table, bits) is compiled.changes(larger, (0,), table) is None
 
 
 def test_kernels_can_be_left_out() -> None:

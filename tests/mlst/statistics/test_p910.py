@@ -21,12 +21,15 @@ FORMATS = [PictureFormat(depth, full, Fraction(1)) for depth in (8, 10) for full
 
 
 def si(plane: NDArray[Any], scale: p910.Scale) -> float:
-    sums = p910.spatial_sums(scale.picture(plane), scale.fraction_bits)
+    sums = p910.spatial_sums(p910.looked_up(plane, scale.table), scale.fraction_bits)
     return p910.deviation(*sums, scale.fraction_bits) * scale.unit
 
 
 def ti(plane: NDArray[Any], previous: NDArray[Any], scale: p910.Scale) -> float:
-    return p910.deviation(*p910.temporal_sums(scale.picture(plane), scale.picture(previous))) * scale.unit
+    return (
+        p910.deviation(*p910.temporal_sums(p910.looked_up(plane, scale.table), p910.looked_up(previous, scale.table)))
+        * scale.unit
+    )
 
 
 def fresh(fmt: PictureFormat, seed: int, size: tuple[int, int] = (90, 161)) -> list[NDArray[Any]]:
