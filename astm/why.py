@@ -14,6 +14,7 @@ from mlst.dataset.description import DATASET, Dataset, read_dataset
 from mlst.dataset.diff import Difference, diff
 from mlst.exits import UserError
 from mlst.structured import read_toml
+from mlst.text import number_of
 
 PARTS = ("data", "code", "settings", "versions", "seed", "scores")
 """What may differ, in the order of the table. `code` is the version of `mlst`, whose wheel brings `astm`; `versions`
@@ -194,7 +195,7 @@ def _described(folder: Path) -> dict[tuple[str, str], str]:
     facts = {("data", f"dataset {name}"): str(getattr(found, name)) for name in ("fingerprint", "sources", "clips")}
     facts["data", "dataset version"] = f"{found.name} {found.version}"
     for title, counts in (("level", _clips(found, "level")), ("split", _clips(found, "split"))):
-        facts |= {("data", f"dataset {title} {name}"): f"{count} clips" for name, count in counts.items()}
+        facts |= {("data", f"dataset {title} {name}"): number_of(count, "clip") for name, count in counts.items()}
     return facts
 
 

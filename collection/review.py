@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlst.dataset.shards import KEY
 from mlst.exits import UserError
+from mlst.text import number_of
 
 KEEP = "keep"
 REFUSALS = ("reject", "wrong_level", "bad_cut")
@@ -57,7 +58,7 @@ def parse_review(data: bytes, name: str) -> Review:
 
 def _marked(row: list[str], where: str) -> tuple[str, str]:
     if len(row) != len(COLUMNS):
-        raise ReviewError(f"{where}: {len(row)} values, not {len(COLUMNS)}")
+        raise ReviewError(f"{where}: {number_of(len(row), 'value')}, not {len(COLUMNS)}")
     key, mark, _ = row
     if not KEY.fullmatch(key):
         raise ReviewError(f"{where}: {key[:100]!r} is not the key of a clip")

@@ -19,3 +19,8 @@ def one_line(text: str) -> str:
     """
     kept = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
     return " ".join(kept.split())
+
+
+def number_of(count: int, one: str, many: str = "") -> str:
+    """The count and what is counted: "1 clip", "2 clips"; `many` where it is not `one` with an s, as in "2 are"."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"

@@ -10,6 +10,7 @@ import typer
 
 from astm.cli.console import say
 from astm.cli.options import AsJson, Device
+from mlst.text import number_of
 
 
 def fvd(
@@ -43,4 +44,7 @@ def fvd(
     if as_json:
         sys.stdout.write(json.dumps(asdict(found)) + "\n")
         return
-    say(f"fvd {found.fvd:.3f}: {found.films} films of {found.frames} predicted frames, {found.features} features")
+    say(
+        f"fvd {found.fvd:.3f}: {number_of(found.films, 'film')} of {number_of(found.frames, 'predicted frame')}, "
+        f"{number_of(found.features, 'feature')}"
+    )

@@ -14,6 +14,7 @@ from astm.data import DataError
 from astm.data.films import Film, Films, open_films
 from astm.data.video import DEMUXERS, frame_rate, frames_at, planes, presentation_times
 from astm.training.settings import SettingsError
+from mlst.text import number_of
 
 RATE = Fraction(10)
 """Frames per second of what has no rate of its own."""
@@ -39,8 +40,8 @@ class Chosen:
         first = start if start >= 0 else length + start
         if first < 0 or first + past > length:
             raise DataError(
-                f"{self.place} has {length} frames; an input of {past} from frame {first} does not fit: lower --past, "
-                f"or change --start"
+                f"{self.place} has {number_of(length, 'frame')}; an input of {past} from frame {first} does not fit: "
+                "lower --past, or change --start"
             )
         return self.films.read(self.index, self.films.channels or 3, slice(first, first + past + horizon))
 
@@ -55,7 +56,9 @@ def chosen_film(place: Path, key: str, layout: str) -> Chosen:
         key = films.keys[0]
     if key not in known:
         named = ", ".join(films.keys[:5])
-        raise DataError(f"{place} has {len(films.keys)} films; choose one with --film, by number or name: {named} ...")
+        raise DataError(
+            f"{place} has {number_of(len(films.keys), 'film')}; choose one with --film, by number or name: {named} ..."
+        )
     return Chosen(place, films, known[key], RATE)
 
 

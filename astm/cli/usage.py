@@ -9,6 +9,7 @@ import typer
 
 from astm.cli.console import console, say
 from astm.cli.options import AsJson, Device
+from mlst.text import number_of
 
 
 def predict(
@@ -63,7 +64,7 @@ def predict(
         return
     score = f"psnr_frame {sum(psnr) / known:.2f} dB" if known else "no truth to compare with"
     part = f" of the {known} that the film has" if 0 < known < horizon else ""
-    say(f"{out}: {past} frames shown, {horizon} predicted, {score}{part}")
+    say(f"{out}: {number_of(past, 'frame')} shown, {horizon} predicted, {score}{part}")
 
 
 def publish(

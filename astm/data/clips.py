@@ -24,6 +24,7 @@ from mlst.exits import UserError
 from mlst.loading import Share
 from mlst.records import SPLITS
 from mlst.registry import Registry
+from mlst.text import number_of
 
 GRACE = 30
 """Seconds that a worker continues after SIGTERM; `torchrun` and SLURM kill everything after as many."""
@@ -234,7 +235,10 @@ def training_batches(
     DataError: fewer clips than a batch, or a batch that ranks cannot share equally.
     """
     if len(clips) < batch_size:
-        raise DataError(f"{clips.protocol}: {len(clips)} clips do not fill a batch of {batch_size}; lower batch_size")
+        raise DataError(
+            f"{clips.protocol}: {number_of(len(clips), 'clip does', 'clips do')} not fill a batch of {batch_size}; "
+            "lower batch_size"
+        )
     if batch_size % share.world:
         raise DataError(f"batch_size {batch_size} is not a multiple of the {share.world} processes that share it")
     rows = _endless(clips, seed, batch_size, start, share)

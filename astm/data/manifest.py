@@ -18,6 +18,7 @@ from astm.data.own import FilmWindows
 from astm.data.video import DEMUXERS, frames_at, planes, presentation_times
 from mlst.inside import leads_out
 from mlst.records import SPLITS
+from mlst.text import number_of
 
 DIGITS = 7
 """Of the frames of a film: four days at 25 frames per second. More would be a slip of the pen, and a list as long."""
@@ -101,7 +102,7 @@ class Listed(FilmWindows):
         row, count = self.rows[film], self._count(film)
         place = self.folder / row.path
         if len(range(count)[which]) < self.settings.length:
-            raise DataError(f"{place} has {count} frames, {self.settings.root} says {row.frames}")
+            raise DataError(f"{place} has {number_of(count, 'frame')}, {self.settings.root} says {row.frames}")
         if not _is_video(place):
             return film_of_frames(self.folder, place, channels, which)
         return planes(frames_at(place, presentation_times(place)[which]), channels)

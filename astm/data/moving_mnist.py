@@ -20,6 +20,7 @@ from pydantic import Field
 from astm.data.clips import ALL, ClipFrames, Clips, DataError, DataSettings, dataset, fitting
 from mlst.draws import splitmix, stream, uniform
 from mlst.records import digest
+from mlst.text import number_of
 
 DIGIT = 28
 SPEED = 0.1
@@ -191,7 +192,7 @@ def read_sequences(path: Path, settings: DataSettings, advice: str) -> NDArray[n
         )
     if frames.shape[1] < settings.length or not len(frames):
         raise DataError(
-            f"{path} holds {len(frames)} sequences of {frames.shape[1]} frames; "
+            f"{path} holds {number_of(len(frames), 'sequence')} of {number_of(frames.shape[1], 'frame')}; "
             f"{settings.past} + {settings.horizon} frames are needed; lower past or horizon"
         )
     return frames[:, : settings.length]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from astm.results import EvaluationError
 from mlst.files import whole
+from mlst.text import number_of
 
 FILE = "clips.parquet"
 TEXTS = ("label", "fingerprint", "key", "video", "level")
@@ -59,7 +60,9 @@ def labelled(models: Sequence[ClipScores], label: str) -> ClipScores:
     found = [scores for scores in models if scores.label == label]
     if len(found) != 1:
         known = ", ".join(scores.label for scores in models)
-        raise EvaluationError(f"{len(found)} models are labelled {label!r}; the results have {known}")
+        raise EvaluationError(
+            f"{number_of(len(found), 'model is', 'models are')} labelled {label!r}; the results have {known}"
+        )
     return found[0]
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 from astm.evaluation.clip_scores import ClipScores
 from astm.metrics import LOWER_IS_BETTER
 from astm.results import ALL, EvaluationError
+from mlst.text import number_of
 
 RESAMPLES, CONFIDENCE = 2000, 0.95
 METHOD = (
@@ -145,13 +146,15 @@ def to_json(differences: Sequence[Difference]) -> str:
 def _check(a: ClipScores, b: ClipScores, names: Sequence[str]) -> None:
     if a.fingerprint != b.fingerprint or set(a.keys) != set(b.keys):
         raise EvaluationError(
-            f"{a.label} ({len(a.keys)} clips of {a.fingerprint[:16]}) and {b.label} ({len(b.keys)} clips of "
+            f"{a.label} ({number_of(len(a.keys), 'clip')} of {a.fingerprint[:16]}) and {b.label} "
+            f"({number_of(len(b.keys), 'clip')} of "
             f"{b.fingerprint[:16]}) were not scored on the same clips; evaluate both with the same data and --count"
         )
     if not names:
         raise EvaluationError(f"{a.label} and {b.label} have no metric in common; use the same --metrics for both")
     if len(set(a.videos)) < 2:
-        raise EvaluationError(f"all {len(a.keys)} clips are of one video, which has no interval; evaluate more")
+        count = number_of(len(a.keys), "clip is", "clips are all")
+        raise EvaluationError(f"{count} of one video, which has no interval; evaluate more")
 
 
 def _difference(

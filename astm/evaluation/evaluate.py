@@ -14,6 +14,7 @@ from astm.evaluation.cost import Stopwatch, cost
 from astm.metrics import LOWER_IS_BETTER, Metric, check_pair, metric
 from astm.predictor import Predictor, name_of
 from astm.results import ALL, FORMAT, Cost, Evaluation, Group, Score, base_and_ending, sampled_names
+from mlst.text import number_of
 
 RESAMPLES, CONFIDENCE = 1000, 0.95
 POLICY = "predictions clipped to [0, 1] except for *_raw; frames averaged within a clip, clips averaged equally"
@@ -243,7 +244,10 @@ def markdown(results: Sequence[Evaluation]) -> str:
     """Tables of the results: all clips, then each metric by level."""
     names = [score.metric for score in results[0].groups[0].scores if not base_and_ending(score.metric)[1]]
     arrows = [f"{name} {'↓' if name.startswith(LOWER_IS_BETTER) else '↑'}" for name in names]
-    lines = [f"{results[0].protocol}, {results[0].clips} clips. {results[0].policy}. In brackets: {INTERVAL}.", ""]
+    lines = [
+        f"{results[0].protocol}, {number_of(results[0].clips, 'clip')}. {results[0].policy}. In brackets: {INTERVAL}.",
+        "",
+    ]
     head = ["model", *arrows, "parameters", "GMAC", "activations MiB", "clips/s"]
     lines += _table(head, [_row(result, names) for result in results])
     lines += _samples_table(results)

@@ -18,6 +18,7 @@ from astm.data.films import Film, Films
 from astm.evaluation.evaluate import to_bytes
 from astm.evaluation.predictions import paired
 from astm.results import EvaluationError
+from mlst.text import number_of
 
 FEWEST = 10
 """Frames of a film: the network halves time four times."""
@@ -76,8 +77,8 @@ def distance(truth: Films, predicted: Films, network: Network, progress: Callabl
         frames = len(guess)
         if not FEWEST <= frames <= len(film):
             raise EvaluationError(
-                f"{predicted.place}: {frames} frames are predicted of a film of {len(film)}, FVD needs "
-                f"{FEWEST} or more"
+                f"{predicted.place}: {number_of(frames, 'frame is', 'frames are')} predicted of "
+                f"a film of {len(film)}, FVD needs {FEWEST} or more"
             )
         true.append(_features(film[-frames:], network))
         guessed.append(_features(guess, network))

@@ -20,6 +20,7 @@ from astm.metrics import check_pair, metric
 from astm.results import FORMAT, Cost, Evaluation, EvaluationError
 from mlst.files import whole, write
 from mlst.records import decode, digest
+from mlst.text import number_of
 
 TRUTH, ABOUT = "truth.npy", "truth.json"
 """What is written beside the predictions of our models: the films, and what is known of them."""
@@ -64,7 +65,8 @@ def paired(truth: Films, predicted: Films) -> Iterator[tuple[Film, Film]]:
         places = [known[key] for key in truth.keys]
     elif len(truth.keys) != len(predicted.keys):
         raise EvaluationError(
-            f"{predicted.place} has {len(predicted.keys)} films and {truth.place} has {len(truth.keys)}; if axes are "
+            f"{predicted.place} has {number_of(len(predicted.keys), 'film')} and "
+            f"{truth.place} has {len(truth.keys)}; if axes are "
             f"in another order, say so with --layout or --truth-layout, e.g. TNHW"
         )
     for i, place in enumerate(places):
@@ -119,7 +121,10 @@ def score_films(
     shape: tuple[int, ...] = ()
     for i, (film, guess) in enumerate(paired(truth, predicted), start=1):
         if len(film) < len(guess):
-            raise EvaluationError(f"{known.keys[i - 1]}: {len(guess)} frames are predicted, the film has {len(film)}")
+            raise EvaluationError(
+                f"{known.keys[i - 1]}: {number_of(len(guess), 'frame is', 'frames are')} predicted, "
+                f"the film has {len(film)}"
+            )
         if not known.fingerprint:
             hashed.append(digest([list(film.shape), hashlib.sha256(to_bytes(_tensor(film)).tobytes()).hexdigest()]))
         batch.append((film, guess))

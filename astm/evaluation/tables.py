@@ -12,6 +12,7 @@ from pathlib import Path
 
 from astm.results import Evaluation, base_and_ending, read_results
 from mlst.exits import UserError
+from mlst.text import number_of
 
 TITLES = {
     1: "Table 1: Moving MNIST, 10 -> 10",
@@ -286,7 +287,7 @@ def table(number: int, results: Sequence[Evaluation]) -> Table:
             elsewhere = {row.model: row for row in OTHERS.get(number, ())}
             lines.append(_line(elsewhere.get(result.model, blank), columns, results))
     ran = (result for result in results if (result.dataset, result.horizon) in fits)
-    protocols = sorted({f"Measured on {result.protocol}, {result.clips} clips." for result in ran})
+    protocols = sorted({f"Measured on {result.protocol}, {number_of(result.clips, 'clip')}." for result in ran})
     return Table(number, TITLES[number], tuple(lines), (*NOTES[number], *protocols))
 
 

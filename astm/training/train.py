@@ -45,6 +45,7 @@ from astm.versions import write_versions
 from mlst.draws import stream
 from mlst.exits import of_the_system
 from mlst.files import clean, write
+from mlst.text import number_of
 
 EXPERIMENT, PRETRAINED = "experiment.toml", "pretrained"
 """In a run's folder: all its settings, and its best model as `from_pretrained` reads it."""
@@ -250,7 +251,9 @@ class _Run:
                 "train as --override:\n" + "\n".join(map(str, refused))
             )
         if self.settings.steps < step:
-            raise TrainError(f"{self.out} has done {step} steps already; train.steps cannot be {self.settings.steps}")
+            raise TrainError(
+                f"{self.out} has done {number_of(step, 'step')} already; train.steps cannot be {self.settings.steps}"
+            )
         self.notes += [f"from step {step} on {change}" for change in changes]
         self.notes += [f"goes back to step {step}"] if how.rollback else []
         self.overrides = earlier.overrides + tuple(Override(step, c.setting, c.before, c.now) for c in changes)

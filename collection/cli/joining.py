@@ -8,6 +8,7 @@ import typer
 
 from collection.cli import options
 from mlst.exits import Exit
+from mlst.text import number_of
 
 if TYPE_CHECKING:
     from collection.join.whole import Joined
@@ -81,7 +82,8 @@ def _print(done: "Joined", parts: int, out: Path, findings: Sequence["Finding"],
         console.print(safe(f"{part}: its quota is smaller than that of the whole, so clips may be missing"))
     left = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
     results.print(
-        f"{dataset.clips} clips of {dataset.sources} sources from {parts} parts in {safe(str(out))}; left out: {left}"
+        f"{number_of(dataset.clips, 'clip')} of {number_of(dataset.sources, 'source')} from "
+        f"{number_of(parts, 'part')} in {safe(str(out))}; left out: {left}"
     )
 
 

@@ -36,6 +36,7 @@ from mlst.dataset.diff import Difference
 from mlst.exits import Exit
 from mlst.levels.levels import LEVELS
 from mlst.records import SPLITS, canonical_json, encode
+from mlst.text import number_of
 
 if TYPE_CHECKING:
     from collection.doctor.examine import Diagnosis  # imports PyTorch, which is seconds of every build
@@ -55,15 +56,17 @@ def print_built(built: Finished, seconds: float, as_json: bool) -> None:
     if built.mended:
         lost = ", ".join([*built.mended[:3], *(["..."] if len(built.mended) > 3 else [])])
         results.print(
-            f"{len(built.mended)} files of the dataset were damaged or lost, and are made again: {safe(lost)}"
+            f"{number_of(len(built.mended), 'file of the dataset was', 'files of the dataset were')} damaged or lost, "
+            f"and made again: {safe(lost)}"
         )
     elif not built.changed:
-        results.print(f"Nothing to do: {safe(built.out)} is up to date ({dataset.clips} clips).")
+        results.print(f"Nothing to do: {safe(built.out)} is up to date ({number_of(dataset.clips, 'clip')}).")
     if built.changed:
         _print_levels(dataset)
         results.print(
-            f"{built.rows} sources ({dataset.sources} used), {built.shots} shots, "
-            f"{dataset.clips} clips, {len(dataset.shards)} shards in {safe(built.out)}, {span(seconds)}"
+            f"{number_of(built.rows, 'source')} ({dataset.sources} used), {number_of(built.shots, 'shot')}, "
+            f"{number_of(dataset.clips, 'clip')}, {number_of(len(dataset.shards), 'shard')} in {safe(built.out)}, "
+            f"{span(seconds)}"
         )
         results.print(f"Wall clock and processor time: {', '.join(map(_cost, built.spent))}")
         left = ", ".join(f"{count} {reason}" for reason, count in built.dropped.items())
@@ -74,7 +77,8 @@ def print_built(built: Finished, seconds: float, as_json: bool) -> None:
         print_report(seen)
     if built.failed:
         console.print(
-            f"[yellow]{built.failed} items failed; run the same command to try them again (see `mlst status`)[/]"
+            f"[yellow]{number_of(built.failed, 'item')} failed; the same command tries again what failed "
+            "(see `mlst status`)[/]"
         )
 
 
@@ -151,7 +155,9 @@ def print_rebuilt(
         print(canonical_json({**encode(found), "failed": failed, "findings": encode(findings), "same": same}))
         return
     print_diff(found, False)
-    results.print(f"{built.dataset.clips} clips of {built.dataset.sources} sources in {safe(out)}")
+    results.print(
+        f"{number_of(built.dataset.clips, 'clip')} of {number_of(built.dataset.sources, 'source')} in {safe(out)}"
+    )
 
 
 def refuse_drift(why: DriftError) -> Exit:
@@ -205,15 +211,18 @@ def print_takedown(
         results.print(f"Nothing to do: {safe(str(dataset))} does not hold them, and they are excluded.")
     else:
         results.print(
-            f"Removed {len(done.sources)} sources with {done.clips} clips: {safe(', '.join(done.sources))}. "
-            f"{len(done.rewritten)} shards were rewritten or removed, {len(done.renamed)} were renumbered. "
+            f"Removed {number_of(len(done.sources), 'source')} with {number_of(done.clips, 'clip')}: "
+            f"{safe(', '.join(done.sources))}. "
+            f"Shards rewritten or removed: {len(done.rewritten)}, renumbered: {len(done.renamed)}. "
             f"{safe(str(dataset))} is now version {done.version}."
         )
     results.print(
         f"Copy {EXCLUSIONS} beside your recipe and set exclusions = {EXCLUSIONS!r}, so that builds refuse them."
     )
     if work:
-        results.print(f"{safe(str(work))} held data of {len(purged)} excluded sources, which was removed.")
+        results.print(
+            f"{safe(str(work))} held data of {number_of(len(purged), 'excluded source')}, which was removed."
+        )
     else:
         results.print("Workspaces still hold what was fetched: give --work, or delete them.")
     results.print("Publish the new version.")
@@ -234,9 +243,13 @@ def print_plan(release: Prepared, target: Target, todo: Plan, as_json: bool) -> 
         }
         print(json.dumps(value, sort_keys=True))
         return
-    results.print(f"Would send {len(todo.send)} files, {size} bytes, to {safe(target.repository)} ({release.mode}):")
+    results.print(
+        f"Would send {number_of(len(todo.send), 'file')}, {size} bytes, to {safe(target.repository)} ({release.mode}):"
+    )
     print_lines([f"  {file.path}  {file.size}" for file in todo.send] + [f"  remove {path}" for path in todo.remove])
-    results.print(f"{todo.same} files are already there. The release is in {safe(str(release.folder))}.")
+    results.print(
+        f"{number_of(todo.same, 'file is', 'files are')} already there. The release is in {safe(str(release.folder))}."
+    )
 
 
 def print_published(done: Published, as_json: bool) -> None:
@@ -244,8 +257,10 @@ def print_published(done: Published, as_json: bool) -> None:
     if as_json:
         print(canonical_json(done))
         return
-    results.print(f"Sent {done.sent} files, {done.bytes} bytes; removed {done.removed}.")
-    results.print(f"Read back: {done.hashes} files by hash, {done.downloads} of them downloaded again; all are right.")
+    results.print(f"Sent {number_of(done.sent, 'file')}, {done.bytes} bytes; removed {done.removed}.")
+    results.print(
+        f"Read back: {number_of(done.hashes, 'file')} by hash, {done.downloads} of them downloaded again; all as sent."
+    )
     results.print(safe(f"{done.url} at {done.commit}" + (f", tag {done.tag}" if done.tag else "")))
 
 
@@ -254,9 +269,10 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
     if as_json:
         print(canonical_json(found))
         return
-    of = f"{found.pilot} sources of a pilot in {found.strata - found.strata_unseen} of {found.strata} strata"
-    left = f"; {found.unfinished} more have no end yet" if found.unfinished else ""
-    results.print(f"{found.sources} sources, by {of}{left}; 95 % intervals")
+    strata = f"{found.strata - found.strata_unseen} of {found.strata} strata"
+    of = f"{number_of(found.pilot, 'source')} of a pilot in {strata}"
+    left = f"; {number_of(found.unfinished, 'more has', 'more have')} no end yet" if found.unfinished else ""
+    results.print(f"{number_of(found.sources, 'source')}, by {of}{left}; 95 % intervals")
     rows = table(
         "", ("what becomes of a source", "pilot", "sources", "from", "to"), ("pilot", "sources", "from", "to")
     )
@@ -271,12 +287,14 @@ def print_forecast(found: Forecast, as_json: bool) -> None:
         "download": _ranged(found.download_bytes, lambda value: decimal(round(value))),
         "encoded clips": _ranged(found.clip_bytes, lambda value: decimal(round(value))),
         "disk at most": decimal(round(found.disk_peak_bytes)),
-        "fetching": "not known: the pilot's last run had none"
-        if found.fetch_seconds is None
-        else rough(found.fetch_seconds),
-        "scanning": "not known" if found.scan_cpu_seconds is None else f"{rough(found.scan_cpu_seconds)} of one core",
+        "fetching": _told(found.fetch_seconds, ""),
+        "scanning": _told(found.scan_cpu_seconds, " of one core"),
     }
     print_facts("A build of it takes about", facts, False)
+
+
+def _told(seconds: float | None, of: str) -> str:
+    return "not known: the pilot's last run had none" if seconds is None else f"{rough(seconds)}{of}"
 
 
 def _ranged(one: Range, shown: Callable[[float], str]) -> str:
@@ -288,7 +306,7 @@ def print_estimate(found: Estimate, as_json: bool) -> None:
     if as_json:
         print(canonical_json(found))
         return
-    kinds = ((found.site, "from sites"), (found.http, "from URLs of files"), (found.local, "files of this machine"))
+    kinds = ((found.site, "from sites"), (found.http, "by URL of a file"), (found.local, "on this machine"))
     facts = {
         "sources": f"{found.sources}: " + ", ".join(f"{count} {kind}" for count, kind in kinds if count),
         "video": rough(found.seconds_of_video),
@@ -299,7 +317,9 @@ def print_estimate(found: Estimate, as_json: bool) -> None:
         "scanning": f"{rough(found.cpu_seconds)} of one core",
     }
     if found.unknown_length:
-        facts["guessed"] = f"{found.unknown_length} videos of unknown length, {rough(UNKNOWN_LENGTH)} each"
+        facts["guessed"] = (
+            f"{number_of(found.unknown_length, 'video')} of unknown length, {rough(UNKNOWN_LENGTH)} each"
+        )
     print_facts("A build of it takes about", facts, False)
 
 
@@ -321,7 +341,8 @@ def print_diagnosis(found: "Diagnosis", told: dict[str, Any], page: str, as_json
         print(json.dumps({**told, "page": page}, sort_keys=True))
         return
     results.print(
-        f"{found.kind}: {found.clips} clips, {found.looked_at} of them decoded. {len(found.findings)} findings."
+        f"{found.kind}: {number_of(found.clips, 'clip')}, {found.looked_at} of them decoded. "
+        f"{number_of(len(found.findings), 'finding')}."
     )
     rows = table("", ("severity", "rule", "findings", "of all clips", "what", "for example"), right=("findings",))
     bounds = {share.rule: share.bounds for share in found.shares}
@@ -348,8 +369,9 @@ def print_audit(found: dict[str, Any], page: str, as_json: bool) -> None:
         return
     low, high = (100 * bound for bound in found["interval"])
     results.print(
-        f"{len(found['broken'])} of {found['looked_at']} clips are broken: {100 * found['share']:.1f} %, "
-        f"95 % interval {low:.1f} to {high:.1f} %. {found['clips']} clips in all; {found['detector']} looked."
+        f"{len(found['broken'])} of {number_of(found['looked_at'], 'clip is', 'clips are')} broken: "
+        f"{100 * found['share']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %. "
+        f"{number_of(found['clips'], 'clip')} in all; {found['detector']} looked."
     )
     lines = [f"  {one['key']}  {_transitions(one['transitions'])}" for one in found["broken"][:WORST]]
     print_lines(lines)
@@ -358,7 +380,7 @@ def print_audit(found: dict[str, Any], page: str, as_json: bool) -> None:
     if found["unread"]:
         kinds = Counter(one["kind"] for one in found["unread"]).most_common()
         told = ", ".join(f"{count} {kind}" for kind, count in kinds)
-        refuse(f"{len(found['unread'])} clips could not be looked at: {told}")
+        refuse(f"{number_of(len(found['unread']), 'clip')} could not be looked at: {told}")
     if found["max_share"] is not None:
         bar = f"{100 * found['max_share']:g} %"
         verdict = {True: f"Above {bar}.", False: f"At most {bar}."}

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from collection.cli import options
+from mlst.text import number_of
 
 Mode = Literal["ids", "clips"]
 Layout = Literal["folder", "parquet", "lerobot", "lance", "mds"]
@@ -93,8 +94,8 @@ def export(
         print(canonical_json(done))
         return
     results.print(
-        f"{done.clips} clips in {done.files} files in {safe(str(out))}; all read back as the index says."
-        + ("" if done.written else " Nothing had to be written.")
+        f"{number_of(done.clips, 'clip')} in {number_of(done.files, 'file')} in {safe(str(out))}; all read back as "
+        "the index says." + ("" if done.written else " Nothing had to be written.")
     )
 
 

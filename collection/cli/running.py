@@ -26,6 +26,7 @@ from collection.workspace.store import StoreError
 from mlst.checking.verify import verify
 from mlst.exits import UserError
 from mlst.sandbox.kernel import missing
+from mlst.text import number_of
 
 
 def access(given: options.Fetching) -> Access:
@@ -119,7 +120,7 @@ def reordered(dataset: Path, files: Path | None, asked: Access) -> Order:
     order = reorder(dataset, files or dataset, asked)
     local = [source.url for source in order.sources if not is_web(source.url)]
     if local and not files:
-        what = f"{len(local)} sources are files, such as {local[0]!r}"
+        what = f"{number_of(len(local), 'source is a file', 'sources are files')}, such as {local[0]!r}"
         raise typer.BadParameter(f"{what}; give the folder that they are relative to", param_hint="--sources")
     return order
 

@@ -12,6 +12,7 @@ from collection.cli.console import console, results, safe
 from mlst.checking.verify import Finding, Report
 from mlst.dataset.diff import Difference
 from mlst.records import canonical_json, encode
+from mlst.text import number_of
 
 SHOWN = 50
 """Lines of a table at most; --json has all."""
@@ -70,7 +71,7 @@ def print_diff(found: Difference, as_json: bool) -> None:
     lines = [f"{what}: {name}" for what, names in lists for name in names]
     lines += [f"{one.name}: {one.before or 'none'} -> {one.after or 'none'}" for one in found.settings]
     lines += [f"moved: {clip.key} {clip.before} -> {clip.after}" for clip in found.moved]
-    lines += [f"{one.column}: differs for {one.clips} clips of the same bytes" for one in found.described]
+    lines += [f"{one.column}: differs for {number_of(one.clips, 'clip')} of the same bytes" for one in found.described]
     print_lines(lines)
 
 
@@ -78,10 +79,11 @@ def print_report(seen: Report) -> None:
     """What was checked, or a table of findings."""
     if seen.ok:
         results.print(
-            f"Verified: {seen.files} files, {seen.shards} shards, {seen.clips} clips, {seen.frames} frames decoded"
+            f"Verified: {number_of(seen.files, 'file')}, {number_of(seen.shards, 'shard')}, "
+            f"{number_of(seen.clips, 'clip')}, {number_of(seen.frames, 'frame')} decoded"
         )
         return
-    rows = table(f"{len(seen.findings)} findings", ("rule", "path", "clip", "what is wrong"))
+    rows = table(number_of(len(seen.findings), "finding"), ("rule", "path", "clip", "what is wrong"))
     for finding in seen.findings[:100]:
         rows.add_row(*map(safe, (finding.rule, finding.path, finding.key, finding.detail)))
     results.print(rows)

@@ -11,6 +11,7 @@ from collection.doctor.survey import Entry
 from collection.doctor.watch import Watched
 from mlst.levels.flags import STUTTER, only_camera
 from mlst.pictures.fingerprints import link
+from mlst.text import number_of
 
 HIGH_DEFINITION = 720
 STANDARD = ("smpte170m", "bt470bg")
@@ -56,7 +57,7 @@ def findings_of(seen: Seen) -> Iterator[Finding]:
 def _stored(w: Watched) -> dict[str, str]:
     high = min(w.width, w.height) >= HIGH_DEFINITION
     return {
-        "damaged": f"{w.damaged} errors in {w.frames} frames" if w.damaged else "",
+        "damaged": f"{number_of(w.damaged, 'error')} in {number_of(w.frames, 'frame')}" if w.damaged else "",
         "variable": f"{w.uneven:.0%} of the distances between frames are unusual" if w.uneven > 0.05 else "",
         "interlaced": _interlaced(w),
         "range": f"{w.beyond:.1%} of its luma lies far outside" if w.beyond > BEYOND else "",

@@ -21,6 +21,7 @@ from collection.manifest.table import ANYTHING, ManifestError, Problem, Report, 
 from mlst.levels.splits import order_hash
 from mlst.records import OPEN_END, Source
 from mlst.registry import Registry
+from mlst.text import number_of
 
 Lines = Iterator[tuple[int, str]]
 
@@ -137,7 +138,7 @@ def kinetics(path: Path, report: Report) -> Iterator[Entry]:
                 report.fault(line, "", f"no column {', '.join(missing)}", "label,youtube_id,time_start,time_end,split")
                 report.close()
         elif len(cells) != len(header):
-            report.add(line, "", ",".join(cells), f"{len(header)} fields as in the header")
+            report.add(line, "", ",".join(cells), f"{number_of(len(header), 'field')} as in the header")
         else:
             row = dict(zip(header, cells, strict=True))
             label = row.get("label", "")

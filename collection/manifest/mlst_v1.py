@@ -23,6 +23,7 @@ from collection.manifest.importers import Entry, importer, origin_of, row_of
 from collection.manifest.table import Report, clean, seconds, text_lines, write_manifest
 from mlst.levels.splits import order_hash
 from mlst.records import Source
+from mlst.text import number_of
 
 PER_LABEL = 12
 PER_EVENT = 8
@@ -176,7 +177,7 @@ def main(
     """Make the manifest of mlst-v1 from the two lists."""
     sources = select_sources(vggsound, pyvideo)
     write_manifest(out, sources)
-    print(f"{out}: {len(sources)} rows, {len({source.group for source in sources})} groups")
+    print(f"{out}: {number_of(len(sources), 'row')}, {number_of(len({source.group for source in sources}), 'group')}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from collection.recipe import FetchSettings
 from mlst.exits import UserError
 from mlst.files import atomic
 from mlst.records import OPEN_END, SOURCE_ID, Source
+from mlst.text import number_of
 
 COLUMNS = tuple(field.name for field in fields(Source))
 """The schema: every manifest has exactly these columns; order does not matter when reading."""
@@ -82,7 +83,7 @@ class ManifestError(UserError, ValueError):
         self.path, self.problems = path, tuple(problems)
         lines = [f"{path}: {problem}" for problem in problems]
         if len(problems) >= MOST_PROBLEMS:
-            lines.append(f"{path}: reading stopped after {len(problems)} problems")
+            lines.append(f"{path}: reading stopped after {number_of(len(problems), 'problem')}")
         super().__init__("\n".join(lines))
 
 
@@ -268,7 +269,10 @@ def _csv_rows(path: Path, report: Report) -> Iterator[NumberedRow]:
             order, width = [cells.index(name) for name in COLUMNS], len(cells)
         elif len(cells) != width:
             report.fault(
-                number, "", f"{len(cells)} fields", f"{width} fields as in the header; quote commas inside fields"
+                number,
+                "",
+                number_of(len(cells), "field"),
+                f"{number_of(width, 'field')} as in the header; quote commas inside fields",
             )
         else:
             yield number, [cells[at] for at in order]

@@ -80,6 +80,7 @@ from mlst.pictures.presentation import (
 )
 from mlst.pictures.times import Claim, Order, Times, in_order_only, too_many
 from mlst.records import Probe, Stream
+from mlst.text import number_of
 
 AHEAD = 16
 """Frames that are decoded before the first is passed on, to learn the rate and whether times can be believed."""
@@ -310,7 +311,9 @@ class Decoder:
         if not first:
             kind = "no_timestamps" if self.decoded else "corrupt"
             raise Rejected(
-                kind, f"{self.decoded} frames decoded, {self.errors} errors, no frame with a time of its own"
+                kind,
+                f"{number_of(self.decoded, 'frame')} decoded, {number_of(self.errors, 'error')}, "
+                "no frame with a time of its own",
             )
         self.rate = self._rate([item.pts for item in first])
         """Frames per second."""

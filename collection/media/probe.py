@@ -35,6 +35,7 @@ from collection.recipe import Limits
 from mlst.pictures.presentation import main_video, video_streams
 from mlst.pictures.times import FARTHEST, REORDER
 from mlst.records import Probe
+from mlst.text import number_of
 
 Ticks = NDArray[np.int64]
 
@@ -181,7 +182,7 @@ def _video_stream(media: InputContainer, limits: Limits) -> VideoStream:
     stream = main_video(media)
     if stream is None:
         what = "only an attached picture" if media.streams.video else "no video stream"
-        raise Rejected("no_video", f"{what} among {len(media.streams)} streams")
+        raise Rejected("no_video", f"{what} among {number_of(len(media.streams), 'stream')}")
     if stream.codec_context is None or stream.codec_context.name not in CODECS:
         codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
         raise Rejected("codec", f"{codec} is not decoded here; choices are {', '.join(CODECS)}")

@@ -27,6 +27,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from collection.engine.stage import Retry
 from mlst.files import open_lock, write
+from mlst.text import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,7 @@ class Politeness:
             else:
                 breaker.trial, breaker.run, why = now, run, ""
         if why:
-            raise Retry("blocked.breaker", f"{site} refused {breaker.blocked} times in a row; {why}")
+            raise Retry("blocked.breaker", f"{site} refused {number_of(breaker.blocked, 'time')} in a row; {why}")
         return 0.0
 
     def report(self, site: str, item: str, kind: str) -> bool:

@@ -45,6 +45,7 @@ from mlst.files import atomic, link_or_copy
 from mlst.levels.levels import find_levels, read_levels
 from mlst.records import Source
 from mlst.signed import is_signed, public
+from mlst.text import number_of
 
 Mode = Literal["ids", "clips"]
 MODES: tuple[Mode, ...] = ("ids", "clips")
@@ -84,7 +85,8 @@ class UnsoundError(ReleaseError):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(
-            f"{len(findings)} findings, so nothing is published; `mlst verify --hub DIR` lists them and the first is: "
+            f"{number_of(len(findings), 'finding')}, so nothing is published; `mlst verify --hub DIR` lists them and "
+            "the first is: "
             + "; ".join(part for part in (findings[0].rule, findings[0].path, findings[0].detail) if part)
         )
         self.findings = tuple(findings)
@@ -98,7 +100,8 @@ class SignedError(ReleaseError):
     def __init__(self, sources: Sequence[Source]) -> None:
         lines = [f"  {source.id}: {public(source.url)}" for source in sources[:SHOWN]]
         super().__init__(
-            f"{len(sources)} sources have presigned addresses, with which nobody else can find them:\n"
+            f"{number_of(len(sources), 'source has', 'sources have')} presigned addresses, with which nobody else "
+            "can find them:\n"
             + "\n".join([*lines, *["  ..."] * (len(sources) > SHOWN)])
             + "\nGive these rows of the manifest lasting addresses, or the files beside the manifest, and build again."
         )
@@ -111,11 +114,10 @@ class LicenceError(ReleaseError):
     exit_code = Exit.WRONG
 
     def __init__(self, refused: Sequence[Refusal]) -> None:
-        lines = [f"  {one.source}: {one.clips} clips, {one.why}" for one in refused]
+        lines = [f"  {one.source}: {number_of(one.clips, 'clip')}, {one.why}" for one in refused]
         super().__init__(
-            f"{sum(one.clips for one in refused)} clips of {len(refused)} sources may not be redistributed:\n"
-            + "\n".join(lines)
-            + "\nPublish with --mode ids, or build without these sources."
+            f"{number_of(sum(one.clips for one in refused), 'clip')} of {number_of(len(refused), 'source')} may not "
+            "be redistributed:\n" + "\n".join(lines) + "\nPublish with --mode ids, or build without these sources."
         )
         self.refused = tuple(refused)
 

@@ -13,6 +13,7 @@ from mlst.dataset.card import Measured
 from mlst.dataset.description import INDEX
 from mlst.dataset.index import read_index_columns
 from mlst.exits import UserError
+from mlst.text import number_of
 
 
 class ScoresError(UserError, ValueError):
@@ -97,7 +98,8 @@ def _foreign(path: Path, found: Sequence[_Evaluation], levels: Mapping[str, str]
     there = Counter(levels.values()) + Counter({ALL: len(levels)})
     for group in (group for one in found for group in one.groups):
         if group.clips > there[group.level]:
-            return f"{group.clips} clips of level {group.level} were scored, and it has {there[group.level]}"
+            scored = number_of(group.clips, f"clip of level {group.level} was", f"clips of level {group.level} were")
+            return f"{scored} scored, and it has {there[group.level]}"
     return ""
 
 

@@ -14,13 +14,16 @@ from collection.workspace.folder import Workspace
 from mlst.dataset.description import LOCK
 from mlst.dataset.lock import read_lock
 from mlst.records import Video, digest
+from mlst.text import number_of
 
 
 class DriftError(RuntimeError):
     """Sources are not what the lock says, so that the dataset cannot be built again as it was."""
 
     def __init__(self, refused: Sequence[Outcome[object]]) -> None:
-        super().__init__(f"{len(refused)} sources are not what the lock says; nothing was written")
+        super().__init__(
+            f"{number_of(len(refused), 'source is', 'sources are')} not what the lock says; nothing was written"
+        )
         self.refused = tuple(refused)
 
 

@@ -12,6 +12,7 @@ from mlst.pictures.mp4 import NotAClip
 from mlst.pictures.presentation import rgb
 from mlst.sandbox.helper import Helper, Lost, Work
 from mlst.sandbox.kernel import missing
+from mlst.text import number_of
 
 LONGEST = 1000
 """Characters of what is said of a clip."""
@@ -52,8 +53,8 @@ def decoded(mp4: bytes, side: int, frames: int) -> tuple[int, str]:
     except NotAClip as why:
         return count, str(why)
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as why:
-        return count, f"does not decode after {count} frames: {why}"
-    return count, "" if count == frames else f"{count} frames, {frames} declared"
+        return count, f"does not decode after {number_of(count, 'frame')}: {why}"
+    return count, "" if count == frames else f"{number_of(count, 'frame')}, {frames} declared"
 
 
 def work(request: bytes, shared: memoryview) -> bytes:

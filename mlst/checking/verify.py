@@ -53,6 +53,7 @@ from mlst.levels.levels import read_levels
 from mlst.pictures.times import too_many
 from mlst.records import Shard, canonical_json
 from mlst.structured import read_toml
+from mlst.text import number_of
 
 RULES = {
     "dataset": "dataset.json is there, is of a known format and matches its own fingerprint",
@@ -335,7 +336,9 @@ def _tables(folder: Path, dataset: Dataset, rows: Iterable[Row], lock: Lock) -> 
             yield Finding(rule, INDEX, row.info.key, detail[:LONGEST])
     for lock_row, count in zip(lock, clips, strict=True):
         if lock_row.chosen != count:
-            yield Finding("count", LOCK, "", f"{lock_row.source.id}: {lock_row.chosen} clips, {count} in the index")
+            yield Finding(
+                "count", LOCK, "", f"{lock_row.source.id}: {number_of(lock_row.chosen, 'clip')}, {count} in the index"
+            )
     yield from _counts(dataset, cells, shards, len(unknown) + sum(count > 0 for count in clips))
 
 
@@ -343,7 +346,7 @@ def _counts(dataset: Dataset, cells: Cells, shards: Mapping[str, int], sources: 
     """What `dataset.json` counts, given the clips of each shard in the index and how many sources they have."""
     clips = sum(shards.values())
     if (dataset.clips, dataset.sources) != (clips, sources):
-        said = f"{dataset.clips} clips of {dataset.sources} sources"
+        said = f"{number_of(dataset.clips, 'clip')} of {number_of(dataset.sources, 'source')}"
         yield Finding("count", DATASET, "", f"{said}, {clips} of {sources} in the index")
     sizes = {shard.path: shard.size for shard in dataset.shards}
     counted = cells.counted(sizes)
@@ -352,7 +355,7 @@ def _counts(dataset: Dataset, cells: Cells, shards: Mapping[str, int], sources: 
         yield Finding("count", DATASET, "", f"cells are not those of the index: {odd or 'their order'}")
     for shard in dataset.shards:
         if shard.clips != shards.get(shard.path, 0):
-            found = f"{shard.clips} clips listed, {shards.get(shard.path, 0)} in the index"
+            found = f"{number_of(shard.clips, 'clip')} listed, {shards.get(shard.path, 0)} in the index"
             yield Finding("count", shard.path, "", found)
     for path in sorted(shards.keys() - sizes.keys()):
         yield Finding("place", INDEX, "", f"rows name a shard {path!r} that is not listed")
@@ -363,7 +366,7 @@ def _locked(folder: Path, dataset: Dataset, lock: Lock) -> Iterator[Finding]:
     for row in lock:
         stream, name = row.stream, row.source.id
         if too_many(stream.dropped, stream.frames) or not 0 <= stream.repaired <= stream.frames or stream.dropped < 0:
-            said = f"{name}: {stream.frames} frames, {stream.repaired} repaired, {stream.dropped} dropped"
+            said = f"{name}: {number_of(stream.frames, 'frame')}, {stream.repaired} repaired, {stream.dropped} dropped"
             yield Finding("times", LOCK, "", said)
     if len(lock) and (footage := footage_of(lock)) != dataset.footage:
         yield Finding("lock", LOCK, "", f"footage {footage}, {dataset.footage} in {DATASET}")
@@ -517,7 +520,14 @@ def _check_shard(task: ShardTask) -> ShardResult:
         findings += _hash(path, hashed.sha256.hexdigest(), hashed.size, task.shard)
     findings += [Finding("place", path, key, "in the index, but not in the shard") for key in rows]
     if clips != task.shard.clips:
-        findings.append(Finding("count", path, "", f"{task.shard.clips} clips listed, {clips} are there"))
+        findings.append(
+            Finding(
+                "count",
+                path,
+                "",
+                f"{number_of(task.shard.clips, 'clip')} listed, {number_of(clips, 'is', 'are')} there",
+            )
+        )
     return ShardResult(tuple(findings), clips, frames)
 
 

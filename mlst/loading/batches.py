@@ -18,6 +18,7 @@ from mlst.loading.errors import LoadError
 from mlst.loading.filling import AHEAD, Filling, Wanted, schedule
 from mlst.loading.memory import Slots
 from mlst.loading.order import ClipOrder
+from mlst.text import number_of
 
 Last: TypeAlias = Literal["drop", "pad", "keep"]
 Sampling: TypeAlias = Literal["shuffle", "index", "balanced"] | Mapping[str, float]
@@ -102,7 +103,8 @@ class Batches(Sampler[list[int]]):
         self.step = batch_size * share.world
         if not len(order) or (last == "drop" and len(order) < self.step):
             raise LoadError(
-                f"{len(order)} clips do not fill a batch of {batch_size} on {share.world} ranks; "
+                f"{number_of(len(order), 'clip does', 'clips do')} not fill a batch of {batch_size} on "
+                f"{number_of(share.world, 'rank')}; "
                 f"lower batch_size or use last = 'pad'"
             )
         self.epoch = 0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlst.pictures.mp4 import NotAClip, track_of
 from mlst.pictures.presentation import rgb, rgb_planes
+from mlst.text import number_of
 
 Colour: TypeAlias = Literal["rgb", "grey"]
 ALIGNED = 64
@@ -64,8 +65,8 @@ def decode_into(out: NDArray[np.uint8], mp4: bytes, form: Form) -> None:
             if count == form.frames:
                 return
     except (av.FFmpegError, OSError) as why:
-        raise NotAClip(f"does not decode after {count} frames: {why}") from None
-    raise NotAClip(f"has {count} frames, {form.frames} are wanted")
+        raise NotAClip(f"does not decode after {number_of(count, 'frame')}: {why}") from None
+    raise NotAClip(f"has {number_of(count, 'frame')}, {number_of(form.frames, 'is', 'are')} wanted")
 
 
 def frames_of(mp4: bytes, side: int) -> Iterator[VideoFrame]:

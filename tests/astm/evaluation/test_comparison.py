@@ -109,7 +109,7 @@ def test_refusals():
         compare(a, scores("b", [1, 2, 3], fingerprint="g"))
     with pytest.raises(EvaluationError, match="no metric in common"):
         compare(a, scores("b", [1, 2, 3], metric="mae_sum"))
-    with pytest.raises(EvaluationError, match="all 2 clips are of one video"):
+    with pytest.raises(EvaluationError, match="2 clips are all of one video"):
         compare(*(scores(label, [1, 2], videos=["v", "v"]) for label in "ab"))
 
 

@@ -358,7 +358,7 @@ def test_plan_takes_a_folder_as_build_does_and_writes_nothing(tmp_path):
     assert json.loads(ran.stdout)["local"] == 1
     assert 7 < json.loads(ran.stdout)["seconds_of_video"] < 9
     said = CliRunner().invoke(app, ["plan", str(tmp_path)]).stdout
-    assert "1: 1 files of this machine" in said
+    assert "1: 1 on this machine" in said
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 

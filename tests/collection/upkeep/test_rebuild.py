@@ -146,7 +146,7 @@ def test_a_locked_rebuild_takes_nothing_from_an_earlier_one(few: tuple[Path, lis
     found = diff(old, tmp_path / "new")
     assert found.sources_changed == (names[0],)
     assert not found.equal
-    with pytest.raises(DriftError, match="1 sources"):
+    with pytest.raises(DriftError, match="1 source is not"):
         rebuild(held_to_lock(order, old), old, tmp_path / "newer", do)
 
 
