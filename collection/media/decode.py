@@ -33,14 +33,14 @@ import itertools
 import re
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -50,6 +50,7 @@ from av.filter import Graph
 from av.packet import Packet
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -69,6 +70,8 @@ from collection.media.probe import (
 from collection.recipe import Limits
 from mlst.pictures.frames import Picture, PictureFormat, Plane
 from mlst.pictures.presentation import (
+    UPRIGHT,
+    Colours,
     Crop,
     Orientation,
     UnreadableColourError,
@@ -123,15 +126,13 @@ def facts(frame: VideoFrame) -> Facts:
         seen = colours(frame)
     except UnreadableColourError as why:
         raise Rejected("colour", str(why)) from None
-    return Facts(
-        pixel_format=frame.format.name,
-        full_range=seen.full_range and depth_of(frame.format) > 0,
-        matrix=seen.matrix,
-        transfer=seen.transfer,
-        orientation=orientation(display_matrix(frame)),
-        height=frame.height,
-        width=frame.width,
-    )
+    return _facts(frame.format.name, seen, display_matrix(frame), frame.height, frame.width)
+
+
+@lru_cache(maxsize=64)
+def _facts(layout: str, seen: Colours, matrix: bytes, height: int, width: int) -> Facts:
+    full_range = seen.full_range and _depth_of(layout) > 0
+    return Facts(layout, full_range, seen.matrix, seen.transfer, orientation(matrix), height, width)
 
 
 def depth_of(layout: VideoFormat) -> int:
@@ -148,24 +149,24 @@ def _depth_of(name: str) -> int:
 def planes(frame: VideoFrame) -> tuple[Plane, Plane, Plane]:
     """Y (H, W), U and V (h, w) of a frame whose layout `depth_of` knows: views of its memory where possible."""
     name, depth = frame.format.name, depth_of(frame.format)
-    y = _plane(frame, 0, 1)
+    codes = np.dtype((">u2" if frame.format.is_big_endian else "<u2") if depth > 8 else np.uint8)
+    stored = frame.planes
+    y = _samples(stored[0], codes, 1)
     if name.startswith("gray"):
         grey = _grey((frame.height + 1) // 2, (frame.width + 1) // 2, depth)
         return y, grey, grey
     if name.startswith("nv"):
-        pairs = _plane(frame, 1, 2)
+        pairs = _samples(stored[1], codes, 2)
         first, second = (cast(Plane, np.ascontiguousarray(pairs[:, half::2])) for half in (0, 1))
         return (y, second, first) if name in ("nv21", "nv42") else (y, first, second)
-    return y, _plane(frame, 1, 1), _plane(frame, 2, 1)
+    return y, _samples(stored[1], codes, 1), _samples(stored[2], codes, 1)
 
 
-def _plane(frame: VideoFrame, number: int, samples: int) -> Plane:
-    """(H, W * samples) of one plane without its padding, in this machine's byte order."""
-    plane, wide = frame.planes[number], depth_of(frame.format) > 8
-    stored = np.dtype((">u2" if frame.format.is_big_endian else "<u2") if wide else np.uint8)
-    rows = np.frombuffer(memoryview(plane), stored).reshape(-1, plane.line_size // stored.itemsize)
-    view = rows[: plane.height, : plane.width * samples]
-    return cast(Plane, view.astype(np.uint16 if wide else np.uint8, copy=False))
+def _samples(plane: VideoPlane, codes: "np.dtype[Any]", each: int) -> Plane:
+    """(H, W * each) of one plane without its padding, in this machine's byte order."""
+    shape, strides = (plane.height, plane.width * each), (plane.line_size, codes.itemsize)
+    view: NDArray[Any] = np.ndarray(shape, codes, memoryview(plane), strides=strides)
+    return cast(Plane, view if codes.isnative else view.astype(np.uint16))
 
 
 @lru_cache(maxsize=4)
@@ -225,8 +226,11 @@ class Deinterlacer:
         self._waiting: deque[Timed] = deque()
         self._pushed = 0
 
-    def __call__(self, item: Timed) -> Iterator[Timed]:
+    def __call__(self, item: Timed) -> Iterable[Timed]:
         """Those that are ready, in order."""
+        return (item,) if self._graph is None and not item.interlaced else self._filtered(item)
+
+    def _filtered(self, item: Timed) -> Iterator[Timed]:
         shape = (item.frame.width, item.frame.height, item.frame.format.name)
         if self._graph is not None and shape != self._shape:
             yield from self.finish()
@@ -326,14 +330,16 @@ class Decoder:
         self.format = self._format(first[0])
 
     def __iter__(self) -> Iterator[Decoded]:
-        before = (self.facts, self._sar)
+        before, fmt = (self.facts, self._sar), self.format
         for item in self._items:
-            broken = item.jumped or (item.facts, item.sar) != before or self._hole(item.pts)
-            before = (item.facts, item.sar)
+            now = (item.facts, item.sar)
+            broken = item.jumped or now != before or self._hole(item.pts)
+            if now != before:
+                before, fmt = now, self._format(item)
             picture = Picture(len(self.pts), item.pts, *self._shown(item))
             self.pts.append(item.pts)
             self._last_duration = item.duration
-            yield Decoded(picture, self._format(item), item.facts, broken, item.damaged)
+            yield Decoded(picture, fmt, item.facts, broken, item.damaged)
 
     @property
     def last_end(self) -> int:
@@ -406,11 +412,13 @@ class Decoder:
         sar = 1 / item.sar if item.facts.orientation.swap else item.sar
         return _picture_format(_depth_of(self._layout), item.facts.full_range, sar)
 
-    def _shown(self, item: Timed) -> Iterator[Plane]:
+    def _shown(self, item: Timed) -> Iterable[Plane]:
         """The planes of a frame, cropped and turned."""
-        box = self._crop.box(item.frame.width, item.frame.height)
-        for plane in planes(item.frame):
-            yield cast(Plane, item.facts.orientation(_cropped(plane, box, item.frame)))
+        width, height, stored = item.frame.width, item.frame.height, planes(item.frame)
+        box, turned = self._crop.box(width, height), item.facts.orientation
+        if box == (0, 0, width, height) and turned == UPRIGHT:
+            return stored
+        return [cast(Plane, turned(_cropped(plane, box, item.frame))) for plane in stored]
 
     def _variable(self) -> bool:
         distances: NDArray[np.int64] = np.diff(np.frombuffer(self.pts, np.int64)).astype(np.int64)
@@ -428,7 +436,7 @@ class Decoder:
                 frame = converted(frame, self._layout, self.facts.full_range)
                 seen = replace(seen, pixel_format=self.facts.pixel_format, full_range=self.facts.full_range)
             self.interlaced |= item.interlaced
-            yield from deinterlace(replace(item, frame=frame, facts=seen))
+            yield from deinterlace(item if frame is item.frame else replace(item, frame=frame, facts=seen))
         yield from deinterlace.finish()
 
     def _timed(self, raw: Iterator[Raw]) -> Iterator[Timed]:
@@ -491,7 +499,7 @@ class Decoder:
 
 
 def _later(a: int | None, b: int | None) -> int | None:
-    return max((time for time in (a, b) if time is not None), default=None)
+    return b if a is None else a if b is None else max(a, b)
 
 
 @lru_cache(maxsize=16)

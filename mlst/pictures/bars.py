@@ -4,6 +4,7 @@ A definition of the levels names the rule that its numbers were made with (`mlst
 another rule is another canonical picture, and so another statistic.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,8 +41,9 @@ LONE_SIZE = 0.35
 def brightest(reduced: Sequence[Reduced], fmt: PictureFormat) -> Area:
     """Without the rows and columns whose brightest sample in the whole clip is nearly black."""
     dark = fmt.nominal[0] + (BAR_CODES << (fmt.depth - 8))
-    top, bottom = active_span(np.max([r.rows for r in reduced], axis=0), dark)
-    left, right = active_span(np.max([r.columns for r in reduced], axis=0), dark)
+    most: Plane = functools.reduce(np.maximum, [r.y for r in reduced])
+    top, bottom = active_span(most.max(axis=1), dark)
+    left, right = active_span(most.max(axis=0), dark)
     return Area(left, top, right, bottom)
 
 

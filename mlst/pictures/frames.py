@@ -95,10 +95,6 @@ class Reduced:
     """(2, h, w) chroma codes, halved to a short side of `CHROMA_LINES` or up to twice that."""
     k: int
     """A power of two."""
-    rows: Plane
-    """(H // k,) brightest sample of each row of `y`."""
-    columns: Plane
-    """(W // k,) brightest sample of each column."""
     comb: float
     """Share of sampled pixels that show interlace combing."""
     clipped: float
@@ -186,7 +182,7 @@ def reduce(picture: Picture, fmt: PictureFormat) -> Reduced:
     u = picture.halved_until(CHROMA_LINES, lambda p: p.u).u
     v = picture.halved_until(CHROMA_LINES, lambda p: p.v).v
     comb, clipped = _defects(picture.y, fmt)
-    return Reduced(y, _stacked([u, v]), len(picture.y) // len(y), y.max(axis=1), y.max(axis=0), comb, clipped)
+    return Reduced(y, _stacked([u, v]), len(picture.y) // len(y), comb, clipped)
 
 
 def canonical(

@@ -25,12 +25,13 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
@@ -203,27 +204,36 @@ class Colours:
 def colours(frame: VideoFrame) -> Colours:
     """Of a frame as libav gives it; of RGB, as it is when swscale has made YCbCr of it. Raises
     `UnreadableColourError`."""
-    transfer = TRANSFERS.get(int(frame.color_trc), "bt709")
-    if frame.format.is_rgb or frame.format.has_palette:
+    large = frame.height >= 720 or frame.width >= 1280
+    return _colours(frame.format.name, int(frame.colorspace), int(frame.color_trc), int(frame.color_range), large)
+
+
+@lru_cache(maxsize=64)
+def _colours(layout: str, code: int, trc: int, span: int, large: bool) -> Colours:
+    transfer, stored = TRANSFERS.get(trc, "bt709"), av.VideoFormat(layout)
+    if stored.is_rgb or stored.has_palette:
         return Colours("smpte170m", transfer, full_range=False)
-    code = int(frame.colorspace)
     if code in UNREADABLE:
         raise UnreadableColourError(
             f"its colour matrix is {UNREADABLE[code]} (matrix_coefficients {code}), which common readers cannot "
             f"convert to RGB; choices are {', '.join(MATRICES.values())}: re-encode it in one of these"
         )
-    large = frame.height >= 720 or frame.width >= 1280
     return Colours(
         matrix=MATRICES.get(code, "bt709" if large else "smpte170m"),
         transfer=transfer,
-        full_range=frame.format.name.startswith("yuvj") or int(frame.color_range) == ColorRange.JPEG,
+        full_range=layout.startswith("yuvj") or span == ColorRange.JPEG,
     )
 
 
 def display_matrix(frame: VideoFrame) -> bytes:
-    """A frame's display matrix, empty where it has none."""
-    found = frame.side_data.get("DISPLAYMATRIX")
-    return bytes(memoryview(cast(SideData, found))) if found else b""
+    """A frame's display matrix, empty where it has none.
+
+    `frame.side_data` would tie the frame to what it keeps of it in a circle: its memory would wait for the garbage
+    collector.
+    """
+    kept = cast(Any, SideDataContainer)(frame)  # PyAV's stubs leave its argument out
+    found = kept.get("DISPLAYMATRIX") if len(kept) else None
+    return bytes(memoryview(found)) if found else b""
 
 
 def pixel_aspect(declared: Fraction | None) -> Fraction:

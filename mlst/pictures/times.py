@@ -101,7 +101,8 @@ class Times:
 
     def __call__(self, claim: Claim) -> Time | None:
         """When the frame is shown."""
-        claim = Claim(_sane(claim.stored), _sane(claim.ordered), claim.key)
+        if not (_is_sane(claim.stored) and _is_sane(claim.ordered)):
+            claim = Claim(_sane(claim.stored), _sane(claim.ordered), claim.key)
         own = self._believed(claim)
         time = self._guess() if own is None else self._placed(own, claim.key)
         if time is None or abs(time.ticks) > FARTHEST:
@@ -152,5 +153,9 @@ class Times:
         return Time(last + 1, False) if guessed else None
 
 
+def _is_sane(time: int | None) -> bool:
+    return time is None or abs(time) <= FARTHEST
+
+
 def _sane(time: int | None) -> int | None:
-    return None if time is None or abs(time) > FARTHEST else time
+    return time if _is_sane(time) else None

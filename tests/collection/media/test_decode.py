@@ -1,5 +1,6 @@
 """Every oddity of a video, decided as `media.decode` says; frames told apart by the counter burned into them."""
 
+import gc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -329,6 +330,27 @@ def test_a_seek_saves_decoding_and_pts_still_tell(tmp_path: Path, name: str) -> 
         assert number == 0
     else:
         assert 24 * 12 <= number <= 27 * 12
+
+
+@pytest.mark.parametrize("name", ["25.mp4", "turned-90.mp4"])
+def test_frames_are_freed_as_soon_as_they_are_let_go_of(tmp_path: Path, name: str) -> None:
+    """Not when the garbage collector comes by: until then a decoder would take new memory for every frame."""
+    file = tmp_path / name
+    write(file, VARIANTS[name])
+    seen = probe(file, Limits())
+    gc.collect()
+    gc.disable()
+    try:
+        before = frames_alive()
+        with open_video(file, seen, Limits()) as video:
+            assert len([frame.picture.pts for frame in video]) == 48
+            assert frames_alive() <= before + 1
+    finally:
+        gc.enable()
+
+
+def frames_alive() -> int:
+    return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
 
 
 def test_a_single_flat_frame_is_a_video(tmp_path: Path) -> None:
