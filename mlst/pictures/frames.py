@@ -262,7 +262,13 @@ def halved(plane: Plane) -> Plane:
 
 def counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
     """(256,) how often each value occurs in an (H, W) array of less than 2^24."""
-    return np.asarray(cv2.calcHist([values], [0], None, [256], [0, 256]), np.int64).ravel()
+    return np.frombuffer(tally(values), np.int64)
+
+
+@twin
+def tally(values: NDArray[np.uint8]) -> bytes:
+    """The memory of `counts`."""
+    return np.asarray(cv2.calcHist([values], [0], None, [256], [0, 256]), np.int64).tobytes()
 
 
 def _defects(y: Plane, fmt: PictureFormat) -> tuple[float, float]:

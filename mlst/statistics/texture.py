@@ -4,13 +4,15 @@ SI is the spread of gradients, not their amount: a picture filled evenly with fi
 half filled. These columns say the rest.
 """
 
+import math
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.native import twin
 from mlst.pictures.frames import Frames, counts, shared
 from mlst.statistics import p910
 from mlst.statistics.base import statistic
@@ -99,22 +101,32 @@ def _shift(values: NDArray[Any], bits: int) -> None:
     np.floor(values, out=values)
 
 
+@twin
+def energy_sums(pictures: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """(blocks of a picture, sum of energies, sum of their absolute changes from one picture to the next): of low-pass
+    blocks of `BLOCK` x `BLOCK` of (N, H, W) pictures."""
+    energies = block_energies(pictures, BLOCK, low_pass=True)[0]
+    return energies.shape[1], int(energies.sum()), int(np.abs(np.diff(energies, axis=0)).sum())
+
+
 @shared
-def energies(frames: Frames) -> NDArray[Any]:
-    """(G, K) block energies of the grid frames."""
-    return block_energies(frames.luma8, BLOCK, low_pass=True)[0]
+def energies(frames: Frames) -> tuple[int, int, int]:
+    """`energy_sums` of the grid frames."""
+    return energy_sums(frames.luma8)
 
 
 @statistic
 def dct_energy(frames: Frames) -> float:
     """VCA's E: mean block energy / 90, not truncated to an integer. 16 x 16 blocks, low-pass."""
-    return float(energies(frames).mean()) / 90
+    blocks, total, _ = energies(frames)
+    return total / (blocks * len(frames.grid)) / 90
 
 
 @statistic
 def dct_change(frames: Frames) -> float:
     """VCA's h: mean absolute change of block energy between grid neighbours / 18."""
-    return float(np.abs(np.diff(energies(frames), axis=0)).mean()) / 18
+    blocks, _, change = energies(frames)
+    return change / (blocks * len(frames.intervals)) / 18
 
 
 @statistic
@@ -123,29 +135,44 @@ def gradient_mean(frames: Frames) -> float:
     return float(p910.spatial(frames)[:, 1].mean())
 
 
-@shared
-def laplacians(frames: Frames) -> list[NDArray[np.int16]]:
-    """(G,) Laplacian (4 neighbours) of the grid frames, without the border."""
-    return [cast(NDArray[np.int16], cv2.Laplacian(picture, cv2.CV_16S)[1:-1, 1:-1]) for picture in frames.luma8]
-
-
 @statistic
 def laplacian_var(frames: Frames) -> float:
     """Mean variance of the Laplacian: sharpness, very sensitive to coding."""
-    found = [float(cv2.meanStdDev(inner)[1][0, 0]) ** 2 if inner.size else 0.0 for inner in laplacians(frames)]
-    return float(np.mean(found))
+    return float(np.mean([_variance(*laplacian_sums(picture)) for picture in frames.luma8]))
+
+
+def _variance(pixels: int, total: int, squares: int) -> float:
+    """The square of the standard deviation that OpenCV gives."""
+    if not pixels:
+        return 0.0
+    mean = total * (1 / pixels)
+    return math.sqrt(max(0.0, squares * (1 / pixels) - mean * mean)) ** 2
+
+
+@twin
+def laplacian_sums(picture: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """(pixels, sum, sum of squares) of the Laplacian (4 neighbours) inside an (H, W) picture, without the border."""
+    inner = _inner(cv2.Laplacian(picture, cv2.CV_16S)).astype(np.float64)
+    return inner.size, int(inner.sum()), int(np.vdot(inner, inner))
 
 
 @shared
 def cooccurrence(frames: Frames) -> NDArray[np.float64]:
     """(G, GREYS, GREYS) symmetric frequencies of grey levels at right and lower neighbours."""
     matrices = []
-    for picture in frames.luma8 // (256 // GREYS):
-        rows = picture * GREYS
-        pairs = rows[:, :-1] | picture[:, 1:], rows[:-1] | picture[1:]
-        matrix = sum(map(counts, pairs), np.zeros(GREYS**2, np.int64)).reshape(GREYS, GREYS)
+    for picture in frames.luma8:
+        matrix = np.frombuffer(neighbours(picture), np.int64).reshape(GREYS, GREYS)
         matrices.append((matrix + matrix.T) / (2 * matrix.sum()))
     return np.stack(matrices)
+
+
+@twin
+def neighbours(picture: NDArray[np.uint8]) -> bytes:
+    """The memory of (GREYS, GREYS) int64: how often a pixel of some grey has one of another to its right or below."""
+    grey = picture // (256 // GREYS)
+    rows = grey * GREYS
+    pairs = rows[:, :-1] | grey[:, 1:], rows[:-1] | grey[1:]
+    return sum(map(counts, pairs), np.zeros(GREYS**2, np.int64)).tobytes()
 
 
 @statistic
@@ -169,17 +196,28 @@ def interpolation_error(frames: Frames) -> float:
     Each is a sum of absolute errors over the sum of luma: WebRTC's spatial prediction errors (`content_analysis`).
     """
     errors = []
-    for picture, laplacian in zip(frames.luma8, laplacians(frames), strict=True):
-        all_four = _sum(laplacian)
-        across, down = (_sum(_inner(cv2.Sobel(picture, cv2.CV_16S, *axes, ksize=1))) for axes in ((2, 0), (0, 2)))
-        errors.append((all_four / 4 + (across + down) / 2) / (3 * max(1.0, _sum(_inner(picture)))))
+    for picture in frames.luma8:
+        all_four, across, down, total = prediction_errors(picture)
+        errors.append((all_four / 4 + (across + down) / 2) / (3 * max(1.0, total)))
     return float(np.mean(errors))
+
+
+@twin
+def prediction_errors(picture: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Sums over the inside of an (H, W) picture: the magnitudes of four times the error from all four neighbours, of
+    twice those from left and right and from above and below; luma."""
+    bends = (
+        cv2.Laplacian(picture, cv2.CV_16S),
+        *(cv2.Sobel(picture, cv2.CV_16S, *axes, ksize=1) for axes in ((2, 0), (0, 2))),
+    )
+    all_four, across, down = (_sum(_inner(bend)) for bend in bends)
+    return all_four, across, down, _sum(_inner(picture))
 
 
 def _inner(values: NDArray[Any]) -> NDArray[Any]:
     return values[1:-1, 1:-1]
 
 
-def _sum(values: NDArray[Any]) -> float:
-    """Sum of absolute values of an (H, W) array; whole, as far as `values` are."""
-    return float(cv2.norm(values, cv2.NORM_L1)) if values.size else 0.0
+def _sum(values: NDArray[Any]) -> int:
+    """Sum of absolute values of an (H, W) array of integers."""
+    return int(cv2.norm(values, cv2.NORM_L1)) if values.size else 0

@@ -50,8 +50,13 @@ def change_arguments(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
     "changes": change_arguments,
     "combed": lambda draw, shape: (codes(draw, (shape[0] + 4, shape[1] + 1)), int(draw.integers(1, 20)), 8),
+    "energy_sums": lambda draw, shape: (codes(draw, (3, *shape)),),
     "gradients": gradient_arguments,
+    "laplacian_sums": lambda draw, shape: (codes(draw, shape),),
+    "neighbours": lambda draw, shape: (codes(draw, (shape[0] + 1, shape[1] + 1)),),
     "outside": lambda draw, shape: (codes(draw, shape)[::2], 16, 235),
+    "prediction_errors": lambda draw, shape: (codes(draw, shape),),
+    "tally": lambda draw, shape: (codes(draw, shape),),
 }
 """For every twin, arguments about a picture of some size."""
 
