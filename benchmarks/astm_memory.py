@@ -1,4 +1,4 @@
-"""Bytes that ASTM keeps for the backward pass, per sample: `python benchmarks/astm_memory.py`.
+"""Bytes that ASTM keeps for the backward pass, per sample: `python -m benchmarks.astm_memory [--json FILE]`.
 
 The paper's Table 1 says 225 MB for one sample of Moving MNIST, 10 -> 10 frames of 64 x 64.
 Figures for one sample in float32:
@@ -12,8 +12,8 @@ peak    the most that it holds during forward and backward, gradients of the par
 
 import argparse
 import itertools
-import json
 import os
+from pathlib import Path
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # read when torch is imported: the profiler is chatty
 
@@ -24,8 +24,12 @@ from torch.profiler import ProfilerActivity, profile
 from astm import Predictor, count_parameters, create
 from astm.evaluation.cost import saved_bytes
 from astm.models import astm as implementation
+from benchmarks.figures import Figure, publish
 
 MIB = 2**20
+AIM = 225.0
+"""MB for a sample, at most."""
+DEFAULT = "default: EIFAG recomputed"
 
 
 def allocated(predictor: Predictor, past: Tensor, future: Tensor) -> tuple[int, int]:
@@ -83,12 +87,12 @@ def main() -> None:
     parser.add_argument(
         "--device", default="meta", help="meta (default), cpu or cuda; only the last two run the model"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--json", type=Path, help="where the figures go as well")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     variants = {
         "EIFAG as plain stack and softmax": ("astm", True, False),
-        "default: EIFAG recomputed": ("astm", False, False),
+        DEFAULT: ("astm", False, False),
         "checkpoint": ("astm", False, True),
         "Basic Model": ("astm_basic", False, False),
         "Basic Model, checkpoint": ("astm_basic", False, True),
@@ -98,15 +102,14 @@ def main() -> None:
         for norm in ("none", "group", "layer")
         for label, (name, plain, checkpoint) in variants.items()
     ]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return
     sizes = [key for key in ("saved", "live", "peak") if key in rows[0]]
     print("| norm | variant | parameters |" + "".join(f" {key} MiB |" for key in sizes))
     print("| --- | --- | ---: |" + " ---: |" * len(sizes))
     for row in rows:
         cells = "".join(f" {int(row[key]) / MIB:.1f} |" for key in sizes)
         print(f"| {row['norm']} | {row['variant']} | {int(row['parameters']):,} |{cells}")
+    (saved,) = (int(row["saved"]) / 1e6 for row in rows if (row["norm"], row["variant"]) == ("none", DEFAULT))
+    publish([Figure("kept by ASTM for a sample", "MB", saved, "at most", AIM)], arguments.json, rows=rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import functools
 import gc
 import http.server
 import io
-import json
 import multiprocessing
 import os
 import platform
@@ -35,25 +34,30 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 import mlst
-from mlst.checking.verify import verify
+from benchmarks.figures import Figure, publish
 from mlst.loading import Batches, ClipDataset, Loader, Share, order_of
 from mlst.loading.order import ClipOrder
 from mlst.sandbox.kernel import missing
 
 BATCH = 8
+BARE = "bare decode"
+AIM, AIM_OTHERS, AIM_REMOTE = 0.9, 1.3, 0.8
+"""Rates, at least: beside a bare decode, beside the other readers, and from a server beside a folder."""
+AIM_FIRST, AIM_RESUME = 1.0, 1.2
+"""CPU seconds, and times, at most."""
 Run = Callable[[], int]
 """Reads clips, and says how many."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print tables as Markdown, and all figures as JSON in a file."""
+    """Print tables as Markdown, and write all figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder of a dataset")
     parser.add_argument("--passes", type=int, default=3, help="over the training clips, per run")
     parser.add_argument("--repeats", type=int, default=5, help="turns; medians are shown")
     parser.add_argument("--remote", action="store_true", help="only over HTTP with a latency, against the folder")
     parser.add_argument("--latency", type=float, default=0.02, help="seconds before each answer")
-    parser.add_argument("--json", type=Path, default=Path("out/loader.json"), help="where the figures go")
+    parser.add_argument("--json", type=Path, help="where the figures go as well")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
@@ -62,14 +66,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(clips)} clips of 30 frames, batches of {BATCH}, {os.cpu_count()} cores, {platform.machine()}")
     print(f"PyAV {av.__version__}, torch {torch.__version__}, webdataset {webdataset.__version__}, ", end="")
     print(f"datasets {datasets.__version__}\n")
-    figures = remote(options, clips) if options.remote else local(options, clips)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.remote:
+        remote(options, clips)
+    else:
+        local(options, clips)
 
 
-def local(options: argparse.Namespace, clips: ClipDataset) -> Mapping[str, Any]:
+def local(options: argparse.Namespace, clips: ClipDataset) -> None:
     """CPU per clip, the time to the first batch, and that to resume."""
-    runs: dict[str, Run] = {"bare decode": lambda: bare(clips, options.passes)}
+    runs: dict[str, Run] = {BARE: lambda: bare(clips, options.passes)}
     kinds: dict[str, Mapping[str, int]] = {"": {}, ", 1 process": {"workers": 1}, ", 2 threads": {"threads": 2}}
     for name, settings in kinds.items():
         runs[f"mlst{name}"] = functools.partial(count, repeated(clips, options.passes, settings))
@@ -80,30 +85,39 @@ def local(options: argparse.Namespace, clips: ClipDataset) -> Mapping[str, Any]:
         runs[f"webdataset{name}"] = functools.partial(by_webdataset, tars(options.dataset), options.passes, workers)
         runs[f"datasets{name}"] = functools.partial(by_datasets, tars(options.dataset), options.passes, workers)
     seconds = in_turns(runs, options.repeats, cpu)
-    table(seconds, "bare decode", "CPU, ms per clip")
-    checks = verification(options)
+    table(seconds, BARE, "CPU, ms per clip")
     first = [first_batch(options.dataset) for _ in range(3)]
-    print(f"\nfirst batch after the import: {min(first):.2f} s, of CPU (aim: below 1)")
-    at = {place: resume(place) for place in (0, 500_000, 999_000)}
-    print("first batch of an order of 10^6 clips at " + ", ".join(f"{p}: {s:.2f} s" for p, s in at.items()))
-    return {"seconds": seconds, "verify": checks, "first": first, "resume": at}
+    at = {place: median(resume(place) for _ in range(3)) for place in (0, 500_000, 999_000)}
+    print("\nfirst batch of an order of 10^6 clips at " + ", ".join(f"{p}: {s:.2f} s" for p, s in at.items()))
+    publish(figures(seconds, min(first), at), options.json, seconds=seconds, first=first, resume=at)
 
 
-def verification(options: argparse.Namespace) -> Mapping[str, Sequence[float]]:
-    """CPU per clip of `mlst verify` beside a bare decode of all clips."""
-    splits = sorted({cell.split for cell in mlst.load(options.dataset).dataset.cells})
-    parts = [mlst.load(options.dataset, split=split) for split in splits]
-    runs: dict[str, Run] = {
-        "bare decode of all": lambda: sum(bare(clips, 1) for clips in parts),
-        "mlst verify": lambda: verify(options.dataset, 0).clips,
-    }
-    seconds = in_turns(runs, options.repeats, cpu)
-    print()
-    table(seconds, "bare decode of all", "CPU, ms per clip")
-    return seconds
+def figures(seconds: Mapping[str, Sequence[float]], first: float, at: Mapping[int, float]) -> list[Figure]:
+    """Rates beside a bare decode and beside the other readers; the first batch; resuming late beside early."""
+
+    def rate(ours: str, base: str) -> float:
+        return median(theirs / mine for theirs, mine in zip(seconds[base], seconds[ours], strict=True))
+
+    decoded = {"mlst": AIM, "mlst, 1 process": AIM, "mlst, 2 threads": AIM}
+    found = [
+        Figure(f"rate of {name}", "times a decode", rate(name, BARE), "at least", a) for name, a in decoded.items()
+    ]
+    for workers in ("", ", 1 process"):
+        for other in ("webdataset", "datasets"):
+            times = rate(f"mlst{workers}", f"{other}{workers}")
+            found.append(Figure(f"rate of mlst{workers}", f"times {other}", times, "at least", AIM_OTHERS))
+    found.append(Figure("first batch after the import", "CPU s", first, "at most", AIM_FIRST))
+    late, early = at[max(at)], at[min(at)]
+    return [*found, Figure("resuming at the end of an epoch", "times its start", late / early, "at most", AIM_RESUME)]
 
 
-def remote(options: argparse.Namespace, clips: ClipDataset) -> Mapping[str, Any]:
+def parts(dataset: Path) -> list[ClipDataset]:
+    """All clips, by split."""
+    splits = sorted({cell.split for cell in mlst.load(dataset).dataset.cells})
+    return [mlst.load(dataset, split=split) for split in splits]
+
+
+def remote(options: argparse.Namespace, clips: ClipDataset) -> None:
     """Seconds per clip over HTTP, with a global shuffle for mlst, and as shards come for the others."""
     with served(options.dataset, options.latency) as url:
         far, shards = mlst.load(url), [f"{url}/{p.relative_to(options.dataset)}" for p in tars(options.dataset)]
@@ -116,7 +130,10 @@ def remote(options: argparse.Namespace, clips: ClipDataset) -> Mapping[str, Any]
         runs["HTTP, datasets, 1 process"] = functools.partial(by_datasets, shards, options.passes, 1)
         seconds = in_turns(runs, options.repeats, time.perf_counter)
     table(seconds, "folder, 1 process", f"wall clock with {1000 * options.latency:.0f} ms, ms per clip")
-    return {"seconds": seconds}
+    rates = zip(seconds["folder, 1 process"], seconds["HTTP, 1 process"], strict=True)
+    rate = median(near / away for near, away in rates)
+    publish([Figure("rate over HTTP, 1 process", "times a folder", rate, "at least", AIM_REMOTE)], options.json,
+            seconds=seconds)  # fmt: skip
 
 
 def cpu() -> float:

@@ -1,6 +1,6 @@
 """Does the driver stand a million sources? Everything of a build that is not decoding, with made-up scan results.
 
-    python -m benchmarks.scale [ROWS ...] [--folder FOLDER]
+    python -m benchmarks.scale [ROWS ...] [--folder FOLDER] [--json FILE]
 
 Each number of rows is measured in a process of its own: manifest, ledgers of fetch and scan, the same ledgers read by
 a second run, selection and the plans of all shards, by the code that builds use. Only videos and clips are made up:
@@ -14,14 +14,15 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import Figure, publish
 from collection import pipeline
 from collection.engine.run import Driver
 from collection.engine.stage import DONE, REJECTED, Outcome, Stage
@@ -38,6 +39,8 @@ from mlst.levels.levels import read_levels
 from mlst.pictures.fingerprints import WINDOWS, WORDS
 from mlst.records import FIRST, OPEN_END, Box, Clip, Probe, Scan, Shot, Source, Statistics, Stream, Upstream, Video
 
+AIM, AIM_GROWTH = 320.0, 1.1
+"""CPU seconds of a million rows, and CPU per row of the most rows beside that of the fewest: at most."""
 ROWS = (100_000, 300_000, 1_000_000)
 CLIPS = (0, 1, 1, 2, 2)
 """Clips of a source, in turn."""
@@ -184,6 +187,11 @@ class Measured:
     """Bytes."""
     parts: tuple[Part, ...]
 
+    @property
+    def each(self) -> float:
+        """CPU seconds of a row."""
+        return sum(part.seconds for part in self.parts) / self.rows
+
 
 class Clock:
     """Cuts the time into parts."""
@@ -239,11 +247,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=int, nargs="*", default=ROWS, help=f"Default: {' '.join(map(str, ROWS))}.")
     parser.add_argument("--folder", type=Path, help="Where the workspace is made and removed again.")
+    parser.add_argument("--json", type=Path, help="Where the figures go as well.")
     given = parser.parse_args()
+    runs = []
     for rows in given.rows:
         alone = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         with tempfile.TemporaryDirectory(dir=given.folder) as folder, alone as pool:
-            show(pool.submit(measure, rows, Path(folder)).result())
+            runs.append(pool.submit(measure, rows, Path(folder)).result())
+        show(runs[-1])
+    publish(figures(runs), given.json, runs=list(map(asdict, runs)))
+
+
+def figures(runs: Sequence[Measured]) -> list[Figure]:
+    """A million rows, from the most that were measured, and how the cost grows."""
+    runs = sorted(runs, key=lambda run: run.rows)
+    most, fewest = runs[-1], runs[0]
+    found = [Figure(f"planning 10^6 rows, from {most.rows:,}", "CPU s", 1e6 * most.each, "at most", AIM)]
+    if most.rows > fewest.rows:
+        claim = f"planning a row of {most.rows:,} beside one of {fewest.rows:,}"
+        found.append(Figure(claim, "times", most.each / fewest.each, "at most", AIM_GROWTH))
+    return found
 
 
 def show(run: Measured) -> None:

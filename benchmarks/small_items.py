@@ -1,6 +1,6 @@
 """CPU of a build beyond the work itself, for videos so short that little else is left.
 
-    python -m benchmarks.small_items [--videos 1000] [--executor local ray] [--workers 2] [--beside CHECKOUT]
+    python -m benchmarks.small_items [--videos 1000] [--executor local ray] [--beside CHECKOUT] [--json FILE]
 
 `mlst build` of videos of one second and 64 x 64 pixels, less a build of the first few, by number of videos: so what
 starting a build takes does not count. The CPU time is that of all processes, also of those that outlive the command.
@@ -12,7 +12,6 @@ videos are copies of ten, so that nearly all of them end as duplicates and littl
 import argparse
 import ctypes
 import hashlib
-import json
 import os
 import resource
 import shutil
@@ -30,13 +29,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.scan_cost import video
-from collection.recipe import ScanSettings
-from collection.scan.stage import ScanStage
+from benchmarks.figures import Figure, publish
+from benchmarks.scan_once import scan_stage, video
 from collection.workspace.folder import Workspace
-from mlst.levels.levels import read_levels
 from tests.synthetic import Spec, burn, texture, write
 
+AIMS = {"local": 199.0}
+"""CPU ms of an item beyond the work, by executor: half of what it was before."""
+DRIVER = 3.0
+"""CPU ms of an item in the driver, at most."""
 LOOKS = 10
 """Different videos."""
 FEW = 20
@@ -85,9 +86,11 @@ def main() -> None:
         cpu, *others = each.split(" | ")
         beyond = f"{1000 * (row.each('cpu') - work):.1f}"
         print(f"| {row.executor} | {row.code} | {cpu} | {beyond} | {' | '.join(others)} | {row.start:.1f} |")
-    print("datasets:", "the same" if len({row.many.sha256 for row in rows}) == 1 else "NOT THE SAME")
-    if options.json:
-        options.json.write_text(json.dumps({"work": work, "load": os.getloadavg(), "rows": list(map(asdict, rows))}))
+    here = [row for row in rows if row.code == "here"]
+    publish([figure for row in here for figure in figures(row, work)], options.json, work=work,
+            rows=list(map(asdict, rows)))  # fmt: skip
+    if len({row.many.sha256 for row in rows}) > 1:
+        raise SystemExit("the datasets are not the same")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,18 @@ class Row:
     def start(self) -> float:
         """CPU seconds of a build without videos."""
         return self.few.cpu - FEW * self.each("cpu")
+
+
+def figures(row: Row, work: float) -> list[Figure]:
+    """Of an executor, ms."""
+    beyond, driver = 1000 * (row.each("cpu") - work), 1000 * row.each("driver")
+    aim = AIMS.get(row.executor)
+    return [
+        Figure(
+            f"CPU of an item beyond the work, {row.executor}", "ms", beyond, "at most" if aim else "none", aim or 0.0
+        ),
+        Figure(f"CPU of an item in the driver, {row.executor}", "ms", driver, "at most", DRIVER),
+    ]
 
 
 def measured(
@@ -177,8 +192,7 @@ def made(folder: Path, count: int) -> dict[bool, Path]:
 def work_of(paths: Sequence[Path]) -> float:
     """CPU seconds of a video; the median, so that the first, which bring what comes once, do not count."""
     cv2.setNumThreads(1)
-    levels = read_levels("mlst-240p-v2")
-    scan, costs = ScanStage(ScanSettings(), levels.active_picture, levels.columns), []
+    scan, costs = scan_stage(), list[float]()
     for path in paths:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "scan").mkdir()

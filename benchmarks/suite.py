@@ -1,10 +1,12 @@
 """Every claim about speed and memory by one command each, with the aim beside: `make bench` and `make bench-full`.
 
-    python -m benchmarks.suite quick|full [--only NAME ...] [--out FOLDER]
+    python -m benchmarks.suite quick|full [--only NAME ...] [--media FOLDER] [--out FOLDER]
 
-Each benchmark runs in a process of its own and alternates what it compares itself. FOLDER (out/bench) gets what each
-printed, their JSON, and `suite.json`: commands, CPU seconds, versions, cores and load. `quick` is small, `full` has
-the sizes of docs/performance.md. A benchmark that fails is told and the rest goes on.
+Each benchmark runs in a process of its own and takes what it compares in turns. FOLDER (out/bench) gets what each
+printed and its JSON, and of all together `suite.json` and `suite.md`: every figure beside its aim, commands, CPU
+seconds, versions, cores and load. `quick` is small, `full` has the sizes of docs/performance.md and takes the videos
+of `--media` as well. A benchmark that fails is told and the rest goes on; the exit status is 1 then, and 0 where
+nothing failed, whether aims are met or not.
 """
 
 import argparse
@@ -13,36 +15,51 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-CLIPS = ROOT / "manifests/demo/clips"
-DEMO = ROOT / "out/demo"
-SHORT = tuple(str(CLIPS / name) for name in ("his_girl_friday_6s_640x480.mp4", "stream_of_water_3s_480x360.webm"))
-LONG = tuple(
-    str(CLIPS / name)
-    for name in (
-        *("bbb_opening_30s_1280x720_vp8.webm", "flower_timelapse_5s_960x540.mp4", "his_girl_friday_6s_640x480.mp4"),
-        *("sintel_trailer_10s_854x480.mp4", "stream_of_water_3s_480x360.webm", "rabbit_orbit_8s_320x240.mp4"),
-    )
+from benchmarks.figures import Figure, number, read
+from benchmarks.material import ROOT, demo, tier, with_full_hd
+
+DATASET = ROOT / "out/demo"
+SINGLE = ("asl_signer", "flower", "his_girl_friday", "pig_zoom", "rabbit_orbit", "stream_of_water")
+"""Videos of one shot each, 3 to 8 s."""
+LIBRARIES = (
+    *("av", "numpy", "opencv-python-headless", "torch", "ray", "datasets", "webdataset", "scenedetect-headless"),
+    *("siti-tools", "imageio-ffmpeg"),
 )
-LIBRARIES = ("av", "numpy", "opencv-python-headless", "torch", "scenedetect-headless", "siti-tools", "ray")
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A benchmark, quick and in full."""
+    """A benchmark, quick and in full: arguments of its module, in which words in capitals stand for `material`."""
 
     name: str
-    aim: str
+    module: str
     quick: tuple[str, ...]
-    """Arguments of Python; none where it has no quick form."""
     full: tuple[str, ...]
+
+
+CLAIMS = (
+    Claim("scan", "scan_cost", ("--runs", "2"), ("DEMO", "MORE", "--runs", "5")),
+    Claim("two-workers", "two_workers", ("SINGLE", "--runs", "1"), ("DEMO", "--copies", "3", "--runs", "3")),
+    Claim("small-items", "small_items", ("--videos", "50"), ("--videos", "1000", "--executor", "local", "ray")),
+    Claim("loader", "loader", ("DATASET", "--passes", "1", "--repeats", "1"), ("DATASET",)),
+    Claim("verify", "verifying", ("DATASET", "--repeats", "2"), ("DATASET",)),
+    Claim("memory", "scan_memory", ("--minutes", "1", "2"), ("HIGH", "--minutes", "5", "60")),
+    Claim("planning", "scale", ("2000", "10000"), ("100000", "1000000")),
+    Claim("report", "report_growth", ("2000", "20000"), ("10000", "100000")),
+    Claim("toolchain", "toolchain", ("FEW",), ("DEMO", "MORE")),
+    Claim("astm-memory", "astm_memory", (), ()),
+    Claim("kept", "model_steps", ("--count",), ("--count",)),
+    Claim("steps", "model_steps", ("astm", "astm_basic"), ()),
+)
+NAMES = [claim.name for claim in CLAIMS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,118 +67,103 @@ class Ran:
     """How a benchmark went."""
 
     name: str
-    aim: str
-    command: tuple[str, ...]
+    command: str
     status: int
     cpu_seconds: float
     """Of what was waited for."""
     wall_seconds: float
     load: float
     """Programs that wanted a core in the minute before its end."""
-
-
-def module(name: str, *arguments: str) -> tuple[str, ...]:
-    return ("-m", f"benchmarks.{name}", *arguments)
-
-
-def step(model: str, preset: str) -> tuple[str, ...]:
-    return ("-m", "astm", "bench", model, "--preset", preset, "--device", "cpu", "--repeat", "1")
-
-
-MODELS = (
-    *("astm", "astm_basic", "convlstm", "crevnet", "e3d_lstm", "frnn", "mau", "phydnet", "predformer", "predrnn"),
-    *("predrnn_pp", "predrnn_v2", "savp_vae", "simvp", "stam", "stmfanet", "swin_lstm", "tau", "vpn"),
-)
-"""Those with parameters."""
-
-
-CLAIMS = (
-    Claim(
-        "scan",
-        "CPU over a plain decode: 1.5 at 1080p, 2 at 720p, 3 at 480p, 4 at 360p, 8 at 240p",
-        module("scan_cost", SHORT[1], "--runs", "1"),
-        module("scan_cost", *LONG, "--runs", "5"),
-    ),
-    Claim(
-        "small-items",
-        "half of the 398 ms beyond the work",
-        module("small_items", "--videos", "60"),
-        module("small_items", "--videos", "1000", "--executor", "local", "ray"),
-    ),
-    Claim(
-        "memory",
-        "60 minutes 1.1 times 5; 400 MB of its own at 1080p",
-        module("scan_memory", "--minutes", "1", "3"),
-        module("scan_memory", "--minutes", "5", "60"),
-    ),
-    Claim(
-        "toolchain",
-        "the usual tools cost 12 times, 4 times without siti-tools",
-        module("toolchain", SHORT[0]),
-        module("toolchain", *LONG),
-    ),
-    Claim(
-        "scale",
-        "320 CPU s for a million rows",
-        module("scale", "10000"),
-        module("scale", "100000", "1000000"),
-    ),
-    Claim(
-        "loader",
-        "0.9 of a bare decode; 1.3 times datasets and webdataset; first batch in 1 s",
-        module("loader", str(DEMO), "--passes", "1", "--repeats", "1"),
-        module("loader", str(DEMO)),
-    ),
-    *(
-        Claim(
-            f"step-{model}",
-            "none: time and memory of a training step at paper size on a CPU",
-            step(model, "tiny") if model == "astm" else (),
-            step(model, "paper"),
-        )
-        for model in MODELS
-    ),
-    Claim("astm-memory", "225 MB for a sample (paper, Table 1)", module("astm_memory"), module("astm_memory")),
-)
+    figures: tuple[Figure, ...]
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size", choices=("quick", "full"))
-    parser.add_argument("--only", nargs="+", choices=[claim.name for claim in CLAIMS], default=[])
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--media", type=Path, help="folder of more videos, for `full`")
     parser.add_argument("--out", type=Path, default=ROOT / "out/bench")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    wanted = [claim for claim in CLAIMS if not options.only or claim.name in options.only]
-    if any(str(DEMO) in claim.quick for claim in wanted) and not (DEMO / "dataset.json").exists():
-        subprocess.run([sys.executable, "-m", "collection", "build", "manifests/demo/recipe.toml", "--out", str(DEMO)],
-                       cwd=ROOT, check=True)  # fmt: skip
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load():.1f}")
-    ran = [run(claim, some, options.out) for claim in wanted if (some := getattr(claim, options.size))]
-    facts = {"size": options.size, "cores": os.cpu_count(), "machine": platform.machine(), "versions": versions()}
-    (options.out / "suite.json").write_text(json.dumps({**facts, "ran": list(map(asdict, ran))}, indent=1) + "\n")
-    raise SystemExit(max((one.status for one in ran), default=0) and 1)
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = {claim: arguments(claim, options.size) for claim in CLAIMS if claim.name in options.only}
+    words = material(sorted(options.media.iterdir()) if options.media else [], out / "media")
+    if any("DATASET" in given for given in wanted.values()) and not (DATASET / "dataset.json").exists():
+        print("building the demo first", flush=True)
+        build = (sys.executable, "-m", "collection", "build", "manifests/demo/recipe.toml", "--out", str(DATASET))
+        subprocess.run(build, cwd=ROOT, env=environment(), check=False, capture_output=True)
+    facts = {"size": options.size, "machine": platform.machine(), "cores": os.cpu_count(), "versions": versions()}
+    print(f"{facts['machine']}, {facts['cores']} cores, load {load():.1f}", flush=True)
+    ran = [run(claim, filled(given, words), out) for claim, given in wanted.items()]
+    (out / "suite.json").write_text(json.dumps({**facts, "ran": list(map(asdict, ran))}, indent=1) + "\n")
+    page = "\n".join([*heading(options.size), "", *figure_rows(ran), "", *run_rows(ran), ""])
+    (out / "suite.md").write_text(page)
+    print(f"\n{page}")
+    raise SystemExit(1 if any(one.status for one in ran) else 0)
 
 
-def run(claim: Claim, arguments: Sequence[str], out: Path) -> Ran:
+def arguments(claim: Claim, size: str) -> tuple[str, ...]:
+    """Of a claim in a size."""
+    return claim.quick if size == "quick" else claim.full
+
+
+def material(media: Sequence[Path], made: Path) -> Mapping[str, Sequence[str]]:
+    """What the words in capitals stand for, relative to the root; 1080p is made where `media` have none."""
+    high = [path for path in with_full_hd([*demo(), *media], made) if path not in demo()]
+    few = demo("his_girl_friday", "stream_of_water")
+    tall = [path for path in high if tier(path) >= 1080]
+    named = {"SINGLE": demo(*SINGLE), "FEW": few, "DEMO": demo(), "HIGH": tall, "MORE": high}
+    return {"DATASET": [shown(DATASET)], **{word: list(map(shown, paths)) for word, paths in named.items()}}
+
+
+def filled(given: Iterable[str], words: Mapping[str, Sequence[str]]) -> list[str]:
+    """Arguments with what their words stand for."""
+    return [part for one in given for part in words.get(one, [one])]
+
+
+def run(claim: Claim, given: Sequence[str], out: Path) -> Ran:
     """Run one benchmark, print and keep what it says."""
-    command = (sys.executable, *arguments)
-    if arguments[0] == "-m" and arguments[1] in JSON:
-        command = (*command, "--json", str(out / f"{claim.name}.json"))
-    print(f"\n## {claim.name}\n\naim: {claim.aim}\n", flush=True)
+    found, figures = ("-m", f"benchmarks.{claim.module}", *given), out / f"{claim.name}.json"
+    figures.unlink(missing_ok=True)
+    command = shlex.join(("python", *found))
+    print(f"\n## {claim.name}\n\n    {command}\n", flush=True)
     before, began = ended(), time.monotonic()
-    done = subprocess.run(command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True)
-    print(done.stdout if not done.returncode else done.stderr[-2000:], flush=True)
+    done = subprocess.run((sys.executable, *found, "--json", str(figures)), check=False, cwd=ROOT, env=environment(),
+                          capture_output=True, text=True)  # fmt: skip
     (out / f"{claim.name}.txt").write_text(done.stdout)
-    found = Ran(claim.name, claim.aim, tuple(arguments), done.returncode, ended() - before, time.monotonic() - began,
-                load())  # fmt: skip
-    print(f"({found.cpu_seconds:.0f} s of CPU, {found.wall_seconds:.0f} s, load {found.load:.1f})", flush=True)
-    return found
+    print(done.stdout, flush=True)
+    if done.returncode:
+        print(f"FAILED with status {done.returncode}:\n{done.stderr[-2000:]}", flush=True)
+    spent, took = ended() - before, time.monotonic() - began
+    return Ran(claim.name, command, done.returncode, spent, took, load(), tuple(read(figures)))
 
 
-JSON = {f"benchmarks.{name}" for name in ("small_items", "scan_memory", "toolchain")}
-"""Benchmarks that write their figures as JSON."""
+def heading(size: str) -> list[str]:
+    """What was run, on what."""
+    kept = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return [f"`make bench{'-full' if size == 'full' else ''}`: {platform.machine()}, {os.cpu_count()} cores; {kept}"]
+
+
+def figure_rows(ran: Iterable[Ran]) -> list[str]:
+    """Every figure beside its aim."""
+    rows = [f"| {one.name} {figure.row}" for one in ran for figure in one.figures]
+    return ["| benchmark | claim | aim | measured | unit | |", "|---|---|---|---:|---|---|", *rows]
+
+
+def run_rows(ran: Iterable[Ran]) -> list[str]:
+    """Every command, and what it took."""
+    rows = [
+        f"| {one.name} | `{one.command}` | {number(one.cpu_seconds)} | {number(one.wall_seconds)} | {one.load:.1f} "
+        f"| {f'failed with status {one.status}' if one.status else 'done'} |"
+        for one in ran
+    ]
+    return ["| benchmark | command | CPU s | s | load | |", "|---|---|---:|---:|---:|---|", *rows]
+
+
+def shown(path: Path) -> str:
+    """A path as seen from the root."""
+    return os.path.relpath(path, ROOT)
 
 
 def environment() -> dict[str, str]:
@@ -179,9 +181,10 @@ def load() -> float:
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that matter and are there."""
+    """Of Python, and of the libraries that matter and are there."""
     there = {found.metadata["Name"] for found in importlib.metadata.distributions()}
-    return {name: importlib.metadata.version(name) for name in LIBRARIES if name in there}
+    known = {name: importlib.metadata.version(name) for name in LIBRARIES if name in there}
+    return {"Python": platform.python_version(), **known}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 """CPU of `mlst build` beside that of the usual tools, run for real on the same videos and cores.
 
-    python -m benchmarks.toolchain VIDEO ... [--json FILE]
+    python -m benchmarks.toolchain [VIDEO ...] [--json FILE]
 
 The usual tools: PySceneDetect's command line with split-video (ffmpeg of imageio-ffmpeg), ffmpeg for each second of a
-scene to a clip of 256 x 256 pixels, siti-tools for each clip, OpenCV's Farneback flow between all frames of all clips
-in one process, tar. `mlst build` also hashes, probes, compares clips, assigns levels and splits, verifies, reports,
-and confines all of it. CPU time of all processes, user and system.
+scene to a clip of 256 x 256 pixels, siti-tools for each film, OpenCV's Farneback flow between all frames of all films
+in one process, tar. The films measured are, one way, the scenes as split-video wrote them, in the size in which SI and
+TI are defined; the other way the small clips. `mlst build` of all videos at once with one worker also hashes, probes,
+compares clips, assigns levels and splits, verifies, reports, and confines all of it. CPU time of all processes, user
+and system. Without videos: the demo's, and three seconds of 1080p.
 """
 
 import argparse
 import ctypes
-import json
 import os
 import shutil
 import subprocess
@@ -18,17 +19,23 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import av
 import imageio_ffmpeg
 
+from benchmarks.figures import Figure, publish
+from benchmarks.material import ROOT, demo, with_full_hd
 from benchmarks.small_items import SUBREAPER, build, ended
 from mlst.dataset.description import read_dataset
 
 AIM, AIM_WITHOUT = 12.0, 4.0
 """Times that the usual tools cost; without siti-tools."""
 SLOW = "siti-tools"
+Films = Literal["scenes", "clips"]
+FILMS: dict[Films, str] = {"scenes": "scenes in the source's size", "clips": "clips of 256 x 256"}
 FLOW = """
 import sys, cv2
 cv2.setNumThreads(1)
@@ -47,38 +54,62 @@ class Step:
     """Of the usual tools."""
 
     name: str
+    films: tuple[Films, ...]
+    """The ways of which it is a part."""
     cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the tools worked on, and what came of it."""
+
+    seconds: float
+    """Of all videos."""
+    theirs: int
+    ours: int
+    """Clips."""
+
+
+BOTH: tuple[Films, ...] = ("scenes", "clips")
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", type=Path, nargs="+")
+    parser.add_argument("videos", type=Path, nargs="*")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as folder:
         media = Path(folder) / "media"
         media.mkdir()
-        for video in options.videos:
+        for video in options.videos or with_full_hd(demo(), Path(folder) / "made"):
             shutil.copy(video, media)
-        steps = list(usual(sorted(media.iterdir()), Path(folder)))
-        clips = len(list((Path(folder) / "clips").iterdir()))
-        ours = build(Path(__file__).resolve().parent.parent, media, ["--workers", "1"], Path(folder) / "built").cpu
-        candidates = read_dataset(Path(folder) / "built").clips
-    show(steps, ours, clips, candidates)
-    if options.json:
-        found = {"steps": list(map(asdict, steps)), "mlst": ours, "clips": clips, "mlst_clips": candidates}
-        options.json.write_text(json.dumps(found | {"load": os.getloadavg()}))
+        steps = list(usual(files(media), Path(folder)))
+        ours = build(ROOT, media, ["--workers", "1"], Path(folder) / "built").cpu
+        chosen = read_dataset(Path(folder) / "built").clips
+        found = Material(sum(map(length, files(media))), len(files(Path(folder) / "clips")), chosen)
+    show(steps, ours, found)
+    publish(figures(steps, ours), options.json, steps=list(map(asdict, steps)), mlst=ours, material=asdict(found))
 
 
-def show(steps: Sequence[Step], ours: float, clips: int, chosen: int) -> None:
-    """The table, and both ratios beside their aims."""
-    total, slow = sum(step.cpu for step in steps), sum(step.cpu for step in steps if step.name == SLOW)
+def show(steps: Sequence[Step], ours: float, found: Material) -> None:
+    """The table of all steps."""
+    print(f"{found.seconds:.0f} s of video; {found.theirs} clips by the usual tools, {found.ours} by `mlst build`\n")
     print("| tool | CPU s | times `mlst build` |\n|---|---:|---:|")
-    for step in (*steps, Step("all of them", total), Step(f"without {SLOW}", total - slow), Step("mlst build", ours)):
-        print(f"| {step.name} | {step.cpu:.1f} | {step.cpu / ours:.1f} |")
-    print(f"{clips} clips by the usual tools, {chosen} by `mlst build`; aims: {AIM:g} and {AIM_WITHOUT:g} times")
+    for name, cpu in (*((step.name, step.cpu) for step in steps), ("`mlst build`", ours)):
+        print(f"| {name} | {cpu:.1f} | {cpu / ours:.2f} |")
+
+
+def figures(steps: Sequence[Step], ours: float) -> list[Figure]:
+    """Both ways, with siti-tools and without."""
+    found = []
+    for films, text in FILMS.items():
+        of_it = [step for step in steps if films in step.films]
+        for name, aim, excluded in (("the usual tools", AIM, "-"), (f"without {SLOW}", AIM_WITHOUT, SLOW)):
+            cpu = sum(step.cpu for step in of_it if not step.name.startswith(excluded))
+            found.append(Figure(f"{name}, {text}", "times mlst build", cpu / ours, "at least", aim))
+    return found
 
 
 def usual(videos: Sequence[Path], folder: Path) -> Iterator[Step]:
@@ -88,23 +119,34 @@ def usual(videos: Sequence[Path], folder: Path) -> Iterator[Step]:
         place.mkdir()
     (tools / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     os.environ["PATH"] = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
-    yield timed("PySceneDetect, split-video", lambda: [split(video, folder / "scenes") for video in videos])
-    yield timed("ffmpeg, each clip", lambda: [cut(scene, folder / "clips") for scene in files(folder / "scenes")])
-    clips = files(folder / "clips")
-    yield timed(SLOW, lambda: [information(clip, folder / "clip.y4m") for clip in clips])
-    yield timed("Farneback flow", lambda: called(sys.executable, "-c", FLOW, *map(str, clips)))
-    yield timed("tar", lambda: called("tar", "cf", str(folder / "clips.tar"), "-C", str(folder), "clips"))
+    yield timed("PySceneDetect, split-video", BOTH, lambda: [split(video, folder / "scenes") for video in videos])
+    yield timed(
+        "ffmpeg, each clip", BOTH, lambda: [cut(scene, folder / "clips") for scene in files(folder / "scenes")]
+    )
+    for films, text in FILMS.items():
+        paths = files(folder / films)
+        cpu = sum(information(path, folder / "film.y4m") for path in paths)
+        yield Step(f"{SLOW}, {text}", (films,), cpu)
+        flow = partial(called, sys.executable, "-c", FLOW, *map(str, paths))
+        yield timed(f"Farneback's flow, {text}", (films,), flow)
+    yield timed("tar", BOTH, lambda: called("tar", "cf", str(folder / "clips.tar"), "-C", str(folder), "clips"))
 
 
-def timed(name: str, step: Callable[[], object]) -> Step:
+def timed(name: str, films: tuple[Films, ...], step: Callable[[], object]) -> Step:
     """CPU seconds of what a step starts."""
     before = ended()
     step()
-    return Step(name, ended() - before)
+    return Step(name, films, ended() - before)
 
 
 def files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
+
+
+def length(video: Path) -> float:
+    """Seconds."""
+    with av.open(str(video)) as media:
+        return (media.duration or 0) / 1_000_000
 
 
 def split(video: Path, scenes: Path) -> None:
@@ -113,19 +155,21 @@ def split(video: Path, scenes: Path) -> None:
 
 def cut(scene: Path, clips: Path) -> None:
     """A clip for each whole second of a scene, with a call of its own."""
-    with av.open(str(scene)) as media:
-        seconds = int((media.duration or 0) / 1_000_000)
-    for second in range(seconds):
+    for second in range(int(length(scene))):
         target = clips / f"{scene.stem}-{second:04d}.mp4"
         how = ("-vf", "scale=256:256", "-an", "-c:v", "libx264", "-crf", "18", "-threads", "1", str(target))
         called("ffmpeg", "-v", "error", "-ss", str(second), "-t", "1", "-i", str(scene), *how)
 
 
-def information(clip: Path, raw: Path) -> None:
-    """SI and TI of a clip. siti-tools 0.6 cannot read the frames of PyAV 18, but raw video, and refuses any code
-    outside the limited range unless it is told that the range is full."""
-    called("ffmpeg", "-v", "error", "-y", "-i", str(clip), str(raw))
+def information(film: Path, raw: Path) -> float:
+    """CPU seconds of siti-tools for a film. Version 0.6 cannot read the frames of PyAV 18, but raw video, and refuses
+    any code outside the limited range unless it is told that the range is full. Making raw video does not count: it
+    stands for the decode that siti-tools would do itself."""
+    called("ffmpeg", "-v", "error", "-y", "-i", str(film), str(raw))
+    before = ended()
     called("siti-tools", "-q", "--color-range", "full", str(raw))
+    raw.unlink()
+    return ended() - before
 
 
 def called(*command: str) -> None:

@@ -1,0 +1,70 @@
+"""CPU of `mlst verify` beside a bare decode of all clips.
+
+    python -m benchmarks.verifying DATASET [--repeats 5] [--json FILE]
+
+The decode is PyAV's, on one thread, of every frame of every clip, nothing done with them. In turns: the decode, and
+verification in this process, by one worker and by two. What workers take to start is measured with a dataset of a few
+tiny clips and taken off: it does not grow with the dataset. Seconds are of CPU, of all processes together.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from benchmarks.figures import Figure, publish
+from benchmarks.loader import Run, bare, cpu, in_turns, parts
+from mlst.checking.verify import verify
+from tests import tiny
+
+AIM = 1.2
+"""Times a bare decode, at most."""
+DECODE = "bare decode"
+WORKERS = {0: "in this process", 1: "by one worker", 2: "by two workers"}
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path, help="folder of a dataset")
+    parser.add_argument("--repeats", type=int, default=5, help="turns; medians are told (default 5)")
+    parser.add_argument("--json", type=Path, help="where the figures go as well")
+    options = parser.parse_args()
+    clips = parts(options.dataset)
+    runs: dict[str, Run] = {DECODE: lambda: sum(bare(part, 1) for part in clips)}
+    for workers, name in WORKERS.items():
+        runs[name] = partial(checked, options.dataset, workers)
+        runs[f"start, {name}"] = partial(checked, tiny.built(), workers)
+    each = in_turns(runs, options.repeats, cpu)
+    count, few = sum(map(len, clips)), sum(map(len, parts(tiny.built())))
+    seconds = {name: [value * (few if name.startswith("start") else count) for value in each[name]] for name in each}
+    print(f"{count} clips, {os.cpu_count()} cores, {options.repeats} turns\n")
+    print("| what | CPU s | of it to start |\n|---|---:|---:|")
+    print(f"| {DECODE} | {median(seconds[DECODE]):.2f} | |")
+    for name in WORKERS.values():
+        print(f"| verified {name} | {median(seconds[name]):.2f} | {median(seconds[f'start, {name}']):.2f} |")
+    publish(figures(seconds), options.json, clips=count, seconds=seconds)
+
+
+def checked(dataset: Path, workers: int) -> int:
+    """Verify; the number of clips. Raises RuntimeError if anything is wrong."""
+    report = verify(dataset, workers)
+    if not report.ok:
+        raise RuntimeError(f"{dataset}: {report.findings[0]}")
+    return report.clips
+
+
+def figures(seconds: Mapping[str, Sequence[float]]) -> list[Figure]:
+    """Medians of the ratios within a turn."""
+    found = []
+    for name in WORKERS.values():
+        turns = zip(seconds[name], seconds[f"start, {name}"], seconds[DECODE], strict=True)
+        ratio = median((whole - start) / decode for whole, start, decode in turns)
+        found.append(Figure(f"verifying {name}", "times a decode", ratio, "at most", AIM))
+    return found
+
+
+if __name__ == "__main__":
+    main()
