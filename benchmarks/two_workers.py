@@ -4,8 +4,8 @@
 
 `mlst build` of the same videos with one worker and with two, in turns. What a build of two small videos takes, with as
 many workers, is taken off each: starting does not count. Copies make the last video, on which one worker waits for the
-other, a smaller part of it; they end as duplicates. The CPU tells what a busy machine cannot: a clock that says more
-than a single worker's CPU was not this benchmark's alone.
+other, a smaller part of it; they end as duplicates. Where a single worker takes much longer by the clock than of CPU,
+the machine was not this benchmark's alone, and the ratio says nothing.
 """
 
 import argparse
@@ -24,6 +24,8 @@ from benchmarks.small_items import SUBREAPER, Cost, build, made
 
 AIM = 1.85
 """Times one worker, at least."""
+BUSY, QUIET = "the clock of one worker beside its CPU", 1.2
+"""Above that, others had the cores as well."""
 FEW = 2
 """Small videos, one for each worker."""
 
@@ -86,12 +88,14 @@ def figures(turns: Sequence[Sequence[Pair]]) -> list[Figure]:
     ratios = {
         "the same, start included": [one.many.wall / two.many.wall for one, two in turns],
         "CPU of two workers beside one": [two.many.cpu / one.many.cpu for one, two in turns],
-        "the clock of one worker beside its CPU": [one.many.wall / one.many.cpu for one, _ in turns],
+        BUSY: [one.many.wall / one.many.cpu for one, _ in turns],
     }
-    faster = Figure(
-        "two workers beside one", "times", median(one.wall / two.wall for one, two in turns), "at least", AIM
-    )
-    return [faster, *(Figure(name, "times", median(values)) for name, values in ratios.items())]
+    claim, faster = "two workers beside one", median(one.wall / two.wall for one, two in turns)
+    if median(ratios[BUSY]) > QUIET:
+        first = Figure(f"{claim}: says nothing, the machine is busy", "times", faster)
+    else:
+        first = Figure(claim, "times", faster, "at least", AIM)
+    return [first, *(Figure(name, "times", median(values)) for name, values in ratios.items())]
 
 
 if __name__ == "__main__":

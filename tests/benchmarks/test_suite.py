@@ -124,6 +124,12 @@ def test_two_workers_are_told_without_the_start() -> None:
     assert [one.measured for one in (whole, cpu, clock)] == pytest.approx([22 / 12, 22 / 21, 22 / 21])
 
 
+def test_two_workers_of_a_busy_machine_are_not_judged() -> None:
+    turn = [two_workers.Pair(1, build(3, 2), build(21, 42)), two_workers.Pair(2, build(3, 2), build(22, 22))]
+    first, *_ = two_workers.figures([turn])
+    assert (first.measured, first.verdict) == (2.0, "")
+
+
 def test_the_usual_tools_are_told_both_ways() -> None:
     steps = [
         toolchain.Step("tar", ("scenes", "clips"), 1.0),
