@@ -49,7 +49,7 @@ CLAIMS = (
     Claim("scan", "scan_cost", ("--runs", "2"), ("DEMO", "MORE", "--runs", "5")),
     Claim("two-workers", "two_workers", ("SINGLE", "--runs", "1"), ("DEMO", "--copies", "3", "--runs", "3")),
     Claim("small-items", "small_items", ("--videos", "50"), ("--videos", "1000", "--executor", "local", "ray")),
-    Claim("loader", "loader", ("DATASET", "--passes", "1", "--repeats", "1"), ("DATASET",)),
+    Claim("loader", "loader", ("DATASET", "--passes", "2", "--repeats", "1"), ("DATASET",)),
     Claim("verify", "verifying", ("DATASET", "--repeats", "2"), ("DATASET",)),
     Claim("memory", "scan_memory", ("--minutes", "1", "2"), ("HIGH", "--minutes", "5", "60")),
     Claim("planning", "scale", ("2000", "10000"), ("100000", "1000000")),
