@@ -5,7 +5,6 @@ sight: a full collection in a worker writes to every page that holds an object, 
 """
 
 import gc
-import multiprocessing.popen_forkserver  # noqa: F401 - unpickling a process imports it
 
 import av.subtitles.stream  # noqa: F401 - PyAV imports it with the first file that it opens
 import numpy.ma  # noqa: F401 - NumPy imports it with the first covariance

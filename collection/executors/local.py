@@ -7,24 +7,24 @@ crash breaks every pending item. Starting a process from the preloaded server ta
 import contextlib
 import multiprocessing
 import os
+import pickle
+import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent import futures
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
 
 from collection.engine.stage import FAILED, In, Out, Outcome, Stage, attempt
+from collection.executors import forks
+from collection.executors.forks import Fork, LostServerError, Task
 from collection.executors.staging import staged
 from collection.sandbox.environment import online, plain, replace_all
 from collection.sandbox.kernel import confine
@@ -47,8 +47,6 @@ GRACE = 5.0
 """Seconds a worker has to exit after it has sent its outcome."""
 STARTS = 3
 """How often an item is begun whose fork server is killed under it, each time by a new server."""
-UNKNOWN = 255
-"""What `multiprocessing` gives as exit status of a process whose fork server is gone."""
 LAST_BREATH = 5.0
 """Seconds in which a fork server that is being killed ends, also on a busy machine: its pipes close before that."""
 
@@ -63,19 +61,23 @@ class Local:
 
     def __call__(self, stage: Stage[In, Out], items: Iterable[In], work: Workspace) -> Iterator[Outcome[Out]]:
         """One outcome per item, as they finish. Workers die with this process, even when it is killed."""
-        ready()
-        waiting, running = iter(items), set[Future[Outcome[Out]]]()
-        halt, stop = multiprocessing.Pipe()
-        with _places() as place, halt, ThreadPoolExecutor(self.workers) as pool, stop:
-            bench = Bench(place, _online(stage), self.required)
+        waiting, running, over = iter(items), 0, SimpleQueue[Future[Outcome[Out]]]()
+        halt, stop = os.pipe()
+        with (
+            _bench(stage, self.required) as bench,
+            _closed(halt),
+            ThreadPoolExecutor(self.workers) as pool,
+            _closed(stop),
+        ):
             alone = partial(_at_bench, bench=bench, halt=(halt,))
             while True:
-                for item in islice(waiting, self.workers - len(running)):
-                    running.add(pool.submit(staged, stage, item, work, "", alone))
+                for item in islice(waiting, self.workers - running):
+                    pool.submit(staged, stage, item, work, "", alone).add_done_callback(over.put)
+                    running += 1
                 if not running:
                     return
-                over, running = futures.wait(running, return_when=FIRST_COMPLETED)
-                yield from (one.result() for one in over)
+                yield over.get().result()
+                running -= 1
 
 
 def ready(also: Sequence[str] = ()) -> None:
@@ -110,55 +112,97 @@ def worker_seconds() -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def _lost(server: int) -> bool:
-    """Whether a fork server has ended, or does so in a moment."""
+def _await_end(server: int) -> None:
+    """Wait until a fork server is known to have ended whose pipes are closed."""
     end = time.monotonic() + LAST_BREATH
-    while _server() == server and _runs():
-        if time.monotonic() >= end:
-            return False
+    while _server() == server and _runs() and time.monotonic() < end:
         time.sleep(0.01)
-    return True
 
 
 def confined(stage: Stage[In, Out], item: In, work: Workspace, required: bool) -> Outcome[Out]:
     """Do one item in a process of its own."""
-    with _places() as place:
-        return _at_bench(stage, item, work, Bench(place, _online(stage), required), ())
+    with _bench(stage, required) as bench:
+        return _at_bench(stage, item, work, bench, ())
 
 
-def _places() -> AbstractContextManager[Path]:
-    """A folder for the temporary files of workers. Should this process be killed, the next that asks for one removes
-    it."""
-    return scratch(user_folder() / "workers")
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """What all workers of a stage have in common, and are told in the same words."""
+
+    before: bytes
+    """See `forks.prepared`."""
+    stage: bytes
+    """A pickle of it."""
+    orders: "Orders"
+    places: Path
+    """Where they have folders for temporary files."""
+    empty: SimpleQueue[Path]
+    """Those that no worker has now."""
 
 
-def _own(bench: "Bench") -> AbstractContextManager[str]:
-    return tempfile.TemporaryDirectory(dir=bench.folder, ignore_cleanup_errors=True)
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """How a worker works."""
+
+    variables: Mapping[str, str]
+    """Of the environment, for a worker with a network."""
+    required: bool
+    """See `Local.required`."""
 
 
-def _online(stage: Stage[In, Out]) -> Mapping[str, str]:
-    return online(os.environ) if stage.needs.network else {}
+@contextlib.contextmanager
+def _bench(stage: Stage[In, Out], required: bool) -> Iterator[Bench]:
+    """Should this process be killed, the next that asks for one removes its folders."""
+    orders = Orders(online(os.environ) if stage.needs.network else {}, required)
+    with scratch(user_folder() / "workers") as places:
+        yield Bench(forks.prepared(), pickle.dumps(stage), orders, places, SimpleQueue())
 
 
-def _at_bench(
-    stage: Stage[In, Out], item: In, work: Workspace, bench: "Bench", halt: Sequence[Connection]
-) -> Outcome[Out]:
-    """Do one item in a process of its own, with a folder of its own in that of `bench`.
+@contextlib.contextmanager
+def _own(bench: Bench) -> Iterator[Path]:
+    """An empty folder for the temporary files of one worker. Few leave any: then it is the next one's."""
+    try:
+        folder = bench.empty.get_nowait()
+    except Empty:
+        folder = Path(tempfile.mkdtemp(dir=bench.places))
+    try:
+        yield folder
+    finally:
+        if _is_empty(folder):
+            bench.empty.put(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    Raises `InterruptedError` when the other end of `halt` is closed."""
+
+def _is_empty(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return not os.listdir(folder)
+    return False
+
+
+@contextlib.contextmanager
+def _closed(handle: int) -> Iterator[None]:
+    """Close an open file afterwards."""
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _at_bench(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench, halt: Sequence[int]) -> Outcome[Out]:
+    """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
     for _ in range(STARTS):
+        with _STARTING:
+            ready()
+        server = _server()
         with contextlib.suppress(LostServerError), _own(bench) as folder:
-            job = _start(stage, item, work, replace(bench, folder=Path(folder)))
+            process = forks.start(bench.before, Task(_worker, (bench.stage, item, work, folder, bench.orders)))
             try:
-                line = _message(job, stage.expects(item).message, halt)
-                return judged(line, stage, item, work.folder) if line[-1:] == END else _ended(job, stage)
+                return _answer(process, stage, item, work.folder, halt)
             finally:
-                _kill(job)
+                forks.end(process)
+        _await_end(server)
     return Outcome(stage.key(item), FAILED, "unknown.server", f"its fork server was killed {STARTS} times", ())
-
-
-class LostServerError(Exception):
-    """The fork server was killed before it could tell how a worker ended: nothing is known of the item."""
 
 
 @contextlib.contextmanager
@@ -171,120 +215,63 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         replace_all(before)
 
 
-@contextlib.contextmanager
-def _no_arguments() -> Iterator[None]:
-    """Workers are sent the command line, in which a proxy's password may stand."""
-    before, sys.argv = sys.argv, sys.argv[:1]
-    try:
-        yield
-    finally:
-        sys.argv = before
+_STARTING = threading.Lock()
+"""A fork server is started with the environment of workers, which all threads of this process then have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """Where and how a worker works."""
-
-    folder: Path
-    """For temporary files."""
-    variables: Mapping[str, str]
-    """Of the environment, for a worker with a network."""
-    required: bool
-    """See `Local.required`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    key: str
-    process: Any
-    server: int
-    """The fork server that started it."""
-    pipe: Connection
-    deadline: float
+def _answer(process: Fork, stage: Stage[In, Out], item: In, folder: str, halt: Sequence[int]) -> Outcome[Out]:
+    """What a worker says of its item, or its end does. Raises `InterruptedError` and `LostServerError`."""
+    deadline = time.monotonic() + stage.needs.seconds
+    line = _message(process, deadline, stage.expects(item).message, halt)
+    if line[-1:] == END:
+        return judged(line, stage, item, folder)
+    key = stage.key(item)
+    if time.monotonic() >= deadline:
+        return Outcome(key, FAILED, "timeout", f"no outcome within {stage.needs.seconds:g} s", ())
+    over = forks.wait([process.status], GRACE)
+    return epitaph(forks.exit_code(process) if over else None, stage.needs, key)
 
 
-_PROCESSES = threading.Lock()
-"""Starting a process looks after all others, and two threads must not read how one of them ended."""
-
-
-def _start(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench) -> _Job:
-    context = multiprocessing.get_context("forkserver")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_worker, args=(stage, item, work, theirs, bench))
-    with theirs, _PROCESSES:
-        try:
-            ready()
-            with _no_arguments():
-                process.start()
-        except (EOFError, ConnectionError):
-            ours.close()  # which ends the worker, should there be one
-            raise LostServerError from None
-        return _Job(stage.key(item), process, _server(), ours, time.monotonic() + stage.needs.seconds)
-
-
-def _message(job: _Job, longest: int, halt: Sequence[Connection]) -> bytes:
+def _message(process: Fork, deadline: float, longest: int, halt: Sequence[int]) -> bytes:
     """The line that a worker sends, or as much of it as comes before its end or deadline, or is more than `longest`.
 
     It is read as it comes: a worker that was taken over may stop anywhere, or leave the pipe to a child.
     """
     line = bytearray()
-    while line[-1:] != END and len(line) <= longest and (left := job.deadline - time.monotonic()) > 0:
-        over = wait([job.pipe, job.process.sentinel, *halt], left)
+    while line[-1:] != END and len(line) <= longest and (left := deadline - time.monotonic()) > 0:
+        over = forks.wait([process.pipe, process.status, *halt], left)
         if any(end in over for end in halt):
-            raise InterruptedError(job.key)
-        part = b""
-        with contextlib.suppress(OSError):
-            part = os.read(job.pipe.fileno(), PIECE) if job.pipe in over else b""
-        if not part:
+            raise InterruptedError
+        part = os.read(process.pipe, PIECE) if process.pipe in over else b""
+        if not part and over:
             break
         line += part
-    wait([job.process.sentinel], GRACE if line[-1:] == END else 0)
+    forks.wait([process.status], GRACE if line[-1:] == END else 0)
     return bytes(line)
 
 
-def _ended(job: _Job, stage: Stage[In, Out]) -> Outcome[Out]:
-    """The outcome that the end of a worker amounts to which sent none. Raises `LostServerError`."""
-    if time.monotonic() >= job.deadline:
-        return Outcome(job.key, FAILED, "timeout", f"no outcome within {stage.needs.seconds:g} s", ())
-    wait([job.process.sentinel], GRACE)
-    with _PROCESSES:
-        job.process.join(0)
-    if job.process.exitcode == UNKNOWN and _lost(job.server):
-        raise LostServerError
-    return epitaph(job.process.exitcode, stage.needs, job.key)
-
-
-def _kill(job: _Job) -> None:
-    """End a worker with everything it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(job.process.pid, signal.SIGKILL)
-    with _PROCESSES:
-        job.process.kill()
-        job.process.join()
-    job.pipe.close()
-
-
-def _worker(stage: Stage[In, Out], item: In, work: Workspace, pipe: Connection, bench: Bench) -> None:
+def _worker(pickled: bytes, item: In, work: Workspace, folder: Path, orders: Orders, pipe: int, leash: int) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    tempfile.tempdir = str(bench.folder)
+    tempfile.tempdir = str(folder)
+    stage: Stage[In, object] = pickle.loads(pickled)  # noqa: S301 - the driver's own
     if stage.needs.network:
-        os.environ.update(bench.variables)
+        os.environ.update(orders.variables)
     inputs = {work.path(span.file) for span in stage.reads(item)}
-    lacking = confine(stage.needs, Room(tuple(inputs), (work.root / work.folder, bench.folder)), {pipe.fileno()})
-    threading.Thread(target=_die_with_driver, args=(pipe,), daemon=True).start()
-    if bench.required and stage.needs.network:  # it is not confined; one that is cannot ask the kernel any more
+    lacking = confine(stage.needs, Room(tuple(inputs), (work.root / work.folder, folder)), {pipe, leash})
+    threading.Thread(target=_die_with_driver, args=(leash,), daemon=True).start()
+    if orders.required and stage.needs.network:  # it is not confined; one that is cannot ask the kernel any more
         lacking = missing()
-    if bench.required and lacking:
-        outcome: Outcome[Out] = Outcome(stage.key(item), FAILED, UNCONFINED, lacking, ())
+    if orders.required and lacking:
+        outcome: Outcome[object] = Outcome(stage.key(item), FAILED, UNCONFINED, lacking, ())
     else:
         outcome = attempt(stage, item, work)
     line = message(outcome) + END
-    with open(pipe.fileno(), "wb", closefd=False) as file:
+    with open(pipe, "wb", closefd=False) as file:
         file.write(line)
 
 
-def _die_with_driver(pipe: Connection) -> None:
-    # The driver sends nothing: the pipe becomes readable when it is gone, be it by SIGKILL.
-    pipe.poll(None)
+def _die_with_driver(leash: int) -> None:
+    # Nothing is sent here: the end of the file comes when the driver is gone, be it by SIGKILL.
+    os.read(leash, 1)
     os.killpg(0, signal.SIGKILL)

@@ -1,12 +1,11 @@
 """Stages whose workers lie or litter; importable, because workers unpickle them by name, and quick to import."""
 
-import gc
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,12 +42,20 @@ class Hijacked:
         pass
 
     def __call__(self, item: str, work: Workspace) -> Iterator[Text]:
-        (pipe,) = (one for one in gc.get_objects() if isinstance(one, Connection) and one.writable)
+        pipe = next(file for file in range(3, 99) if is_pipe(file))
         if item == "drip":
             with work.create("drip.txt"):
                 pass
-        act(item, pipe.fileno())
+        act(item, pipe)
         yield Text(item, "")
+
+
+def is_pipe(file: int) -> bool:
+    """Whether an open file is a pipe that can be written to."""
+    try:
+        return stat.S_ISFIFO(os.fstat(file).st_mode) and os.write(file, b"") == 0
+    except OSError:
+        return False
 
 
 def act(item: str, pipe: int) -> None:
