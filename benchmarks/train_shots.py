@@ -151,7 +151,7 @@ def traces_of(seen: Sequence[Thumb]) -> NDArray[np.float64]:
     """(t, 96) of the thumbs of a whole video."""
     gram = Gram(KEPT)
     traces, rows = Traces(gram), []
-    smalls = [Small(*(plane.astype(np.int16) for plane in (t.y, t.u, t.v))) for t in seen]
+    smalls = [Small(t.y, t.u, t.v) for t in seen]
     for number, small in enumerate(smalls):
         gram.push(small)
         traces.push(small.y)

@@ -158,7 +158,7 @@ def look(path: Path, name: str) -> Seen:
 def _frame(seen: Thumb) -> Frame:
     picture = seen.bgr()
     width = min(WIDEST, max(1, round(picture.shape[1] * HEIGHT / picture.shape[0])))
-    small = Small(*(plane.astype(np.int16) for plane in (seen.y, seen.u, seen.v)))
+    small = Small(seen.y, seen.u, seen.v)
     return Frame(small, np.asarray(cv2.resize(picture, (width, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8))
 
 

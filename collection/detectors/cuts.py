@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from collection.detectors.features import (
-    Plane,
+    Bytes,
     Small,
     alike,
     change,
@@ -157,7 +157,7 @@ class Cuts:
         return any(change(a, b) < limit and alike(a.y, b.y) for a, b in pairs)
 
 
-def differ(a: Plane, b: Plane, evidence: float) -> bool:
+def differ(a: Bytes, b: Bytes, evidence: float) -> bool:
     """Whether two neighbouring frames show different things, over a large part of the picture unless it is sure."""
     changed = spread(a, b)
     if evidence >= LOCAL_EVIDENCE and changed <= LOCAL_SPREAD:
@@ -173,11 +173,11 @@ def differ(a: Plane, b: Plane, evidence: float) -> bool:
     return evidence >= LETTERED_EVIDENCE and _everywhere(detail_of_changed, a, b) <= beside
 
 
-def _everywhere(measure: Callable[[Plane, Plane], float], a: Plane, b: Plane) -> float:
+def _everywhere(measure: Callable[[Bytes, Bytes], float], a: Bytes, b: Bytes) -> float:
     """The larger of what is left in the whole picture and in its middle."""
     return max(measure(a, b), measure(middle(a), middle(b)))
 
 
-def explained(a: Plane, b: Plane) -> bool:
+def explained(a: Bytes, b: Bytes) -> bool:
     """Whether motion leads from one picture to the other."""
     return unexplained(a, b) + unexplained(b, a) < 2 * UNEXPLAINED

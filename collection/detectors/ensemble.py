@@ -8,10 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 
-import numpy as np
-
 from collection.detectors.cuts import BEYOND, OTHER_DETAIL
-from collection.detectors.features import Plane, detail, is_dark, middle
+from collection.detectors.features import Bytes, detail, is_dark, middle
 from collection.detectors.own import Own
 from collection.detectors.registry import detector
 from collection.detectors.thumbs import Thumb
@@ -30,7 +28,7 @@ class Both:
     def __init__(self, own: Own, network: Windows) -> None:
         self.own, self.network = own, network
         self.delay = max(own.delay, network.delay) + APART
-        self._frames: deque[Plane] = deque(maxlen=2 * self.delay)
+        self._frames: deque[Bytes] = deque(maxlen=2 * self.delay)
         """Luma (36, 64) of the last frames."""
         self._first, self._count = 0, 0
         self._until, self._ended = -1, 0
@@ -42,7 +40,7 @@ class Both:
     def push(self, thumb: Thumb) -> list[Transition]:
         if self._count == 0:
             self._first = thumb.index
-        self._frames.append(thumb.y.astype(np.int16))
+        self._frames.append(thumb.y)
         self._count += 1
         self._certain += self.own.push(thumb)
         self._likely += self._borne_out(self.network.push(thumb))
@@ -77,13 +75,13 @@ class Both:
         ]
         return all(_other(before, after) and _other(before, later) for before, after, later in beside)
 
-    def _frame(self, at: int) -> Plane:
+    def _frame(self, at: int) -> Bytes:
         """The frame `at`, or the nearest that is still known."""
         oldest = self._count - len(self._frames)
         return self._frames[min(max(at, oldest), self._count - 1) - oldest]
 
 
-def _other(a: Plane, b: Plane) -> bool:
+def _other(a: Bytes, b: Bytes) -> bool:
     """Whether two pictures, both lit, have no edges in common."""
     return not (is_dark(a) or is_dark(b)) and max(detail(a, b), detail(middle(a), middle(b))) <= OTHER_DETAIL
 

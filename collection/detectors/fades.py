@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from collection.detectors.features import DARK, Gram, Small, alike, blend, is_dark
+from collection.detectors.features import DARK, Gram, Matrix, Small, alike, blend, extremes, is_dark
 
 RAMP = 48
 """Frames a fade takes at most on either side of its flat run."""
@@ -21,7 +21,8 @@ Span = tuple[int, int]
 
 def is_flat(frame: Small, margin: int) -> bool:
     """Whether a thumb is dark or shows one colour, within `margin` codes."""
-    return bool(frame.y.max() <= DARK + margin or np.ptp(frame.y) <= FLAT + margin)
+    least, most = extremes(frame.y)
+    return most <= DARK + margin or most - least <= FLAT + margin
 
 
 class Fades:
@@ -32,7 +33,7 @@ class Fades:
         self._fall, self._flat, self._lit = 0, -1, -1
         """Of the fade in progress: frames of its first ramp, its first flat frame, the first one behind it; or -1."""
         self._dark = False
-        self._before = np.zeros((36, 64), np.int16)
+        self._before = np.zeros((36, 64), np.uint8)
         """The picture before it."""
 
     def push(self, frame: Small) -> list[Span]:
@@ -81,14 +82,15 @@ class Fades:
 
     def _longest(self, direction: int, flat: int) -> int:
         """Frames of the best ramp that leads from frame `flat` onwards (1) or up to it (-1)."""
-        room = flat if direction < 0 else self.gram.count - 1 - flat
-        ramps = (self._ramp(*sorted((flat, flat + direction * n))) for n in range(2, min(RAMP, room) + 1))
-        return max(ramps, default=(0.0, 0))[1]
+        room = min(RAMP, flat if direction < 0 else self.gram.count - 1 - flat)
+        products = self.gram.between(*sorted((flat, flat + direction * room)))
+        runs = (slice(n + 1) if direction > 0 else slice(room - n, None) for n in range(2, room + 1))
+        return max((self._ramp(products[run, run]) for run in runs), default=(0.0, 0))[1]
 
-    def _ramp(self, first: int, last: int) -> tuple[float, int]:
-        """(score, frames between) of a run of frames as a ramp; (0, 0) if it is none."""
-        line = blend(self.gram.between(first, last), self.gram.size)
+    def _ramp(self, products: Matrix) -> tuple[float, int]:
+        """(score, frames between) of a run of frames as a ramp, by their inner products; (0, 0) if it is none."""
+        line = blend(products, self.gram.size)
         monotone = np.diff(line.alpha).min() > -0.02
         if line.distance < 4 or line.residual > 0.35 or line.unevenness > 0.35 or not monotone:
             return 0.0, 0
-        return line.distance * (1 - line.residual - 1.5 * line.unevenness), last - first - 1
+        return line.distance * (1 - line.residual - 1.5 * line.unevenness), len(products) - 2

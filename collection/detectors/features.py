@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.native import twin
+
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-Coarse = NDArray[np.float32]
-Plane = NDArray[np.int16]
+Vectors = NDArray[np.int8]
 Bytes = NDArray[np.uint8]
-Indices = int | NDArray[np.signedinteger]
+Frames = int | NDArray[np.int64]
 
 CONTRAST_FLOOR = (0.03 * 255) ** 2
 """C2 of SSIM (Wang et al. 2004): keeps the similarity of two flat pictures at 1."""
@@ -35,29 +36,44 @@ _FLOW = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 @dataclass(frozen=True, slots=True)
 class Small:
-    """What is kept of a thumb: its planes, signed."""
+    """What is kept of a thumb: its planes."""
 
-    y: Plane
-    u: Plane
-    v: Plane
+    y: Bytes
+    u: Bytes
+    v: Bytes
 
 
 def change(a: Small, b: Small) -> float:
     """Sum over Y, U, V of the mean absolute differences, 0..765."""
-    return float(sum(cv2.norm(p, q, cv2.NORM_L1) / p.size for p, q in ((a.y, b.y), (a.u, b.u), (a.v, b.v))))
+    return differing(a.y, b.y) / a.y.size + differing(a.u, b.u) / a.u.size + differing(a.v, b.v) / a.v.size
+
+
+@twin
+def differing(a: Bytes, b: Bytes) -> int:
+    """Sum of the absolute differences of two planes of one shape."""
+    return int(cv2.norm(a, b, cv2.NORM_L1))
 
 
 def histogram_change(a: Small, b: Small) -> float:
     """L1 distance of the relative Y histograms plus the mean of those of U and V, 0..4."""
-    y, u, v = (np.abs(_histogram(p) - _histogram(q)).sum() / p.size for p, q in ((a.y, b.y), (a.u, b.u), (a.v, b.v)))
-    return float(y + (u + v) / 2)
+    y, u, v = (apart_in_histogram(p, q) / p.size for p, q in ((a.y, b.y), (a.u, b.u), (a.v, b.v)))
+    return y + (u + v) / 2
 
 
-def _histogram(plane: Plane) -> NDArray[np.int64]:
-    return np.bincount(plane.ravel() >> 3, minlength=BINS)
+@twin
+def apart_in_histogram(a: Bytes, b: Bytes) -> int:
+    """L1 distance of the histograms of `BINS` bins of two planes."""
+    one, other = (np.bincount(plane.ravel() // np.uint8(256 // BINS), minlength=BINS) for plane in (a, b))
+    return int(np.abs(one - other).sum())
 
 
-def structure(a: Plane, b: Plane) -> float:
+@twin
+def extremes(plane: Bytes) -> tuple[int, int]:
+    """The least and the largest code of a plane."""
+    return int(plane.min()), int(plane.max())
+
+
+def structure(a: Bytes, b: Bytes) -> float:
     """Contrast-structure term of SSIM (Wang et al. 2004, eq. 12-13) over the whole plane, -1..1.
 
     A change of brightness alone leaves it near 1.
@@ -66,7 +82,7 @@ def structure(a: Plane, b: Plane) -> float:
     return float((2 * (p * q).mean() + CONTRAST_FLOOR) / ((p * p).mean() + (q * q).mean() + CONTRAST_FLOOR))
 
 
-def detail(a: Plane | Bytes, b: Plane | Bytes) -> float:
+def detail(a: Bytes, b: Bytes) -> float:
     """Correlation of what a 7x7 mean leaves of the two planes, -1..1.
 
     Two views of one room share brightness and large shapes but not their edges: across a cut it is near 0, while a
@@ -76,16 +92,16 @@ def detail(a: Plane | Bytes, b: Plane | Bytes) -> float:
     return _correlation(_edges(a), _edges(b))
 
 
-def detail_of_changed(a: Plane, b: Plane) -> float:
+def detail_of_changed(a: Bytes, b: Bytes) -> float:
     """The same among the pixels that change by more than `UNCHANGED`, if they make up at least `ENOUGH` of the planes.
 
     Lettering that stays over two shots keeps its edges; this leaves them out.
     """
-    changed = np.abs(b - a) > UNCHANGED
+    changed = cv2.absdiff(a, b) > UNCHANGED
     return _correlation(_edges(a)[changed], _edges(b)[changed]) if changed.mean() >= ENOUGH else detail(a, b)
 
 
-def _edges(plane: Plane | Bytes) -> NDArray[np.float32]:
+def _edges(plane: Bytes) -> NDArray[np.float32]:
     real = plane.astype(np.float32)
     return np.asarray(real - cv2.blur(real, (7, 7)), np.float32)
 
@@ -95,56 +111,56 @@ def _correlation(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
     return float(((p * q).sum() + floor) / (np.sqrt((p * p).sum() * (q * q).sum()) + floor))
 
 
-def alike(a: Plane, b: Plane) -> bool:
+def alike(a: Bytes, b: Bytes) -> bool:
     """Whether two pictures show the same thing in other light, perhaps between bars or behind something small."""
     return detail(a, b) >= 0.5
 
 
-def middle(plane: Plane) -> Plane:
+def middle(plane: Bytes) -> Bytes:
     """What no letterbox covers: half of the height, three quarters of the width."""
     height, width = plane.shape
     return plane[height // 4 : -height // 4, width // 8 : -width // 8]
 
 
-def spread(a: Plane, b: Plane) -> float:
+def spread(a: Bytes, b: Bytes) -> float:
     """How much of the picture changes: mean over root mean square of |b - a| without its mean, 0..1.
 
     0.8 for normally distributed differences; a passing object or an overlaid title stays below 0.65.
     """
-    e = (b - a).astype(np.int32)
+    e = np.subtract(b, a, dtype=np.int32)
     total = int(e.sum())
     about_mean = float(np.abs(e * e.size - total).sum()) / e.size
     squared = float(cv2.norm(b, a, cv2.NORM_L2SQR)) - total * total / e.size
     return float(about_mean / e.size / np.sqrt(squared / e.size + 1e-9))
 
 
-def lit_as(a: Plane, b: Plane) -> Plane:
+def lit_as(a: Bytes, b: Bytes) -> Bytes:
     """The picture a with the mean and the contrast of b: as if a lamp had been dimmed or turned up."""
     gain = (b.std() + 1.0) / (a.std() + 1.0)
-    return np.asarray(np.clip(np.rint((a - a.mean()) * gain + b.mean()), 0, 255), np.int16)
+    return np.asarray(np.clip(np.rint((a - a.mean()) * gain + b.mean()), 0, 255), np.uint8)
 
 
-def coherence(a: Plane, b: Plane) -> float:
+def coherence(a: Bytes, b: Bytes) -> float:
     """How much all pixels change in one direction, 0..1: 1 where a lamp goes on, about 0 where things move."""
-    return abs(float((b - a).sum())) / (cv2.norm(a, b, cv2.NORM_L1) + 1.0)
+    return abs(float(np.subtract(b, a, dtype=np.int16).sum())) / (cv2.norm(a, b, cv2.NORM_L1) + 1.0)
 
 
-def unexplained(a: Plane, b: Plane) -> float:
+def unexplained(a: Bytes, b: Bytes) -> float:
     """Share of the change from a to b that is left when a is moved along the optical flow (DIS), about 0..1.
 
     On the tuning footage of `tests/splices` motion leaves 0.2 to 0.6, a dissolve at least 0.76.
     """
-    before, after = lit_as(a, b).astype(np.uint8), b.astype(np.uint8)
+    lit = lit_as(a, b)
     # Half a code per pixel in the divisor keeps pictures that hardly differ from looking unexplained.
-    return _left(before, after) / (cv2.norm(before, after, cv2.NORM_L1) + a.size / 2)
+    return _left(lit, b) / (cv2.norm(lit, b, cv2.NORM_L1) + a.size / 2)
 
 
-def unmoved(a: Plane, b: Plane) -> float:
+def unmoved(a: Bytes, b: Bytes) -> float:
     """Mean difference that is left when a is moved along the optical flow to b, in codes."""
-    return _left(a.astype(np.uint8), b.astype(np.uint8)) / a.size
+    return _left(a, b) / a.size
 
 
-def _left(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
+def _left(before: Bytes, after: Bytes) -> float:
     """Sum of the absolute differences that the optical flow leaves."""
     flow = _FLOW.calc(after, before, None)
     rows, columns = np.indices(before.shape, np.float32)
@@ -153,9 +169,9 @@ def _left(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
     return float(cv2.norm(moved, after, cv2.NORM_L1))
 
 
-def is_dark(luma: Plane) -> bool:
+def is_dark(luma: Bytes) -> bool:
     """Whether no pixel of a thumb's luma exceeds `DARK`."""
-    return bool(luma.max() <= DARK)
+    return extremes(luma)[1] <= DARK
 
 
 ROWS, COLUMNS = 18, 32
@@ -166,43 +182,47 @@ GREY = 128
 """Subtracted from codes: sums of products of 864 of them then stay below 2**24, up to where float32 holds integers."""
 
 
-def summary(y: Plane, u: Plane, v: Plane) -> Coarse:
-    """(864,) integers around 0: luma averaged to (18, 32), then both chroma planes to (9, 16)."""
+@twin
+def summarise(y: Bytes, u: Bytes, v: Bytes, row: Vectors) -> int:
+    """Write luma averaged to (18, 32), then both chroma planes to (9, 16), less `GREY`, into a row (864,).
+
+    Returns the sum of their squares.
+    """
     sizes = ((y, (COLUMNS, ROWS)), (u, (COLUMNS // 2, ROWS // 2)), (v, (COLUMNS // 2, ROWS // 2)))
-    parts = [cv2.resize(p.astype(np.uint8), size, interpolation=cv2.INTER_AREA).ravel() for p, size in sizes]
-    return np.concatenate(parts).astype(np.float32) - np.float32(GREY)
+    parts = [cv2.resize(p, size, interpolation=cv2.INTER_AREA).ravel() for p, size in sizes]
+    row[:] = np.concatenate(parts).astype(np.int16) - GREY
+    real = row.astype(np.float32)
+    return int(real @ real)
+
+
+@twin
+def multiply(rows: Vectors, some: NDArray[np.int64], others: NDArray[np.int64], products: Vector) -> bool:
+    """Write the inner products of `rows[some]` and `rows[others]`, both (n,), into (n,), exactly. Returns True.
+
+    The rows are so short that float32 holds the sums, in whatever order.
+    """
+    used, places = np.unique(np.concatenate([some, others]), return_inverse=True)
+    real = rows[used].astype(np.float32)
+    products[:] = (real @ real.T)[places[: len(some)], places[len(some) :]]
+    return True
 
 
 class Gram:
-    """The last `keep` frames and their inner products; integers, so exact in float32 whatever the order of sums."""
+    """The last `keep` frames and how far they are apart."""
 
     size = ROWS * COLUMNS * 3 // 2
 
     def __init__(self, keep: int) -> None:
         self.keep, self.count = keep, 0
+        self.rows: Vectors = np.zeros((keep, self.size), np.int8)
+        """Summary of frame n in row n % keep."""
+        self._squares = np.zeros(keep)
         self._frames: deque[Small] = deque(maxlen=keep)
-        self._vectors = np.zeros((2 * keep, self.size), np.float32)
-        self._products = np.zeros((2 * keep, 2 * keep))
-        self._norms = np.zeros(2 * keep)
-        """The diagonal of `_products`."""
-        self._shift = 0
-        """Number of the frame in row 0; when all 2 * keep rows are full, the newer half moves to the front."""
 
     def push(self, frame: Small) -> None:
         """Add the next frame."""
-        at = self.count - self._shift
-        if at == 2 * self.keep:
-            at = self.keep
-            self._vectors[:at] = self._vectors[at:]
-            self._products[:at, :at] = self._products[at:, at:]
-            self._norms[:at] = self._norms[at:]
-            self._shift += at
-        oldest = max(0, at - self.keep)
-        vector = summary(frame.y, frame.u, frame.v)
-        self._vectors[at] = vector
-        self._products[at, oldest : at + 1] = self._vectors[oldest : at + 1] @ vector
-        self._products[oldest:at, at] = self._products[at, oldest:at]
-        self._norms[at] = self._products[at, at]
+        at = self.count % self.keep
+        self._squares[at] = summarise(frame.y, frame.u, frame.v, self.rows[at])
         self._frames.append(frame)
         self.count += 1
 
@@ -210,23 +230,21 @@ class Gram:
         """One of the last `keep` frames."""
         return self._frames[frame - self.count]
 
-    def luma(self, frame: int) -> Plane:
+    def luma(self, frame: int) -> Bytes:
         """(36, 64) of one of the last `keep` frames."""
         return self.small(frame).y
 
-    def coarse(self, frames: NDArray[np.signedinteger]) -> Coarse:
-        """(..., 576) luma less `GREY` of some frames among the last `keep`."""
-        return np.asarray(self._vectors[frames - self._shift, : ROWS * COLUMNS])
-
     def between(self, first: int, last: int) -> Matrix:
         """(n, n) inner products of frames first..last, both among the last `keep`."""
-        part = slice(first - self._shift, last + 1 - self._shift)
-        return self._products[part, part]
+        rows = self.rows[np.arange(first, last + 1) % self.keep].astype(np.float32)
+        return np.asarray(rows @ rows.T, np.float64)
 
-    def distances(self, some: Indices, others: Indices) -> Vector:
+    def distances(self, some: Frames, others: Frames) -> Matrix:
         """Root mean square differences of frames and frames, pair by pair, 0..255."""
-        i, j = np.asarray(some) - self._shift, np.asarray(others) - self._shift
-        squared = self._norms[i] + self._norms[j] - 2 * self._products[i, j]
+        i, j = np.broadcast_arrays(np.asarray(some) % self.keep, np.asarray(others) % self.keep)
+        products = np.empty(i.size)
+        multiply(self.rows, i.ravel(), j.ravel(), products)
+        squared = self._squares[i] + self._squares[j] - 2 * products.reshape(i.shape)
         return np.asarray(np.sqrt(squared / self.size))
 
 

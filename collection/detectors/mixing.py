@@ -16,7 +16,7 @@ from math import log
 import cv2
 import numpy as np
 
-from collection.detectors.features import Gram, Matrix, Plane, detail, middle, spread, unexplained
+from collection.detectors.features import Bytes, Gram, Matrix, detail, middle, spread, unexplained
 from collection.detectors.traces import REACH, Traces
 
 STEP = 1024
@@ -109,13 +109,13 @@ class Mixing:
     def __init__(self, gram: Gram, sure: float) -> None:
         self._traces, self._network = Traces(gram), load_network()
         self._runs = Runs(round(log(sure / (1 - sure)) * STEP) / STEP)
-        self._lumas: deque[Plane] = deque(maxlen=LONGEST + DELAY + 2)
+        self._lumas: deque[Bytes] = deque(maxlen=LONGEST + DELAY + 2)
         self._count, self._measured = 0, 0
         """Frames seen, and those whose traces are known."""
         self._hidden = np.zeros((0, 0))
         """Of frames not judged yet, and of the `CONTEXT` before them."""
 
-    def push(self, luma: Plane) -> list[Found]:
+    def push(self, luma: Bytes) -> list[Found]:
         """What is certain now. Call after the frame was pushed to the `Gram`."""
         self._traces.push(luma)
         self._lumas.append(luma)
@@ -152,13 +152,13 @@ class Mixing:
         """Those that lead from one thing to another."""
         return [f for f in found if leads_on([self._luma(at) for at in range(f.start - 1, f.end + 1)])]
 
-    def _luma(self, frame: int) -> Plane:
+    def _luma(self, frame: int) -> Bytes:
         """Of a frame, or of the nearest one known."""
         oldest = self._count - len(self._lumas)
         return self._lumas[min(max(frame, oldest), self._count - 1) - oldest]
 
 
-def leads_on(lumas: Sequence[Plane]) -> bool:
+def leads_on(lumas: Sequence[Bytes]) -> bool:
     """Whether the first and the last of some pictures show different things, no motion leads from one to the other by
     way of the one in the middle, and it is not much farther from picture to picture than from end to end."""
     a, between, b = lumas[0], lumas[len(lumas) // 2], lumas[-1]

@@ -71,7 +71,7 @@ class Own:
     def push(self, thumb: Thumb) -> list[Transition]:
         if self._count == 0:
             self._first = thumb.index
-        small = Small(*(plane.astype(np.int16) for plane in (thumb.y, thumb.u, thumb.v)))
+        small = Small(thumb.y, thumb.u, thumb.v)
         cuts = self._cuts.push(small)
         self._count += 1
         if (self._count - 1) % self.stride == 0:
@@ -92,7 +92,8 @@ class Own:
 
     def _note_cuts(self, cuts: Sequence[Cut]) -> None:
         self._pending += [Transition("cut", cut.at, cut.at) for cut in cuts]
-        self._leaps = {at for at in self._leaps if at >= self._count - self.delay}
+        if self._leaps:
+            self._leaps = {at for at in self._leaps if at >= self._count - self.delay}
         self._leaps |= {cut.at for cut in cuts if cut.within_take}
 
     def _note_found(self, found: Sequence[Found]) -> None:
@@ -137,6 +138,8 @@ class Own:
         """Pending transitions that begin at frame `until` or before; of some that overlap, the strongest."""
         done: list[Transition] = []
         self._pending = [self._up_to_cuts(t) for t in self._pending]
+        if all(t.start > until for t in self._pending):
+            return done
         for t in sorted(self._pending, key=lambda t: (t.start, t.end, -self._strength(t))):
             if t.start > until:
                 break

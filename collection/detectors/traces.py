@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from collection.detectors.features import COLUMNS, EDGE_FLOOR, ROWS, Coarse, Gram, Matrix, Plane
+from collection.detectors.features import COLUMNS, EDGE_FLOOR, ROWS, Bytes, Gram, Matrix, Vectors, multiply
+from mlst.native import twin
 
 LAGS = np.array([1, 2, 4, 8, 16, 32])
 """Frames from the one in the middle to the two it is compared with."""
@@ -25,14 +26,19 @@ MEASURES = 16
 SIZE = MEASURES * len(LAGS)
 """Of what is measured of one frame."""
 
-Counts = NDArray[np.signedinteger]
+Counts = NDArray[np.int64]
 Codes = NDArray[np.int16]
 
 
-def edges(luma: Plane) -> Coarse:
-    """(2304,) whole codes by which a luma (36, 64) differs from its 7x7 mean, -63..63."""
+@twin
+def find_edges(luma: Bytes, row: Vectors) -> bool:
+    """Write the whole codes by which a luma (36, 64) differs from its 7x7 mean, -63..63, into a row (2304,).
+
+    Rounding is never in doubt: 49 times the difference is whole. Returns True.
+    """
     real = luma.astype(np.float32)
-    return np.asarray(np.clip(np.rint(real - cv2.blur(real, (7, 7))), -EDGE, EDGE), np.float32).ravel()
+    row[:] = np.clip(np.rint(real - cv2.blur(real, (7, 7))), -EDGE, EDGE).ravel()
+    return True
 
 
 class Traces:
@@ -41,17 +47,17 @@ class Traces:
     def __init__(self, gram: Gram) -> None:
         self.gram, self.count = gram, 0
         self._kept = gram.keep
-        self._edges = np.zeros((self._kept, 36 * 64), np.float32)
+        self._edges: Vectors = np.zeros((self._kept, 36 * 64), np.int8)
         self._back = np.array([0, *LAGS, 2 * REACH])
         self._products = np.zeros((self._kept, len(self._back)))
         """Of the edges of a frame with those of the frame so many before."""
 
-    def push(self, luma: Plane) -> None:
+    def push(self, luma: Bytes) -> None:
         """The luma of the newest frame of `gram`; behind the end of the video that of its last."""
-        mine = edges(luma)
-        self._edges[self.count % self._kept] = mine
+        at = self.count % self._kept
+        find_edges(luma, self._edges[at])
         before = np.maximum(0, self.count - self._back) % self._kept
-        self._products[self.count % self._kept] = self._edges[before] @ mine
+        multiply(self._edges, before, np.full_like(before, at), self._products[at])
         self.count += 1
 
     def measured(self, frames: Counts) -> Matrix:
@@ -117,7 +123,8 @@ class Traces:
 
     def _codes(self, frames: Counts) -> Codes:
         """(..., 18, 32) luma."""
-        return self.gram.coarse(frames).reshape(*frames.shape, ROWS, COLUMNS).astype(np.int16)
+        rows = self.gram.rows[frames % self.gram.keep, : ROWS * COLUMNS]
+        return rows.reshape(*frames.shape, ROWS, COLUMNS).astype(np.int16)
 
 
 def _sum(values: NDArray[np.signedinteger]) -> Matrix:

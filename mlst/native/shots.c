@@ -1,6 +1,273 @@
 /* Kernels of collection.detectors. */
 #include "kernels.h"
+#include <stdlib.h>
+
+#define HEIGHT 36 /* of a thumb's luma; chroma and the luma of summaries have half of each */
+#define WIDTH 64
+#define GREY 128
+#define MEAN 7 /* side of the square whose mean is taken from a pixel */
+#define REACH (MEAN / 2)
+#define STRONGEST 63 /* edges are clipped at this */
+#define BINS 32
+#define LONG 65536 /* columns up to which sums of one row fit in 32 bits */
+
+/* Look at arrays of given types, the last of which is written to if its type stands behind a '>'. As `view_of`. */
+static int views_of(const char *types, PyObject **arrays, View *views)
+{
+    int opened = 0, taken = 1;
+    for (; *types && taken > 0; types++) {
+        int writable = *types == '>';
+        types += writable;
+        taken = view_of(arrays[opened], *types, writable, &views[opened]);
+        opened += taken > 0;
+    }
+    while (taken <= 0 && opened)
+        close_view(&views[--opened]);
+    return taken;
+}
+
+static void close_views(View *views, int n)
+{
+    while (n)
+        close_view(&views[--n]);
+}
+
+static int is_shaped(const View *view, Py_ssize_t rows, Py_ssize_t columns)
+{
+    return view->depth == 1 && view->rows == rows && view->columns == columns;
+}
+
+/* Two planes of one shape, for kernels of two planes: as `view_of`. */
+static int two_planes(PyObject *arguments, View *planes)
+{
+    PyObject *arrays[2];
+    if (!PyArg_ParseTuple(arguments, "OO", &arrays[0], &arrays[1]))
+        return -1;
+    int taken = views_of("BB", arrays, planes);
+    if (taken <= 0)
+        return taken;
+    if (is_shaped(&planes[0], planes[1].rows, planes[1].columns) && planes[1].depth == 1 && planes[0].columns <= LONG)
+        return 1;
+    close_views(planes, 2);
+    return 0;
+}
+
+FAST static uint32_t differing_row(const byte *restrict a, const byte *restrict b, Py_ssize_t n)
+{
+    uint32_t sum = 0;
+    for (Py_ssize_t i = 0; i < n; i++)
+        sum += a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
+    return sum;
+}
+
+/* differing(a, b) -> int */
+static PyObject *differing(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    View planes[2];
+    int taken = two_planes(arguments, planes);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    long long sum = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; i < planes[0].rows; i++)
+        sum += differing_row(ROW(byte, planes[0], 0, i), ROW(byte, planes[1], 0, i), planes[0].columns);
+    Py_END_ALLOW_THREADS
+    close_views(planes, 2);
+    return PyLong_FromLongLong(sum);
+}
+
+/* apart_in_histogram(a, b) -> int */
+static PyObject *apart_in_histogram(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    View planes[2];
+    int taken = two_planes(arguments, planes);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    long long more[2][BINS] = {{0}}, sum = 0; /* two, as one counter waits for itself where neighbours are alike */
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; i < planes[0].rows; i++) {
+        const byte *a = ROW(byte, planes[0], 0, i), *b = ROW(byte, planes[1], 0, i);
+        for (Py_ssize_t j = 0; j < planes[0].columns; j++) {
+            more[j & 1][a[j] / (256 / BINS)]++;
+            more[j & 1][b[j] / (256 / BINS)]--;
+        }
+    }
+    for (int bin = 0; bin < BINS; bin++)
+        sum += llabs(more[0][bin] + more[1][bin]);
+    Py_END_ALLOW_THREADS
+    close_views(planes, 2);
+    return PyLong_FromLongLong(sum);
+}
+
+FAST static void extremes_row(const byte *row, Py_ssize_t n, byte *least, byte *most)
+{
+    byte low = *least, high = *most;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        low = row[i] < low ? row[i] : low;
+        high = row[i] > high ? row[i] : high;
+    }
+    *least = low;
+    *most = high;
+}
+
+/* extremes(plane) -> (int, int) */
+static PyObject *extremes(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *array;
+    View plane;
+    if (!PyArg_ParseTuple(arguments, "O", &array))
+        return NULL;
+    int taken = view_of(array, 'B', 0, &plane);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    byte least = 255, most = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t k = 0; k < plane.depth; k++)
+        for (Py_ssize_t i = 0; i < plane.rows; i++)
+            extremes_row(ROW(byte, plane, k, i), plane.columns, &least, &most);
+    Py_END_ALLOW_THREADS
+    close_view(&plane);
+    return Py_BuildValue("ii", least, most);
+}
+
+/* Means of 2x2 pixels, rounded as OpenCV does: half up. */
+FAST static void halve_row(const byte *restrict above, const byte *restrict below, int n, int8_t *restrict means)
+{
+    for (int i = 0; i < n; i++)
+        means[i] = (above[2 * i] + above[2 * i + 1] + below[2 * i] + below[2 * i + 1] + 2) / 4 - GREY;
+}
+
+FAST static int32_t product(const int8_t *restrict a, const int8_t *restrict b, Py_ssize_t n)
+{
+    int32_t sum = 0;
+    for (Py_ssize_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* summarise(y, u, v, row) -> int */
+static PyObject *summarise(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *arrays[4];
+    View views[4];
+    if (!PyArg_ParseTuple(arguments, "OOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3]))
+        return NULL;
+    int taken = views_of("BBB>b", arrays, views);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    if (!is_shaped(&views[0], HEIGHT, WIDTH) || !is_shaped(&views[1], HEIGHT / 2, WIDTH / 2) ||
+        !is_shaped(&views[2], HEIGHT / 2, WIDTH / 2) || !is_shaped(&views[3], 1, HEIGHT * WIDTH * 3 / 8)) {
+        close_views(views, 4);
+        return Py_NewRef(Py_None);
+    }
+    int8_t *row = ROW(int8_t, views[3], 0, 0), *at = row;
+    for (int p = 0; p < 3; p++)
+        for (int i = 0; i < views[p].rows; i += 2, at += views[p].columns / 2)
+            halve_row(ROW(byte, views[p], 0, i), ROW(byte, views[p], 0, i + 1), views[p].columns / 2, at);
+    long squares = product(row, row, at - row);
+    close_views(views, 4);
+    return PyLong_FromLong(squares);
+}
+
+static inline int mirrored(int at, int size) { return at < 0 ? -at : at < size ? at : 2 * size - 2 - at; }
+
+/* Of each pixel of a row, 49 times it less the sum of the square around it, divided by 49. `sums` are those of the
+   square's columns, with REACH more on either side. No halves: 49 is odd. Within 16 bits: as much as would be clipped
+   is cut off first. The factor divides numbers below 43690 by 49. */
+FAST static void edge_row(const byte *restrict row, const uint16_t *restrict sums, int8_t *restrict edges)
+{
+    enum { AREA = MEAN * MEAN, MOST = AREA * STRONGEST + AREA / 2 };
+    for (int j = 0; j < WIDTH; j++) {
+        uint16_t sum = 0;
+        for (int k = 0; k < MEAN; k++)
+            sum += sums[j + k];
+        int16_t more = AREA * row[j] - sum; /* -12495..12495 */
+        more = more > MOST ? MOST : more < -MOST ? -MOST : more;
+        uint16_t raised = more + MOST;
+        edges[j] = (uint16_t)(((uint32_t)raised * 42800) >> 16) / 32 - STRONGEST;
+    }
+}
+
+FAST static void sum_columns(const byte *rows[MEAN], uint16_t *restrict sums)
+{
+    for (int j = 0; j < WIDTH; j++) {
+        uint16_t sum = 0;
+        for (int k = 0; k < MEAN; k++)
+            sum += rows[k][j];
+        sums[REACH + j] = sum;
+    }
+    for (int k = 1; k <= REACH; k++) {
+        sums[REACH - k] = sums[REACH + k];
+        sums[REACH + WIDTH - 1 + k] = sums[REACH + WIDTH - 1 - k];
+    }
+}
+
+/* find_edges(luma, row) -> bool */
+static PyObject *find_edges(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *arrays[2];
+    View views[2];
+    if (!PyArg_ParseTuple(arguments, "OO", &arrays[0], &arrays[1]))
+        return NULL;
+    int taken = views_of("B>b", arrays, views);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    int fits = is_shaped(&views[0], HEIGHT, WIDTH) && is_shaped(&views[1], 1, HEIGHT * WIDTH);
+    int8_t *edges = ROW(int8_t, views[1], 0, 0);
+    uint16_t sums[WIDTH + 2 * REACH];
+    for (int i = 0; fits && i < HEIGHT; i++) {
+        const byte *rows[MEAN];
+        for (int k = 0; k < MEAN; k++)
+            rows[k] = ROW(byte, views[0], 0, mirrored(i + k - REACH, HEIGHT));
+        sum_columns(rows, sums);
+        edge_row(rows[REACH], sums, edges + i * WIDTH);
+    }
+    close_views(views, 2);
+    return Py_NewRef(fits ? Py_True : Py_None);
+}
+
+/* Whether n numbers are places among so many rows. */
+static int are_places(const View *numbers, Py_ssize_t rows)
+{
+    const long *places = ROW(long, *numbers, 0, 0);
+    if (numbers->buffer.itemsize != sizeof *places)
+        return 0;
+    for (Py_ssize_t i = 0; i < numbers->columns; i++)
+        if (places[i] < 0 || places[i] >= rows)
+            return 0;
+    return 1;
+}
+
+/* multiply(rows, some, others, products) -> bool */
+static PyObject *multiply(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *arrays[4];
+    View views[4];
+    if (!PyArg_ParseTuple(arguments, "OOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3]))
+        return NULL;
+    int taken = views_of("bll>d", arrays, views);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    Py_ssize_t n = views[3].columns, length = views[0].columns;
+    int fits = views[0].depth == 1 && length <= LONG && is_shaped(&views[1], 1, n) && is_shaped(&views[2], 1, n) &&
+               is_shaped(&views[3], 1, n) && are_places(&views[1], views[0].rows) &&
+               are_places(&views[2], views[0].rows);
+    const long *some = ROW(long, views[1], 0, 0), *others = ROW(long, views[2], 0, 0);
+    double *products = ROW(double, views[3], 0, 0);
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; fits && i < n; i++)
+        products[i] = product(ROW(int8_t, views[0], 0, some[i]), ROW(int8_t, views[0], 0, others[i]), length);
+    Py_END_ALLOW_THREADS
+    close_views(views, 4);
+    return Py_NewRef(fits ? Py_True : Py_None);
+}
 
 PyMethodDef shot_kernels[] = {
+    {"differing", differing, METH_VARARGS, NULL},
+    {"apart_in_histogram", apart_in_histogram, METH_VARARGS, NULL},
+    {"extremes", extremes, METH_VARARGS, NULL},
+    {"summarise", summarise, METH_VARARGS, NULL},
+    {"find_edges", find_edges, METH_VARARGS, NULL},
+    {"multiply", multiply, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -10,19 +10,19 @@ from collection.detectors.features import Gram, Small
 from collection.detectors.mixing import BATCH, CONTEXT, KINDS, STEP, Layer, Mixing, Network, Runs, load_network
 from collection.detectors.traces import LAGS, REACH, SIZE, Traces
 
-Codes = NDArray[np.int16]
+Codes = NDArray[np.uint8]
 
 
 def video(lumas: NDArray[np.float64]) -> list[Small]:
     """Grey frames of lumas (n, 36, 64)."""
-    grey = np.full((18, 32), 128, np.int16)
-    return [Small(np.rint(luma).astype(np.int16), grey, grey) for luma in lumas]
+    grey = np.full((18, 32), 128, np.uint8)
+    return [Small(np.rint(luma).astype(np.uint8), grey, grey) for luma in lumas]
 
 
 @pytest.fixture(scope="module")
 def ends() -> tuple[Codes, Codes]:
     rng = np.random.default_rng(0)
-    a, b = (np.kron(rng.integers(20, 236, (9, 16)), np.ones((4, 4))).astype(np.int16) for _ in range(2))
+    a, b = (np.kron(rng.integers(20, 236, (9, 16)), np.ones((4, 4))).astype(np.uint8) for _ in range(2))
     return a, b
 
 
