@@ -219,11 +219,7 @@ static PyObject *gradients(PyObject *Py_UNUSED(module), PyObject *arguments)
     int taken = clip_of(array, places, table, &clip);
     if (taken <= 0)
         return taken < 0 ? NULL : Py_NewRef(Py_None);
-    PyObject *found = Py_None;
-    if (bits == (clip.values.lo < 0 ? 0 : 23))
-        found = tuple_of_slopes(&clip);
-    else
-        Py_INCREF(found);
+    PyObject *found = bits == (clip.values.lo < 0 ? 0 : 23) ? tuple_of_slopes(&clip) : Py_NewRef(Py_None);
     close_clip(&clip);
     return found;
 }
@@ -631,11 +627,146 @@ static PyObject *energy_sums(PyObject *Py_UNUSED(module), PyObject *array)
     return before ? Py_BuildValue("nLL", across * down, sums.sum, sums.change) : Py_NewRef(Py_None);
 }
 
+#define DIGIT 11 /* bits of a key by which it is sorted into places at a time */
+
+/* Unsigned integers in the order of the numbers; 0 where one of them is not a number, which has no place. */
+FAST static int keys_of_singles(const float *restrict values, Py_ssize_t n, uint64_t *restrict keys)
+{
+    int strange = 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, values + i, sizeof(bits));
+        strange |= (bits & 0x7fffffff) > 0x7f800000;
+        keys[i] = (uint64_t)(bits ^ (bits >> 31 ? 0xffffffff : 0x80000000)) << 32;
+    }
+    return !strange;
+}
+
+FAST static int keys_of_doubles(const double *restrict values, Py_ssize_t n, uint64_t *restrict keys)
+{
+    int strange = 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        uint64_t bits;
+        memcpy(&bits, values + i, sizeof(bits));
+        strange |= (bits & 0x7fffffffffffffff) > 0x7ff0000000000000;
+        keys[i] = bits ^ (bits >> 63 ? 0xffffffffffffffff : 0x8000000000000000);
+    }
+    return !strange;
+}
+
+static double single_of(uint64_t key)
+{
+    float value;
+    uint32_t bits = key >> 32;
+    bits ^= bits >> 31 ? 0x80000000 : 0xffffffff;
+    memcpy(&value, &bits, sizeof(bits));
+    return value;
+}
+
+static double double_of(uint64_t key)
+{
+    double value;
+    key ^= key >> 63 ? 0x8000000000000000 : 0xffffffffffffffff;
+    memcpy(&value, &key, sizeof(key));
+    return value;
+}
+
+/* The key of a rank, 0 for the least. Keys are left out, digit by digit from the highest, until the rest are equal. */
+static uint64_t key_at(const uint64_t *keys, Py_ssize_t n, Py_ssize_t rank, uint64_t *room)
+{
+    const uint64_t mask = (1 << DIGIT) - 1;
+    for (int shift = 64 - DIGIT; n > 1; shift = shift > DIGIT ? shift - DIGIT : 0) {
+        uint32_t found[1 << DIGIT] = {0}, digit = 0;
+        for (Py_ssize_t i = 0; i < n; i++)
+            found[keys[i] >> shift & mask]++;
+        for (; rank >= found[digit]; digit++)
+            rank -= found[digit];
+        Py_ssize_t kept = 0;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            uint64_t key = keys[i];
+            room[kept] = key;
+            kept += (key >> shift & mask) == digit;
+        }
+        keys = room, n = kept;
+        if (shift == 0)
+            break;
+    }
+    return keys[0];
+}
+
+/* The middle two of n keys, twice the same where n is odd. */
+static void middle_of(const uint64_t *keys, Py_ssize_t n, uint64_t *room, uint64_t *lower, uint64_t *upper)
+{
+    Py_ssize_t rank = (n - 1) / 2, places = 0;
+    *lower = *upper = key_at(keys, n, rank, room);
+    uint64_t next = UINT64_MAX;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        places += keys[i] <= *lower;
+        next = keys[i] > *lower && keys[i] < next ? keys[i] : next;
+    }
+    if (n % 2 == 0 && places == rank + 1)
+        *upper = next;
+}
+
+/* The median of a row, rounded as NumPy does: 0 where it is not defined. */
+static int median_of(const View *values, Py_ssize_t i, int singles, uint64_t *room, double *median)
+{
+    Py_ssize_t n = values->columns;
+    uint64_t lower, upper;
+    if (!(singles ? keys_of_singles(ROW(float, *values, 0, i), n, room)
+                  : keys_of_doubles(ROW(double, *values, 0, i), n, room)))
+        return 0;
+    middle_of(room, n, room + n, &lower, &upper);
+    if (singles) {
+        float sum = (float)single_of(lower) + (float)single_of(upper);
+        *median = sum / 2;
+    } else
+        *median = (double_of(lower) + double_of(upper)) / 2;
+    return 1;
+}
+
+static PyObject *tuple_of_medians(const View *values, int singles, uint64_t *room)
+{
+    PyObject *found = PyTuple_New(values->rows);
+    for (Py_ssize_t i = 0; found && i < values->rows; i++) {
+        double median;
+        int defined;
+        Py_BEGIN_ALLOW_THREADS
+        defined = median_of(values, i, singles, room, &median);
+        Py_END_ALLOW_THREADS
+        if (!defined) {
+            Py_DECREF(found);
+            return Py_NewRef(Py_None);
+        }
+        if (!put(found, i, PyFloat_FromDouble(median)))
+            Py_CLEAR(found);
+    }
+    return found;
+}
+
+/* medians(values) -> tuple[float, ...] */
+static PyObject *medians(PyObject *Py_UNUSED(module), PyObject *array)
+{
+    View values;
+    int singles = view_of(array, 'f', 0, &values);
+    int taken = singles ? singles : view_of(array, 'd', 0, &values);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    uint64_t *room = NULL;
+    if (values.buffer.ndim == 2 && values.columns < INT32_MAX)
+        room = PyMem_Malloc((2 * values.columns + 1) * sizeof(uint64_t));
+    PyObject *found = room ? tuple_of_medians(&values, singles, room) : Py_NewRef(Py_None);
+    PyMem_Free(room);
+    close_view(&values);
+    return found;
+}
+
 PyMethodDef statistic_kernels[] = {
     {"changes", changes, METH_VARARGS, NULL},
     {"energy_sums", energy_sums, METH_O, NULL},
     {"gradients", gradients, METH_VARARGS, NULL},
     {"laplacian_sums", laplacian_sums, METH_O, NULL},
+    {"medians", medians, METH_O, NULL},
     {"neighbours", neighbours, METH_O, NULL},
     {"prediction_errors", prediction_errors, METH_O, NULL},
     {"tally", tally, METH_O, NULL},

@@ -153,7 +153,10 @@ class Frames:
         codes = np.arange(1 << self.format.depth)
         table = np.rint((codes.clip(lo, hi) - lo) * (255 / (hi - lo))).astype(np.uint8)
         if self.luma.dtype == np.uint8:
-            return np.stack([np.asarray(cv2.LUT(self.luma[i], table), np.uint8) for i in self.grid])
+            pictures = np.empty((len(self.grid), *self.luma.shape[1:]), np.uint8)
+            for picture, i in zip(pictures, self.grid, strict=True):
+                cv2.LUT(self.luma[i], table, picture)
+            return pictures
         return table[self.luma[list(self.grid)]]
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Frames, shared
+from mlst.pictures.frames import Frames, outside, shared
 from mlst.statistics import p910
 from mlst.statistics.base import statistic
 
@@ -31,8 +31,9 @@ def brightness(frames: Frames) -> NDArray[np.float64]:
 def black_ratio(frames: Frames) -> float:
     """Share of frames that are black."""
     lo, hi = frames.format.nominal
-    darkest = [cv2.countNonZero(cv2.inRange(p, 0.0, float(int(lo + BLACK_LUMA * (hi - lo))))) for p in frames.luma]
-    return float(np.mean(np.array(darkest) / frames.luma[0].size >= BLACK_SHARE))
+    least, most = int(lo + BLACK_LUMA * (hi - lo)) + 1, (1 << frames.format.depth) - 1
+    dark = np.array([outside(picture, least, most) for picture in frames.luma])
+    return float(np.mean(dark / frames.luma[0].size >= BLACK_SHARE))
 
 
 @statistic
@@ -44,7 +45,9 @@ def freeze_ratio(frames: Frames) -> float:
 @statistic
 def duplicate_ratio(frames: Frames) -> float:
     """Share of neighbouring frames whose canonical pictures are identical."""
-    return float(np.mean([np.array_equal(a, b) for a, b in pairwise(frames.luma)]))
+    changes = p910.temporal(frames)
+    pairs = zip(changes, pairwise(frames.luma), strict=True)
+    return float(np.mean([change == 0 and np.array_equal(a, b) for change, (a, b) in pairs]))
 
 
 @statistic

@@ -55,7 +55,7 @@ def affine(places: NDArray[np.float64], flows: NDArray[np.float64]) -> NDArray[n
         moments = np.stack([(weights * x) @ places, (weights * y) @ places], axis=2)
         fit = np.asarray(np.linalg.solve(normal, moments), np.float64)
         error = np.sqrt(np.square(x - fit[..., 0] @ places.T) + np.square(y - fit[..., 1] @ places.T))
-        typical = np.maximum(LEAST_ERROR, np.median(error, axis=1, keepdims=True))
+        typical = np.maximum(LEAST_ERROR, np.array(motion.medians(error))[:, None])
         weights = 1 / (1 + np.square(error / (SPREAD * typical)))
     return fit
 

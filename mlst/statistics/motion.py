@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mlst.native import twin
 from mlst.pictures.frames import Frames, resized, shared
 from mlst.statistics import luma
 from mlst.statistics.base import statistic
@@ -30,7 +31,8 @@ def flow(frames: Frames) -> NDArray[np.float32]:
     small = [resized(picture, *size) for picture in frames.luma8]
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     estimator.setFinestScale(0)
-    fields = [estimator.calc(a, b, None) * (min(a.std(), b.std()) >= FLOW_CONTRAST) for a, b in pairwise(small)]
+    rich = [picture.std() >= FLOW_CONTRAST for picture in small]
+    fields = [estimator.calc(small[i], small[i + 1], None) * min(rich[i : i + 2]) for i in range(len(small) - 1)]
     rates = (100 / FLOW_WIDTH / frames.intervals).astype(np.float32)
     result: NDArray[np.float32] = np.stack(fields) * rates[:, None, None, None]
     return result
@@ -53,7 +55,13 @@ def speed(frames: Frames) -> NDArray[np.float32]:
 @shared
 def camera(frames: Frames) -> NDArray[np.float32]:
     """(G - 1, 2) median of the flow's x and y in every pair: what most of the picture does."""
-    return np.stack([np.median(component, axis=1) for component in components(frames)], axis=1)
+    return np.array([medians(component) for component in components(frames)], np.float32).T
+
+
+@twin
+def medians(values: NDArray[np.float32] | NDArray[np.float64]) -> tuple[float, ...]:
+    """The median of each row of (R, C) numbers, in their precision."""
+    return tuple(np.median(values, axis=1).tolist())
 
 
 @statistic
@@ -65,7 +73,7 @@ def flow_mean(frames: Frames) -> float:
 @statistic
 def flow_median(frames: Frames) -> float:
     """Median speed over pixels and pairs, % of the width per second."""
-    return float(np.median(speed(frames)))
+    return medians(speed(frames).reshape(1, -1))[0]
 
 
 @statistic

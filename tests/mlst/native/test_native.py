@@ -53,6 +53,13 @@ def rows(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
     return codes(draw, (shape[0], min(shape[1], 864))).view(np.int8), some, others, np.zeros(9)
 
 
+def numbers(draw: Draw, shape: tuple[int, int]) -> Any:
+    """Singles or doubles of many sizes, or few different ones."""
+    kind = (np.float32, np.float64)[int(draw.integers(2))]
+    values = draw.normal(0, 1, (shape[0], shape[1] + 3)) * 10.0 ** draw.integers(-30, 30)
+    return (np.round(draw.normal(0, 2, values.shape)) if draw.integers(2) else values).astype(kind)[:, : shape[1]]
+
+
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
     "apart_in_histogram": lambda draw, shape: (codes(draw, shape), codes(draw, shape)),
     "changes": change_arguments,
@@ -63,6 +70,7 @@ ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
     "find_edges": lambda draw, _: (codes(draw, (36, 64)), np.zeros(36 * 64, np.int8)),
     "gradients": gradient_arguments,
     "laplacian_sums": lambda draw, shape: (codes(draw, shape),),
+    "medians": lambda draw, shape: (numbers(draw, shape),),
     "multiply": rows,
     "neighbours": lambda draw, shape: (codes(draw, (shape[0] + 1, shape[1] + 1)),),
     "outside": lambda draw, shape: (codes(draw, shape)[::2], 16, 235),
