@@ -220,11 +220,12 @@ def _candidates(
 ) -> Iterator[tuple[Clip, Candidate]]:
     """Clips, and what is decided about each; what is equal in many is one object in memory."""
     rule = split_rule(settings)
+    shares = rule.mapping()
     carried: dict[tuple[str, ...], tuple[str, ...]] = {}
     for scan in scans:
         source = sources[scan.source]
         group = split_group(source, settings.group)
-        split = split_of(group, rule.mapping(), rule.salt)
+        split = split_of(group, shares, rule.salt)
         for clip in scan.clips:
             level = LEVELS[classify(clip.statistics, levels).number - 1]
             found = flags(clip.statistics, levels)
@@ -351,13 +352,12 @@ def complete(source: Source, upstream: Upstream) -> Source:
     Lone surrogates, which no file can hold, become question marks.
     """
     named = source.licence not in ("", "unknown")
-    completed = replace(
-        source,
-        title=_encodable(source.title or upstream.title),
-        channel=_encodable(source.channel or upstream.channel),
-        licence=source.licence if named else _encodable(upstream.licence) or "unknown",
-    )
-    return source if completed == source else completed  # one object for both, of which there may be millions
+    title = _encodable(source.title or upstream.title)
+    channel = _encodable(source.channel or upstream.channel)
+    licence = source.licence if named else _encodable(upstream.licence) or "unknown"
+    if (title, channel, licence) == (source.title, source.channel, source.licence):
+        return source  # one object for both, of which there may be millions
+    return replace(source, title=title, channel=channel, licence=licence)
 
 
 def _encodable(text: str) -> str:

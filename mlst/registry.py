@@ -1,6 +1,6 @@
 """One registry for everything that can be added by writing a file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Callable[..., object])
@@ -26,7 +26,7 @@ class Registry(Generic[T]):
         def register(entry: T) -> T:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._entries[name] = entry
+            self._entries = dict(sorted([*self._entries.items(), (name, entry)]))
             return entry
 
         return register
@@ -37,7 +37,11 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        return iter(self._entries)
+
+    def items(self) -> ItemsView[str, T]:
+        """Names and entries, by name."""
+        return self._entries.items()
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

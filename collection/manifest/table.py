@@ -389,9 +389,10 @@ def _no_constant(name: str) -> Any:
 def _source(place: int, values: Sequence[Any], fetch: FetchSettings, report: Report) -> Source | None:
     """The source that a row's values stand for, or None after reporting what is wrong with them."""
     found: dict[str, Any] = {}
+    folder = report.path.parent
     for name, value in zip(COLUMNS, values, strict=True):
         try:
-            found[name] = _field(name, value, fetch, report.path.parent)
+            found[name] = _field(name, value, fetch, folder)
         except ValueError as why:
             report.add(place, name, value, str(why))
     if len(found) < len(COLUMNS):

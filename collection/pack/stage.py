@@ -1,7 +1,6 @@
 """Chosen clips -> shards: planned by a pure function, each written by one attempt."""
 
 import hashlib
-import json
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -17,7 +16,7 @@ from collection.workspace.folder import Span, Workspace
 from mlst.dataset.index import ClipInfo, Flags, Row
 from mlst.dataset.shards import BLOCK, RECORD, ClipFiles, partition, sample_bytes, shard_path, write_shard
 from mlst.levels.flags import telling
-from mlst.records import Clip, Count, Part, Scan, Shard, Source, Video, canonical_json, decode, digest, measured
+from mlst.records import Clip, Count, Part, Scan, Shard, Source, Video, canonical_json, decode_json, digest, measured
 from mlst.signed import public
 
 
@@ -79,7 +78,7 @@ class Spill:
     def read(self, number: int) -> Piece:
         """A piece that was written."""
         self._file.seek(self._offsets[number])
-        return decode(Piece, json.loads(self._file.read(self._lengths[number])))
+        return decode_json(Piece, self._file.read(self._lengths[number]))
 
     def close(self) -> None:
         """Give the space back."""
@@ -277,7 +276,7 @@ def _samples(pieces: Sequence[Piece], work: Workspace) -> Iterator[ClipFiles]:
 
 
 def _info(piece: Piece) -> ClipInfo:
-    return decode(ClipInfo, json.loads(piece.json))
+    return decode_json(ClipInfo, piece.json.encode())
 
 
 def _bytes(path: Path, piece: Piece) -> bytes:

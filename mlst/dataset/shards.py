@@ -9,8 +9,10 @@ import hashlib
 import io
 import re
 import tarfile
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -88,29 +90,28 @@ def partition(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
 
     Gives the number of items in each part, none of them 0; an item above the limit has a part of its own.
     """
-    largest = max(sizes, default=0)
+    largest, ends = max(sizes, default=0), list(accumulate(sizes, initial=0))
     if largest > limit:
-        return _fill(sizes, limit)
-    fewest = len(_fill(sizes, limit))
+        return _fill(ends, limit)
+    fewest = len(_fill(ends, limit))
     low, high = largest, limit
     while low < high:
         middle = (low + high) // 2
-        if len(_fill(sizes, middle)) <= fewest:
+        if len(_fill(ends, middle)) <= fewest:
             high = middle
         else:
             low = middle + 1
-    return _fill(sizes, high)
+    return _fill(ends, high)
 
 
-def _fill(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
+def _fill(ends: Sequence[int], limit: int) -> tuple[int, ...]:
+    """Items of each part, filled one after the other; `ends` are the sums of the first 0, 1 ... sizes."""
     parts: list[int] = []
-    room = -1
-    for size in sizes:
-        if size > room:
-            parts.append(0)
-            room = limit
-        parts[-1] += 1
-        room -= size
+    begin, count = 0, len(ends) - 1
+    while begin < count:
+        fit = bisect_right(ends, ends[begin] + limit, begin) - 1 - begin
+        parts.append(max(fit, 1))
+        begin += parts[-1]
     return tuple(parts)
 
 

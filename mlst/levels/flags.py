@@ -29,7 +29,7 @@ def telling(measured: Collection[str]) -> tuple[str, ...]:
 
 def flags(statistics: Statistics, levels: Levels) -> tuple[str, ...]:
     """Names of the flags that a clip carries, sorted."""
-    return tuple(name for name in flag if flag[name](statistics, levels))
+    return tuple([name for name, carried in flag.items() if carried(statistics, levels)])
 
 
 @flag

@@ -161,7 +161,9 @@ def classify(statistics: Statistics, levels: Levels) -> Level:
 
 def margin(value: float, cuts: Cuts) -> float:
     """|ln(value / nearest cut)|: 0 on a cut, 0.095 ten per cent above it."""
-    return min(abs(math.log(max(value, LEAST_VALUE) / cut)) for cut in cuts)
+    low, high = cuts
+    value = max(value, LEAST_VALUE)
+    return min(abs(math.log(value / low)), abs(math.log(value / high)))
 
 
 def margins(statistics: Statistics, levels: Levels) -> tuple[float, float]:

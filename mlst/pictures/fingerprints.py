@@ -98,10 +98,11 @@ class Fingerprints:
 
     def add(self, fingerprint: str) -> None:
         """Add a clip's. Raises ValueError for what is not a fingerprint."""
-        hashes = _decoded(fingerprint)
-        hashes = hashes[_hashed(hashes)]
-        self._file.write(hashes.tobytes())
-        self._ends.append(self._ends[-1] + len(hashes))
+        hashes = bytes.fromhex(fingerprint)
+        if len(hashes) % HASHED:
+            raise ValueError(f"{len(hashes)} bytes are no fingerprint: a frame has {HASHED}")
+        self._file.write(hashes)
+        self._ends.append(self._ends[-1] + len(hashes) // HASHED)
 
     def links(self, numbers: Sequence[int] | NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Pairs `(i, j)`, i < j, sorted, of places in `numbers` with clips of the same footage.
@@ -127,17 +128,19 @@ class Fingerprints:
     def _keyed(self, band: int, part: int, clips: NDArray[np.int64]) -> NDArray[np.int64]:
         """`key << PLACE | place`, sorted, of one band of the hashes of the clips with these numbers: all keys that
         leave the remainder `part`."""
-        place = np.full(len(self), -1, np.int64)
-        place[clips] = np.arange(len(clips))
+        place = np.full(len(self), -1, np.int32)
+        place[clips] = np.arange(len(clips), dtype=np.int32)
         keyed = [np.empty(0, np.int64)]
         for start in range(0, len(self), CHUNK):
             ends = np.array(self._ends[start : start + CHUNK + 1])
             bands = np.frombuffer(self._read(ends[0], ends[-1]), f"u{BAND // 8}").reshape(-1, BANDS)
-            places = place[start : start + CHUNK].repeat(len(WINDOWS) * np.diff(ends))
-            wanted = np.flatnonzero((bands[:, band] % PARTS == part) & (places >= 0))
-            keys = bands[wanted, band].astype(np.int64)
-            hashed = (keys > 0) | bands[wanted].any(axis=1)
-            keyed.append((keys << PLACE | places[wanted])[hashed])
+            column = bands[:, band].copy()
+            here = np.flatnonzero(column % PARTS == part)
+            keys, places = column[here], place[start : start + CHUNK].repeat(len(WINDOWS) * np.diff(ends))[here]
+            wanted = places >= 0
+            unsure = np.flatnonzero(keys == 0)
+            wanted[unsure] &= bands[here[unsure]].any(axis=1)
+            keyed.append(keys[wanted].astype(np.int64) << PLACE | places[wanted])
         together = np.concatenate(keyed)
         together.sort()
         return together
@@ -214,7 +217,7 @@ def _decoded(text: str) -> Hashes:
 
 def _hashed(hashes: Hashes) -> NDArray[np.bool_]:
     """Which frames were not left out."""
-    return np.asarray(hashes.any(axis=(-2, -1)))
+    return np.asarray(hashes.reshape(*hashes.shape[:-2], len(WINDOWS) * WORDS).any(axis=-1))
 
 
 def _same(a: Hashes, b: Hashes) -> NDArray[np.bool_]:

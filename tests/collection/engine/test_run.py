@@ -124,7 +124,7 @@ def opened(root):
 
 def test_ledger_round_trip_keeps_the_end_of_long_details(tmp_path):
     with opened(tmp_path) as book:
-        book.add(Outcome("k", "failed", "error", "x" * 10_000 + "the cause", ()))
+        book.add(Outcome("k", "failed", "error", "x" * 10_000 + '"},[{"' + "the cause", ()))
         book.add(Outcome("k", "done", "", "", (Text("k", "k.txt"),)))
         assert book.outputs(book.row("k")) == (Text("k", "k.txt"),)
     with opened(tmp_path) as book:

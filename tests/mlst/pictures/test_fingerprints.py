@@ -142,6 +142,8 @@ def related(count: int, looks: int, seed: int) -> list[str]:
             for bit in rng.integers(0, 192, rng.integers(0, 45)):
                 frame[:, bit // 64] ^= np.uint64(1 << (bit % 64))
         hashes[rng.random(len(hashes)) < 0.1] = 0
+        hashes[rng.random(hashes.shape) < 0.02] &= np.uint64(0xFFFFFFFF)
+        hashes[rng.random(hashes.shape[:2]) < 0.05] = 0
         prints.append(written(hashes))
     return prints
 
