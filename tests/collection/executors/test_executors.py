@@ -62,13 +62,13 @@ def test_items_are_taken_as_workers_come_free(run_all, tmp_path):
     taken = []
 
     def items():
-        for n in range(8):
+        for n in range(20):
             taken.append(n)
             yield f"slow-{n}"
 
     results = run_all(Odd(shout=False), items(), Workspace(tmp_path, "odd"))
     next(results)
-    assert len(taken) <= 4
+    assert len(taken) <= 8  # of a cluster to which tests before added nodes
     results.close()
 
 
