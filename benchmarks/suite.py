@@ -6,7 +6,7 @@ Each benchmark runs in a process of its own and takes what it compares in turns.
 printed and its JSON, and of all together `suite.json` and `suite.md`: every figure beside its aim, commands, CPU
 seconds, versions, cores and load. `quick` is small, `full` has the sizes of docs/performance.md and takes the videos
 of `--media` as well. A benchmark that fails is told and the rest goes on; the exit status is 1 then, and 0 where
-nothing failed, whether aims are met or not.
+nothing failed, whether aims are met or not. With `--only`, the tables keep what FOLDER has of the others in this size.
 """
 
 import argparse
@@ -16,19 +16,24 @@ import os
 import platform
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.figures import Figure, number, read
 from benchmarks.material import ROOT, demo, tier, with_full_hd
+from mlst.native import USED
 
 DATASET = ROOT / "out/demo"
 SINGLE = ("asl_signer", "flower", "his_girl_friday", "pig_zoom", "rabbit_orbit", "stream_of_water")
 """Videos of one shot each, 3 to 8 s."""
+MIXED = ("bbb_opening_30s_1280x720", "flower", "rabbit_orbit", "sintel", "stream_of_water")
+"""Of all heights that the demo has, single shots and trailers: 108 s."""
 LIBRARIES = (
     *("av", "numpy", "opencv-python-headless", "torch", "ray", "datasets", "webdataset", "scenedetect-headless"),
     *("siti-tools", "imageio-ffmpeg"),
@@ -54,7 +59,7 @@ CLAIMS = (
     Claim("memory", "scan_memory", ("--minutes", "1", "2"), ("HIGH", "--minutes", "5", "60")),
     Claim("planning", "scale", ("2000", "10000"), ("100000", "1000000")),
     Claim("report", "report_growth", ("2000", "20000"), ("10000", "100000")),
-    Claim("toolchain", "toolchain", ("FEW",), ("DEMO", "MORE")),
+    Claim("toolchain", "toolchain", ("FEW",), ("MIXED", "MORE")),
     Claim("astm-memory", "astm_memory", (), ()),
     Claim("kept", "model_steps", ("--count",), ("--count",)),
     Claim("steps", "model_steps", ("astm", "astm_basic"), ()),
@@ -74,6 +79,10 @@ class Ran:
     wall_seconds: float
     load: float
     """Programs that wanted a core in the minute before its end."""
+    when: str
+    """Its end, UTC."""
+    commit: str
+    """What was checked out; "" outside a repository."""
     figures: tuple[Figure, ...]
 
 
@@ -95,9 +104,12 @@ def main() -> None:
         subprocess.run(build, cwd=ROOT, env=environment(), check=False, capture_output=True)
     facts = {"size": options.size, "machine": platform.machine(), "cores": os.cpu_count(), "versions": versions()}
     print(f"{facts['machine']}, {facts['cores']} cores, load {load():.1f}", flush=True)
+    known = earlier(out / "suite.json", options.size)
     ran = [run(claim, filled(given, words), out) for claim, given in wanted.items()]
-    (out / "suite.json").write_text(json.dumps({**facts, "ran": list(map(asdict, ran))}, indent=1) + "\n")
-    page = "\n".join([*heading(options.size), "", *figure_rows(ran), "", *run_rows(ran), ""])
+    known |= {one.name: one for one in ran}
+    rows = [known[name] for name in NAMES if name in known]
+    (out / "suite.json").write_text(json.dumps({**facts, "ran": list(map(asdict, rows))}, indent=1) + "\n")
+    page = "\n".join([heading(options.size), "", *figure_rows(rows), "", *run_rows(rows), ""])
     (out / "suite.md").write_text(page)
     print(f"\n{page}")
     raise SystemExit(1 if any(one.status for one in ran) else 0)
@@ -108,12 +120,19 @@ def arguments(claim: Claim, size: str) -> tuple[str, ...]:
     return claim.quick if size == "quick" else claim.full
 
 
+def earlier(path: Path, size: str) -> dict[str, Ran]:
+    """What the file of a run of this size says, by name; nothing if there is none."""
+    found = json.loads(path.read_text()) if path.exists() else {"size": size, "ran": []}
+    rows = found["ran"] if found["size"] == size else []
+    return {row["name"]: Ran(**row | {"figures": tuple(Figure(**one) for one in row["figures"])}) for row in rows}
+
+
 def material(media: Sequence[Path], made: Path) -> Mapping[str, Sequence[str]]:
     """What the words in capitals stand for, relative to the root; 1080p is made where `media` have none."""
     high = [path for path in with_full_hd([*demo(), *media], made) if path not in demo()]
     few = demo("his_girl_friday", "stream_of_water")
     tall = [path for path in high if tier(path) >= 1080]
-    named = {"SINGLE": demo(*SINGLE), "FEW": few, "DEMO": demo(), "HIGH": tall, "MORE": high}
+    named = {"SINGLE": demo(*SINGLE), "FEW": few, "MIXED": demo(*MIXED), "DEMO": demo(), "HIGH": tall, "MORE": high}
     return {"DATASET": [shown(DATASET)], **{word: list(map(shown, paths)) for word, paths in named.items()}}
 
 
@@ -136,13 +155,24 @@ def run(claim: Claim, given: Sequence[str], out: Path) -> Ran:
     if done.returncode:
         print(f"FAILED with status {done.returncode}:\n{done.stderr[-2000:]}", flush=True)
     spent, took = ended() - before, time.monotonic() - began
-    return Ran(claim.name, command, done.returncode, spent, took, load(), tuple(read(figures)))
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+    return Ran(claim.name, command, done.returncode, spent, took, load(), when, commit(), tuple(read(figures)))
 
 
-def heading(size: str) -> list[str]:
+def heading(size: str) -> str:
     """What was run, on what."""
     kept = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return [f"`make bench{'-full' if size == 'full' else ''}`: {platform.machine()}, {os.cpu_count()} cores; {kept}"]
+    kernels = "compiled kernels" if USED else "no compiled kernels"
+    make = "make bench" if size == "quick" else "make bench-full"
+    return f"`{make}`: {platform.machine()}, {os.cpu_count()} cores, {kernels}; {kept}"
+
+
+def commit() -> str:
+    """What is checked out."""
+    told = subprocess.run(
+        ("git", "rev-parse", "--short", "HEAD"), cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    return told.stdout.strip()
 
 
 def figure_rows(ran: Iterable[Ran]) -> list[str]:
@@ -155,10 +185,11 @@ def run_rows(ran: Iterable[Ran]) -> list[str]:
     """Every command, and what it took."""
     rows = [
         f"| {one.name} | `{one.command}` | {number(one.cpu_seconds)} | {number(one.wall_seconds)} | {one.load:.1f} "
-        f"| {f'failed with status {one.status}' if one.status else 'done'} |"
+        f"| {one.when} | {one.commit} | {f'failed with status {one.status}' if one.status else 'done'} |"
         for one in ran
     ]
-    return ["| benchmark | command | CPU s | s | load | |", "|---|---|---:|---:|---:|---|", *rows]
+    head = "| benchmark | command | CPU s | s | load | ended, UTC | commit | |"
+    return [head, "|---|---|---:|---:|---:|---|---|---|", *rows]
 
 
 def shown(path: Path) -> str:

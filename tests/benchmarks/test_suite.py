@@ -1,5 +1,7 @@
 """The table of all claims: verdicts and ratios by hand, a benchmark that fails, material that every clone has."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from benchmarks import scan_cost, small_items, toolchain, two_workers
 from benchmarks.figures import HEAD, Figure, publish, read, table
 from benchmarks.material import ROOT, demo, tier
-from benchmarks.suite import CLAIMS, Claim, Ran, figure_rows, filled, run, run_rows
+from benchmarks.suite import CLAIMS, Claim, Ran, earlier, figure_rows, filled, run, run_rows
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,19 @@ def test_a_benchmark_that_fails_is_told(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_table_of_all() -> None:
-    ran = Ran("scan", "python -m scan", 0, 12.34, 200.0, 0.5, (Figure("of 240p", "times", 9.0, "at most", 8.0),))
+    figures = (Figure("of 240p", "times", 9.0, "at most", 8.0),)
+    ran = Ran("scan", "python -m scan", 0, 12.34, 200.0, 0.5, "2026-11-27 15:00", "abc", figures)
     assert figure_rows([ran])[2:] == ["| scan | of 240p | at most 8 | 9 | times | not met |"]
-    assert run_rows([ran])[2:] == ["| scan | `python -m scan` | 12.3 | 200 | 0.5 | done |"]
+    assert run_rows([ran])[2:] == ["| scan | `python -m scan` | 12.3 | 200 | 0.5 | 2026-11-27 15:00 | abc | done |"]
+
+
+def test_what_was_run_before_is_kept(tmp_path: Path) -> None:
+    before = Ran("scan", "python -m scan", 0, 1.5, 2.5, 0.5, "2026-11-27 15:00", "abc", (Figure("a", "s", 1.0),))
+    path = tmp_path / "suite.json"
+    assert earlier(path, "full") == {}
+    path.write_text(json.dumps({"size": "full", "ran": [asdict(before)]}))
+    assert earlier(path, "full") == {"scan": before}
+    assert earlier(path, "quick") == {}
 
 
 def test_claims_name_benchmarks_that_publish() -> None:
