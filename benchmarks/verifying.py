@@ -3,12 +3,14 @@
     python -m benchmarks.verifying DATASET [--repeats 5] [--json FILE]
 
 The decode is PyAV's, on one thread, of every frame of every clip, nothing done with them. In turns: the decode, and
-verification in this process, by one worker and by two. What workers take to start is measured with a dataset of a few
-tiny clips and taken off: it does not grow with the dataset. Seconds are of CPU, of all processes together.
+the command with one worker and with two. What the command takes to start is measured with a dataset of a few tiny
+clips, made for it, and taken off: it does not grow with the dataset. Seconds are of CPU, of all processes together.
 """
 
 import argparse
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,13 +18,13 @@ from statistics import median
 
 from benchmarks.figures import Figure, publish
 from benchmarks.loader import Run, bare, cpu, in_turns, parts
-from mlst.checking.verify import verify
+from mlst.dataset.description import read_dataset
 from tests import tiny
 
 AIM = 1.2
 """Times a bare decode, at most."""
 DECODE = "bare decode"
-WORKERS = {0: "in this process", 1: "by one worker", 2: "by two workers"}
+WORKERS = {1: "by one worker", 2: "by two workers"}
 
 
 def main() -> None:
@@ -32,13 +34,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns; medians are told (default 5)")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     options = parser.parse_args()
-    clips = parts(options.dataset)
+    clips, small = parts(options.dataset), tiny.built()
+    count, few = sum(map(len, clips)), read_dataset(small).clips
     runs: dict[str, Run] = {DECODE: lambda: sum(bare(part, 1) for part in clips)}
     for workers, name in WORKERS.items():
-        runs[name] = partial(checked, options.dataset, workers)
-        runs[f"start, {name}"] = partial(checked, tiny.built(), workers)
+        runs[name] = partial(checked, options.dataset, workers, count)
+        runs[f"start, {name}"] = partial(checked, small, workers, few)
     each = in_turns(runs, options.repeats, cpu)
-    count, few = sum(map(len, clips)), sum(map(len, parts(tiny.built())))
     seconds = {name: [value * (few if name.startswith("start") else count) for value in each[name]] for name in each}
     print(f"{count} clips, {os.cpu_count()} cores, {options.repeats} turns\n")
     print("| what | CPU s | of it to start |\n|---|---:|---:|")
@@ -48,12 +50,11 @@ def main() -> None:
     publish(figures(seconds), options.json, clips=count, seconds=seconds)
 
 
-def checked(dataset: Path, workers: int) -> int:
-    """Verify; the number of clips. Raises RuntimeError if anything is wrong."""
-    report = verify(dataset, workers)
-    if not report.ok:
-        raise RuntimeError(f"{dataset}: {report.findings[0]}")
-    return report.clips
+def checked(dataset: Path, workers: int, clips: int) -> int:
+    """Run `mlst verify`; the number of clips. Raises `CalledProcessError` if anything is wrong."""
+    command = (sys.executable, "-m", "collection", "verify", str(dataset), "--workers", str(workers))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return clips
 
 
 def figures(seconds: Mapping[str, Sequence[float]]) -> list[Figure]:
