@@ -131,31 +131,20 @@ class Bench:
 
     before: bytes
     """See `forks.prepared`."""
-    stage: bytes
-    """A pickle of it."""
-    orders: "Orders"
+    orders: bytes
+    """A pickle of the stage, the variables of the environment of a worker with a network, and `Local.required`."""
     places: Path
     """Where they have folders for temporary files."""
     empty: SimpleQueue[Path]
     """Those that no worker has now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """How a worker works."""
-
-    variables: Mapping[str, str]
-    """Of the environment, for a worker with a network."""
-    required: bool
-    """See `Local.required`."""
-
-
 @contextlib.contextmanager
 def _bench(stage: Stage[In, Out], required: bool) -> Iterator[Bench]:
     """Should this process be killed, the next that asks for one removes its folders."""
-    orders = Orders(online(os.environ) if stage.needs.network else {}, required)
+    orders = pickle.dumps((stage, online(os.environ) if stage.needs.network else {}, required))
     with scratch(user_folder() / "workers") as places:
-        yield Bench(forks.prepared(), pickle.dumps(stage), orders, places, SimpleQueue())
+        yield Bench(forks.prepared(), orders, places, SimpleQueue())
 
 
 @contextlib.contextmanager
@@ -196,7 +185,7 @@ def _at_bench(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench, ha
             ready()
         server = _server()
         with contextlib.suppress(LostServerError), _own(bench) as folder:
-            process = forks.start(bench.before, Task(_worker, (bench.stage, item, work, folder, bench.orders)))
+            process = forks.start(bench.before, Task(_worker, (bench.orders, item, work, folder)))
             try:
                 return _answer(process, stage, item, work.folder, halt)
             finally:
@@ -250,19 +239,20 @@ def _message(process: Fork, deadline: float, longest: int, halt: Sequence[int]) 
     return bytes(line)
 
 
-def _worker(pickled: bytes, item: In, work: Workspace, folder: Path, orders: Orders, pipe: int, leash: int) -> None:
+def _worker(orders: bytes, item: In, work: Workspace, folder: Path, pipe: int, leash: int) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     tempfile.tempdir = str(folder)
-    stage: Stage[In, object] = pickle.loads(pickled)  # noqa: S301 - the driver's own
+    told: tuple[Stage[In, object], Mapping[str, str], bool] = pickle.loads(orders)  # noqa: S301 - the driver's own
+    stage, variables, required = told
     if stage.needs.network:
-        os.environ.update(orders.variables)
+        os.environ.update(variables)
     inputs = {work.path(span.file) for span in stage.reads(item)}
     lacking = confine(stage.needs, Room(tuple(inputs), (work.root / work.folder, folder)), {pipe, leash})
     threading.Thread(target=_die_with_driver, args=(leash,), daemon=True).start()
-    if orders.required and stage.needs.network:  # it is not confined; one that is cannot ask the kernel any more
+    if required and stage.needs.network:  # it is not confined; one that is cannot ask the kernel any more
         lacking = missing()
-    if orders.required and lacking:
+    if required and lacking:
         outcome: Outcome[object] = Outcome(stage.key(item), FAILED, UNCONFINED, lacking, ())
     else:
         outcome = attempt(stage, item, work)

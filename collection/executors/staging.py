@@ -8,6 +8,7 @@ the outcome names, once it is believed, at their places.
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,5 +88,15 @@ def _kept(outcome: Outcome[Out], folder: Path, work: Workspace) -> Outcome[Out]:
 
 def _is_plain(folder: Path, name: str) -> bool:
     """Whether a worker's file is one, and not reached through a link."""
-    path = os.path.join(folder, name)
-    return os.path.isfile(path) and os.path.realpath(path) == os.path.join(os.path.realpath(folder), name)
+    *parents, last = name.split("/")
+    if ".." in parents:
+        return False
+    place = str(folder)
+    try:
+        for parent in parents:
+            place = f"{place}/{parent}"
+            if not stat.S_ISDIR(os.lstat(place).st_mode):
+                return False
+        return stat.S_ISREG(os.lstat(f"{place}/{last}").st_mode)
+    except OSError:
+        return False

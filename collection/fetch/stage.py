@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -371,7 +372,13 @@ def _ending(container: str) -> str:
 
 
 def _digest(source: Source) -> str:
-    return digest((source.url, source.start, source.end))[:16]
+    return _digest_of(source.url, source.start, source.end)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _digest_of(url: str, start: Fraction, end: Fraction) -> str:
+    """Kept for the sources in work, each of which is asked for it some six times."""
+    return digest((url, start, end))[:16]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -113,7 +114,13 @@ def _clips_name(video: Video) -> str:
 
 
 def _span_digest(video: Video) -> str:
-    return digest([video.sha256, video.origin, video.start, video.end])[:16]
+    return _digest_of(video.sha256, video.origin, video.start, video.end)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _digest_of(sha256: str, origin: Fraction, start: Fraction, end: Fraction) -> str:
+    """Kept for the videos in work, each of which is asked for it some six times."""
+    return digest([sha256, origin, start, end])[:16]
 
 
 def stride_for(rate: Fraction, highest: Fraction) -> int:
