@@ -21,7 +21,7 @@ from collection.workspace.folder import Workspace
 from mlst.exits import REMEDIES
 from tests.collection.engine.stages import Odd, calls, pids
 from tests.collection.executors.test_executors import alive, wait_for
-from tests.collection.sandbox.hijacked import Hijacked
+from tests.collection.sandbox.hijacked import Hijacked, Littering
 
 ENDS = {
     "half": (FAILED, "timeout"),
@@ -77,6 +77,11 @@ def test_workers_are_not_told_the_command_line(tmp_path: Path, monkeypatch: pyte
     (outcome,) = Local(1)(Odd(shout=False), ["argv"], Workspace(tmp_path, "odd"))
     assert outcome.status == DONE
     assert sys.argv[1:]
+
+
+def test_a_worker_finds_no_temporary_files_of_another(tmp_path: Path) -> None:
+    _, second = Local(1)(Littering(), ["quick", "look"], Workspace(tmp_path, "littering"))
+    assert (second.kind, second.detail) == ("seen", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")

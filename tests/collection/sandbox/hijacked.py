@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from collection.engine.stage import DONE, Expected, Needs, Outcome
+from collection.engine.stage import DONE, Expected, Needs, Outcome, Retry
 from collection.workspace.folder import Workspace
 from mlst.records import canonical_json
 from tests.collection.engine.stages import Text
@@ -87,12 +87,14 @@ def act(item: str, pipe: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Littering(Hijacked):
-    """Writes a temporary file and hangs, but for the item `quick`."""
+    """Writes a temporary file and hangs, but for the items `quick`, and `look`, which says what files it found."""
 
     name: ClassVar[str] = "littering"
     needs: ClassVar[Needs] = Needs(seconds=60.0, memory=0, network=False)
 
     def __call__(self, item: str, work: Workspace) -> Iterator[Text]:
+        if item == "look":
+            raise Retry("seen", " ".join(os.listdir(tempfile.gettempdir())))
         path = Path(tempfile.mkdtemp()) / f"{item}.tmp"
         path.write_text("much")
         if item != "quick":
