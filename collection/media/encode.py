@@ -16,13 +16,12 @@ other bytes from run to run where a row of macroblocks does not fill a SIMD regi
     ultrafast       18    0.39 ms        1449 kB   42.9 dB   0.9806
 """
 
-import tempfile
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -62,9 +61,10 @@ def fitted(picture: Picture, fmt: PictureFormat, size: int, fit: Fit) -> Bytes:
     while all(map(can_be_halved, (picture.y, picture.u), (width, width // 2), (height, height // 2))):
         picture = picture.half
     y, u, v = scaled_420(picture.y, picture.u, picture.v, width, height)
-    frame = np.full((size * 3 // 2, size), GREY, np.uint8)
-    frame[:size] = BLACK
+    frame = np.empty((size * 3 // 2, size), np.uint8)
     chroma = frame[size:].reshape(2, size // 2, size // 2)
+    if fit == "pad":
+        frame[:size], chroma[...] = BLACK, GREY
     _place(frame[:size], y, fmt, is_chroma=False)
     _place(chroma[0], u, fmt, is_chroma=True)
     _place(chroma[1], v, fmt, is_chroma=True)
@@ -137,15 +137,18 @@ class Coding:
 
 def encode(frames: Sequence[Bytes], coding: Coding) -> bytes:
     """An mp4 file of `frames`, each (S * 3 / 2, S) as `fitted` makes them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        _write(path, frames, coding)
-        return path.read_bytes()
+    file = io.BytesIO()
+    _write(file, frames, coding)
+    return file.getvalue()
 
 
-def _write(path: Path, frames: Sequence[Bytes], coding: Coding) -> None:
+def _write(file: io.BytesIO, frames: Sequence[Bytes], coding: Coding) -> None:
+    def as_it_is(*_: Any) -> io.BytesIO:
+        """For libav, which reads the file while it moves what is in it, to put the index first."""
+        return io.BytesIO(file.getvalue())
+
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with av.open(str(path), "w", format="mp4", options=options) as media:
+    with av.open(file, "w", format="mp4", options=options, io_open=as_it_is) as media:
         stream = media.add_stream("libx264", rate=coding.rate)
         _configure(stream, frames[0].shape[1], len(frames), coding)
         strip = BitStreamFilterContext("filter_units=remove_types=6", "h264")

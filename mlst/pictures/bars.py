@@ -6,8 +6,10 @@ another rule is another canonical picture, and so another statistic.
 
 import functools
 from collections.abc import Callable, Sequence
+from math import floor
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,7 +76,7 @@ def edges(reduced: Sequence[Reduced], fmt: PictureFormat) -> Area:
     rows without those beside them; hence twice in turn. Sums of integers, so that the order of adding is nothing.
     """
     frames = _bright([r.y for r in reduced])
-    total = np.asarray(np.sum(frames, axis=0, dtype=np.int32))
+    total = _sum(frames)
     unit = len(frames) << (fmt.depth - 8)
     height, width = total.shape
     left, top, right, bottom = 0, 0, width, height
@@ -87,8 +89,16 @@ def edges(reduced: Sequence[Reduced], fmt: PictureFormat) -> Area:
 def _bright(frames: Sequence[Plane]) -> list[Plane]:
     """The brighter half of `LOOKED_AT` frames, evenly chosen: where a scene fades, few show its edges."""
     places = sorted({i * (len(frames) - 1) // (LOOKED_AT - 1) for i in range(LOOKED_AT)})
-    ranked = sorted(places, key=lambda i: int(frames[i].sum(dtype=np.int64)))
+    ranked = sorted(places, key=lambda i: cv2.sumElems(frames[i])[0])
     return [frames[i] for i in ranked[len(places) // 2 :]]
+
+
+def _sum(frames: Sequence[Plane]) -> NDArray[np.int32]:
+    """Pixel by pixel; of up to 256 frames exact in single precision."""
+    total = np.zeros(frames[0].shape, np.float32)
+    for frame in frames:
+        cv2.accumulate(frame, total)
+    return total.astype(np.int32)
 
 
 def span(picture: NDArray[np.int32], unit: int) -> tuple[int, int]:
@@ -111,11 +121,14 @@ def bar(picture: NDArray[np.int32], unit: int) -> tuple[int, float]:
     black = float(np.median(picture[: max(1, size // 100)]))
     if black > BLACK_LUMA * unit:
         return 0, 0.0
-    lit = picture > black + LIT_CODES * unit
+    lit = picture > floor(black + LIT_CODES * unit)
+    if lit[0].mean() > LIT_SHARE:
+        return 0, 0.0
     dark = int(np.append(lit.mean(axis=1) > LIT_SHARE, True).argmax())
     soft, gap = max(2, round(size / 160)), max(4, round(size / 60))
     rows = np.arange(1, min(dark, size - soft) + 1)
-    count = np.concatenate([np.zeros((1, lit.shape[1]), np.int32), lit.cumsum(axis=0, dtype=np.int32)])
+    seen = lit[: len(rows) + soft]
+    count = np.concatenate([np.zeros((1, lit.shape[1]), np.int32), seen.cumsum(axis=0, dtype=np.int32)])
     begun = (count[rows + soft] > count[rows]) & (count[rows] == count[np.maximum(0, rows - gap)])
     shares = begun.mean(axis=1)
     if not len(rows) or shares.max() < EDGE_SHARE:

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Frames, counts, resized
+from mlst.pictures.frames import Frames, Plane, counts, resized
 
 WINDOWS = (1.0, 0.9, 0.81)
 """Sides of the central squares over the picture's short side."""
@@ -59,8 +59,7 @@ def fingerprint(frames: Frames) -> str:
     """Hashes of up to `FRAMES` grid frames, hex: 48 digits for each window of each frame."""
     count = len(frames.luma8)
     chosen = sorted({round(i) for i in np.linspace(0, count - 1, min(count, FRAMES))})
-    hashes = np.array([_frame(frames.luma8[i]) for i in chosen], dtype=">u8")
-    return hashes.tobytes().hex()
+    return _of_frames([frames.luma8[i] for i in chosen]).astype(">u8").tobytes().hex()
 
 
 def is_fingerprint(text: str) -> bool:
@@ -166,13 +165,14 @@ class Fingerprints:
         return os.pread(self._file.fileno(), HASHED * int(end - start), HASHED * int(start))
 
 
-def _frame(luma: NDArray[np.uint8]) -> Hashes:
-    """(len(WINDOWS), WORDS) hashes of a frame, zero where it says nothing."""
-    nothing = np.zeros((len(WINDOWS), WORDS), np.uint64)
-    if _near_one_luma(luma) >= CARD_SHARE * luma.size:
-        return nothing
-    squares = [_square(luma, window) for window in WINDOWS]
-    return nothing if squares[0].std() < FLAT_STD else _words(squares)
+def _of_frames(lumas: Sequence[NDArray[np.uint8]]) -> Hashes:
+    """Hashes of frames, zero for those that say nothing."""
+    squares = np.stack([_square(luma, window) for luma in lumas for window in WINDOWS]).astype(np.float32)
+    hashes = _words(squares).reshape(-1, len(WINDOWS), WORDS)
+    flat = squares[:: len(WINDOWS)].reshape(len(lumas), -1).std(axis=1) < FLAT_STD
+    cards = [_near_one_luma(luma) >= CARD_SHARE * luma.size for luma in lumas]
+    hashes[flat | cards] = 0
+    return hashes
 
 
 def _near_one_luma(luma: NDArray[np.uint8]) -> int:
@@ -181,18 +181,18 @@ def _near_one_luma(luma: NDArray[np.uint8]) -> int:
     return int((total[5:] - total[:-5]).max())
 
 
-def _square(luma: NDArray[np.uint8], window: float) -> NDArray[np.float32]:
+def _square(luma: NDArray[np.uint8], window: float) -> Plane:
     """(SIDE, SIDE) the central square, area-averaged."""
     height, width = luma.shape
     side = round(min(height, width) * window)
     top, left = (height - side) // 2, (width - side) // 2
     view = luma[top : top + side, left : left + side]
-    return resized(view, SIDE, SIDE).astype(np.float32)
+    return resized(view, SIDE, SIDE)
 
 
-def _words(squares: Sequence[NDArray[np.float32]]) -> Hashes:
-    """(N, WORDS) the hashes of N squares."""
-    frequencies = np.stack([cv2.dct(square)[LOWEST] for square in squares])
+def _words(squares: NDArray[np.float32]) -> Hashes:
+    """(N, WORDS) the hashes of (N, SIDE, SIDE) squares."""
+    frequencies = np.stack([cv2.dct(square) for square in squares])[:, *LOWEST]
     middle = np.median(frequencies, axis=1, keepdims=True)
     across = np.stack([cv2.resize(square, (9, 8), interpolation=cv2.INTER_AREA) for square in squares])
     down = np.stack([cv2.resize(square, (8, 9), interpolation=cv2.INTER_AREA) for square in squares])

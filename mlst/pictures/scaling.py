@@ -65,7 +65,7 @@ class Scaler:
         self._reformatter = VideoReformatter()
 
     def __call__(self, planes: Sequence[Samples]) -> list[Bytes]:
-        """The planes of a picture of the old size in the new one."""
+        """The planes of a picture of the old size in the new one, in new memory, each row with padding behind it."""
         with self._lock:
             for codes, plane in zip(self._codes, planes, strict=True):
                 codes[...] = plane
@@ -77,7 +77,7 @@ class Scaler:
                 interpolation=EXACT,
                 threads=1,
             )
-        return [view.copy() for view in _views(made)]
+        return _views(made)
 
 
 _scaler = lru_cache(maxsize=32)(Scaler)
@@ -86,6 +86,6 @@ _scaler = lru_cache(maxsize=32)(Scaler)
 def _views(frame: VideoFrame) -> list[Bytes]:
     """The memory of a frame's planes, (H, W) each."""
     return [
-        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.ndarray((plane.height, plane.width), np.uint8, memoryview(plane), strides=(plane.line_size, 1))
         for plane in frame.planes
     ]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.bars import EARLY, SLACK, Tally, decoded, judge, sides
+from mlst.pictures import bars
 from mlst.pictures.bars import ACTIVE_SHARE, edges
 from mlst.pictures.frames import Area, PictureFormat, reduce
 from tests.barred import HOLD_OUT, LETTER, NONE, PILLAR, TOP, TUNING, UNEVEN, WINDOW, Case
@@ -79,6 +80,16 @@ def test_a_frame_in_the_dark_shows_no_edge() -> None:
     bright = [padded(scene(seed=i), 0, 60, 0, 60) for i in range(4)]
     black = [np.full_like(bright[0], 16)] * 8
     assert found(black + bright) == found(bright)
+
+
+@pytest.mark.parametrize("depth", [8, 12, 16])
+def test_frames_are_ranked_and_added_exactly(depth: int) -> None:
+    largest, rng = (1 << depth) - 1, np.random.default_rng(depth)
+    dtype = np.uint8 if depth == 8 else np.uint16
+    frames = [(largest - rng.integers(0, 3, (240, 427))).astype(dtype) for _ in range(12)]
+    expected = sorted(frames, key=lambda frame: frame.sum(dtype=np.int64))[6:]
+    assert all(a is b for a, b in zip(bars._bright(frames), expected, strict=True))
+    assert np.array_equal(bars._sum(frames), np.sum(frames, axis=0, dtype=np.int64))
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([8, 10]))

@@ -118,6 +118,15 @@ def test_form() -> None:
     assert of(views) == of(views)
 
 
+def test_a_frame_is_hashed_on_its_own() -> None:
+    """Whatever is hashed with it: a clip is found again cut elsewhere."""
+    views = [*scene(1, 2), np.zeros((270, 480)), *scene(2, 2), np.full((270, 480), 0.4)]
+    lumas = clip([codes(v.clip(0, 1), LIMITED) for v in views], LIMITED, Fraction(10)).luma8
+    alone = [fingerprints._of_frames([luma]) for luma in lumas]
+    assert [bool(hashes.any()) for hashes in alone] == [True, True, False, True, True, False]
+    assert np.array_equal(fingerprints._of_frames(list(lumas)), np.concatenate(alone))
+
+
 def test_link_finds_what_pairwise_comparison_finds() -> None:
     prints = []
     for seed in range(6):
