@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.figures import Figure, number, read
 from benchmarks.material import ROOT, demo, tier, with_full_hd
@@ -38,6 +39,11 @@ LIBRARIES = (
     *("av", "numpy", "opencv-python-headless", "torch", "ray", "datasets", "webdataset", "scenedetect-headless"),
     *("siti-tools", "imageio-ffmpeg"),
 )
+MODELS = (
+    *("astm", "astm_basic", "convlstm", "crevnet", "e3d_lstm", "frnn", "mau", "phydnet", "predformer", "predrnn"),
+    *("predrnn_pp", "predrnn_v2", "savp_vae", "simvp", "stam", "stmfanet", "swin_lstm", "tau", "vpn"),
+)
+"""Those with parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Claim:
 
     name: str
     module: str
-    quick: tuple[str, ...]
+    quick: tuple[str, ...] | Literal["left out"]
     full: tuple[str, ...]
 
 
@@ -62,7 +68,10 @@ CLAIMS = (
     Claim("toolchain", "toolchain", ("FEW",), ("MIXED", "MORE")),
     Claim("astm-memory", "astm_memory", (), ()),
     Claim("kept", "model_steps", ("--count",), ("--count",)),
-    Claim("steps", "model_steps", ("astm",), ()),
+    *(
+        Claim(f"step-{model}", "model_steps", (model, "--repeat", "0") if model == "astm" else "left out", (model,))
+        for model in MODELS
+    ),
 )
 NAMES = [claim.name for claim in CLAIMS]
 
@@ -96,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    wanted = {claim: arguments(claim, options.size) for claim in CLAIMS if claim.name in options.only}
+    wanted = asked(options.size, options.only)
     words = material(sorted(options.media.iterdir()) if options.media else [], out / "media")
     if any("DATASET" in given for given in wanted.values()) and not (DATASET / "dataset.json").exists():
         print("building the demo first", flush=True)
@@ -115,9 +124,10 @@ def main() -> None:
     raise SystemExit(1 if any(one.status for one in ran) else 0)
 
 
-def arguments(claim: Claim, size: str) -> tuple[str, ...]:
-    """Of a claim in a size."""
-    return claim.quick if size == "quick" else claim.full
+def asked(size: str, names: Iterable[str]) -> dict[Claim, tuple[str, ...]]:
+    """The claims of these names that have a form of the size, and its arguments."""
+    forms = {claim: claim.quick if size == "quick" else claim.full for claim in CLAIMS if claim.name in names}
+    return {claim: form for claim, form in forms.items() if form != "left out"}
 
 
 def earlier(path: Path, size: str) -> dict[str, Ran]:

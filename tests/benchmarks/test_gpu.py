@@ -13,10 +13,11 @@ import torch
 from astm import create
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import ablation
-from benchmarks.gpu.forms import Job, cases
+from benchmarks.gpu.forms import Job, cases, models
 from benchmarks.gpu.speed import Subject, begun, bury, file, overdue, step
 from benchmarks.gpu.training import Alone, decided, fastest
 from benchmarks.gpu.ways import prepare
+from benchmarks.suite import MODELS
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +124,7 @@ def test_everything_runs_on_a_cpu_and_nothing_is_done_twice(mnist, tmp_path, mon
     capsys.readouterr()
     command.main()
     assert "measured" not in capsys.readouterr().out
+
+
+def test_the_suite_takes_a_step_of_every_model():
+    assert sorted(MODELS) == sorted(models())

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import scan_cost, small_items, toolchain, two_workers
 from benchmarks.figures import HEAD, Figure, publish, read, table
 from benchmarks.material import ROOT, demo, tier
-from benchmarks.suite import CLAIMS, Claim, Ran, earlier, figure_rows, filled, run, run_rows
+from benchmarks.suite import CLAIMS, Claim, Ran, asked, earlier, figure_rows, filled, run, run_rows
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,15 @@ def test_claims_name_benchmarks_that_publish() -> None:
         source = (ROOT / "benchmarks" / f"{claim.module}.py").read_text()
         assert '"--json"' in source, claim
         assert "publish(" in source, claim
+
+
+def test_claims_by_size() -> None:
+    names = ["planning", "step-vpn"]
+    assert [claim.name for claim in asked("quick", names)] == ["planning"]
+    assert {claim.name: given for claim, given in asked("full", names).items()} == {
+        "planning": ("100000", "1000000"),
+        "step-vpn": ("vpn",),
+    }
 
 
 def test_words_stand_for_material() -> None:
