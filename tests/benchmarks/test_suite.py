@@ -1,7 +1,5 @@
 """The table of all claims: verdicts and ratios by hand, a benchmark that fails, material that every clone has."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from benchmarks import scan_cost, small_items, toolchain, two_workers
 from benchmarks.figures import HEAD, Figure, publish, read, table
 from benchmarks.material import ROOT, demo, tier
-from benchmarks.suite import CLAIMS, Claim, Ran, asked, earlier, figure_rows, filled, run, run_rows
+from benchmarks.suite import CLAIMS, Claim, Ran, asked, earlier, figure_rows, filled, keep, run, run_rows
 
 
 @pytest.mark.parametrize(
@@ -62,13 +60,18 @@ def test_a_table_of_all() -> None:
     assert run_rows([ran])[2:] == ["| scan | `python -m scan` | 12.3 | 200 | 0.5 | 2026-11-27 15:00 | abc | done |"]
 
 
-def test_what_was_run_before_is_kept(tmp_path: Path) -> None:
-    before = Ran("scan", "python -m scan", 0, 1.5, 2.5, 0.5, "2026-11-27 15:00", "abc", (Figure("a", "s", 1.0),))
-    path = tmp_path / "suite.json"
-    assert earlier(path, "full") == {}
-    path.write_text(json.dumps({"size": "full", "ran": [asdict(before)]}))
-    assert earlier(path, "full") == {"scan": before}
-    assert earlier(path, "quick") == {}
+def test_tables_keep_what_was_run_before(tmp_path: Path) -> None:
+    def ran(name: str, measured: float) -> Ran:
+        return Ran(name, f"python -m {name}", 0, 1.5, 2.5, 0.5, "then", "abc", (Figure("a", "s", measured),))
+
+    for one in (ran("verify", 1.0), ran("scan", 2.0), ran("verify", 3.0)):
+        keep(one, "full", tmp_path)
+    assert earlier(tmp_path / "suite.json", "full") == {"scan": ran("scan", 2.0), "verify": ran("verify", 3.0)}
+    page = (tmp_path / "suite.md").read_text()
+    assert page.index("| scan | a |  | 2 |") < page.index("| verify | a |  | 3 |")
+    keep(ran("scan", 4.0), "quick", tmp_path)
+    assert earlier(tmp_path / "suite.json", "full") == {}
+    assert earlier(tmp_path / "suite.json", "quick") == {"scan": ran("scan", 4.0)}
 
 
 def test_claims_name_benchmarks_that_publish() -> None:
