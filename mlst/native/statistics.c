@@ -627,7 +627,7 @@ static PyObject *energy_sums(PyObject *Py_UNUSED(module), PyObject *array)
     return before ? Py_BuildValue("nLL", across * down, sums.sum, sums.change) : Py_NewRef(Py_None);
 }
 
-#define DIGIT 11 /* bits of a key by which it is sorted into places at a time */
+#define DIGIT 8 /* bits of a key by which it is sorted into places at a time */
 
 /* Unsigned integers in the order of the numbers; 0 where one of them is not a number, which has no place. */
 FAST static int keys_of_singles(const float *restrict values, Py_ssize_t n, uint64_t *restrict keys)
@@ -671,52 +671,63 @@ static double double_of(uint64_t key)
     return value;
 }
 
-/* The key of a rank, 0 for the least. Keys are left out, digit by digit from the highest, until the rest are equal. */
-static uint64_t key_at(const uint64_t *keys, Py_ssize_t n, Py_ssize_t rank, uint64_t *room)
+#define DIGIT_OF(key, shift) ((key) >> (shift) & ((1 << DIGIT) - 1))
+
+/* Leave the keys with a certain digit: how many they are. */
+static Py_ssize_t keep(uint64_t *keys, Py_ssize_t n, int shift, uint64_t digit)
 {
-    const uint64_t mask = (1 << DIGIT) - 1;
-    for (int shift = 64 - DIGIT; n > 1; shift = shift > DIGIT ? shift - DIGIT : 0) {
-        uint32_t found[1 << DIGIT] = {0}, digit = 0;
-        for (Py_ssize_t i = 0; i < n; i++)
-            found[keys[i] >> shift & mask]++;
-        for (; rank >= found[digit]; digit++)
-            rank -= found[digit];
-        Py_ssize_t kept = 0;
-        for (Py_ssize_t i = 0; i < n; i++) {
-            uint64_t key = keys[i];
-            room[kept] = key;
-            kept += (key >> shift & mask) == digit;
-        }
-        keys = room, n = kept;
-        if (shift == 0)
-            break;
+    Py_ssize_t kept = 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        uint64_t key = keys[i];
+        keys[kept] = key;
+        kept += DIGIT_OF(key, shift) == digit;
     }
-    return keys[0];
+    return kept;
 }
 
-/* The middle two of n keys, twice the same where n is odd. */
-static void middle_of(const uint64_t *keys, Py_ssize_t n, uint64_t *room, uint64_t *lower, uint64_t *upper)
+/* The least of the keys with a higher digit. */
+static uint64_t least_above(const uint64_t *keys, Py_ssize_t n, int shift, uint64_t digit)
 {
-    Py_ssize_t rank = (n - 1) / 2, places = 0;
-    *lower = *upper = key_at(keys, n, rank, room);
-    uint64_t next = UINT64_MAX;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        places += keys[i] <= *lower;
-        next = keys[i] > *lower && keys[i] < next ? keys[i] : next;
+    uint64_t least = UINT64_MAX;
+    for (Py_ssize_t i = 0; i < n; i++)
+        least = DIGIT_OF(keys[i], shift) > digit && keys[i] < least ? keys[i] : least;
+    return least;
+}
+
+/* The key of a rank, 0 for the least, and the one after it; the order of `keys` is lost.
+   Those with another digit than the key of that rank are left out, from the highest digit on. */
+static void keys_at(uint64_t *keys, Py_ssize_t n, Py_ssize_t rank, uint64_t *at, uint64_t *after)
+{
+    *after = UINT64_MAX;
+    for (int shift = 64 - DIGIT, last = 0; !last; shift = shift > DIGIT ? shift - DIGIT : 0) {
+        uint32_t found[1 << DIGIT] = {0}, digit = 0;
+        for (Py_ssize_t i = 0; i < n; i++)
+            found[DIGIT_OF(keys[i], shift)]++;
+        for (; rank >= found[digit]; digit++)
+            rank -= found[digit];
+        if (rank + 1 == found[digit] && rank + 1 < n) {
+            uint64_t least = least_above(keys, n, shift, digit);
+            *after = least < *after ? least : *after;
+        }
+        n = keep(keys, n, shift, digit);
+        last = n == 1 || shift == 0;
     }
-    if (n % 2 == 0 && places == rank + 1)
-        *upper = next;
+    *at = keys[0];
+    if (rank + 1 < n)
+        *after = *at;
 }
 
 /* The median of a row, rounded as NumPy does: 0 where it is not defined. */
-static int median_of(const View *values, Py_ssize_t i, int singles, uint64_t *room, double *median)
+static int median_of(const View *values, Py_ssize_t i, int singles, uint64_t *keys, double *median)
 {
     Py_ssize_t n = values->columns;
     uint64_t lower, upper;
-    if (!(singles ? keys_of_singles(ROW(float, *values, 0, i), n, room)
-                  : keys_of_doubles(ROW(double, *values, 0, i), n, room)))
+    if (!(singles ? keys_of_singles(ROW(float, *values, 0, i), n, keys)
+                  : keys_of_doubles(ROW(double, *values, 0, i), n, keys)))
         return 0;
-    middle_of(room, n, room + n, &lower, &upper);
+    keys_at(keys, n, (n - 1) / 2, &lower, &upper);
+    if (n % 2)
+        upper = lower;
     if (singles) {
         float sum = (float)single_of(lower) + (float)single_of(upper);
         *median = sum / 2;
@@ -754,7 +765,7 @@ static PyObject *medians(PyObject *Py_UNUSED(module), PyObject *array)
         return taken < 0 ? NULL : Py_NewRef(Py_None);
     uint64_t *room = NULL;
     if (values.buffer.ndim == 2 && values.columns < INT32_MAX)
-        room = PyMem_Malloc((2 * values.columns + 1) * sizeof(uint64_t));
+        room = PyMem_Malloc(values.columns * sizeof(uint64_t));
     PyObject *found = room ? tuple_of_medians(&values, singles, room) : Py_NewRef(Py_None);
     PyMem_Free(room);
     close_view(&values);
