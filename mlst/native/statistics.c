@@ -347,12 +347,17 @@ static void count_bytes(const byte *bytes, Py_ssize_t n, Tally *tally)
         tally->parts[0][bytes[i]]++;
 }
 
+static uint32_t count_of(const Tally *tally, int value)
+{
+    return tally->parts[0][value] + tally->parts[1][value] + tally->parts[2][value] + tally->parts[3][value];
+}
+
 static PyObject *bytes_of(const Tally *tally)
 {
-    int64_t sums[256];
-    for (int code = 0; code < 256; code++)
-        sums[code] = (int64_t)tally->parts[0][code] + tally->parts[1][code] + tally->parts[2][code] + tally->parts[3][code];
-    return PyBytes_FromStringAndSize((const char *)sums, sizeof(sums));
+    int64_t counts[256];
+    for (int value = 0; value < 256; value++)
+        counts[value] = count_of(tally, value);
+    return PyBytes_FromStringAndSize((const char *)counts, sizeof(counts));
 }
 
 static void count_codes(const View *picture, Tally *tally)
@@ -627,8 +632,6 @@ static PyObject *energy_sums(PyObject *Py_UNUSED(module), PyObject *array)
     return before ? Py_BuildValue("nLL", across * down, sums.sum, sums.change) : Py_NewRef(Py_None);
 }
 
-#define DIGIT 8 /* bits of a key by which it is sorted into places at a time */
-
 /* Unsigned integers in the order of the numbers; 0 where one of them is not a number, which has no place. */
 FAST static int keys_of_singles(const float *restrict values, Py_ssize_t n, uint64_t *restrict keys)
 {
@@ -671,46 +674,59 @@ static double double_of(uint64_t key)
     return value;
 }
 
-#define DIGIT_OF(key, shift) ((key) >> (shift) & ((1 << DIGIT) - 1))
+FAST static void digit_row(const uint64_t *restrict keys, Py_ssize_t n, int shift, byte *restrict digits)
+{
+    for (Py_ssize_t i = 0; i < n; i++)
+        digits[i] = (byte)(keys[i] >> shift);
+}
+
+static void count_digits(const uint64_t *keys, Py_ssize_t n, int shift, Tally *tally)
+{
+    byte digits[CHUNK];
+    for (Py_ssize_t from = 0; from < n; from += CHUNK) {
+        Py_ssize_t some = n - from < CHUNK ? n - from : CHUNK;
+        digit_row(keys + from, some, shift, digits);
+        count_bytes(digits, some, tally);
+    }
+}
 
 /* Leave the keys with a certain digit: how many they are. */
-static Py_ssize_t keep(uint64_t *keys, Py_ssize_t n, int shift, uint64_t digit)
+static Py_ssize_t keep(uint64_t *keys, Py_ssize_t n, int shift, byte digit)
 {
     Py_ssize_t kept = 0;
     for (Py_ssize_t i = 0; i < n; i++) {
         uint64_t key = keys[i];
         keys[kept] = key;
-        kept += DIGIT_OF(key, shift) == digit;
+        kept += (byte)(key >> shift) == digit;
     }
     return kept;
 }
 
 /* The least of the keys with a higher digit. */
-static uint64_t least_above(const uint64_t *keys, Py_ssize_t n, int shift, uint64_t digit)
+static uint64_t least_above(const uint64_t *keys, Py_ssize_t n, int shift, byte digit)
 {
     uint64_t least = UINT64_MAX;
     for (Py_ssize_t i = 0; i < n; i++)
-        least = DIGIT_OF(keys[i], shift) > digit && keys[i] < least ? keys[i] : least;
+        least = (byte)(keys[i] >> shift) > digit && keys[i] < least ? keys[i] : least;
     return least;
 }
 
-/* The key of a rank, 0 for the least, and the one after it; the order of `keys` is lost.
-   Those with another digit than the key of that rank are left out, from the highest digit on. */
+/* The key of a rank, 0 for the least, and the one after it; `keys` are lost. Digits are bytes: from the highest on, keys
+   with another digit than that of the key sought are left out. */
 static void keys_at(uint64_t *keys, Py_ssize_t n, Py_ssize_t rank, uint64_t *at, uint64_t *after)
 {
     *after = UINT64_MAX;
-    for (int shift = 64 - DIGIT, last = 0; !last; shift = shift > DIGIT ? shift - DIGIT : 0) {
-        uint32_t found[1 << DIGIT] = {0}, digit = 0;
-        for (Py_ssize_t i = 0; i < n; i++)
-            found[DIGIT_OF(keys[i], shift)]++;
-        for (; rank >= found[digit]; digit++)
-            rank -= found[digit];
-        if (rank + 1 == found[digit] && rank + 1 < n) {
+    for (int shift = 56; shift >= 0 && n > 1; shift -= 8) {
+        Tally tally = {{{0}}};
+        int digit = 0;
+        count_digits(keys, n, shift, &tally);
+        for (; rank >= count_of(&tally, digit); digit++)
+            rank -= count_of(&tally, digit);
+        if (rank + 1 == count_of(&tally, digit) && rank + 1 < n) {
             uint64_t least = least_above(keys, n, shift, digit);
             *after = least < *after ? least : *after;
         }
         n = keep(keys, n, shift, digit);
-        last = n == 1 || shift == 0;
     }
     *at = keys[0];
     if (rank + 1 < n)
