@@ -201,9 +201,10 @@ def multiply(rows: Vectors, some: NDArray[np.int64], others: NDArray[np.int64], 
 
     The rows are so short that float32 holds the sums, in whatever order.
     """
-    used, places = np.unique(np.concatenate([some, others]), return_inverse=True)
-    real = rows[used].astype(np.float32)
-    products[:] = (real @ real.T)[places[: len(some)], places[len(some) :]]
+    used = np.zeros(len(rows), bool)
+    used[some] = used[others] = True
+    real, places = rows[used].astype(np.float32), np.cumsum(used) - 1
+    products[:] = (real @ real.T)[places[some], places[others]]
     return True
 
 
@@ -236,16 +237,21 @@ class Gram:
 
     def between(self, first: int, last: int) -> Matrix:
         """(n, n) inner products of frames first..last, both among the last `keep`."""
-        rows = self.rows[np.arange(first, last + 1) % self.keep].astype(np.float32)
-        return np.asarray(rows @ rows.T, np.float64)
+        frames = np.arange(first, last + 1)
+        return self._products(frames[:, None] % self.keep, frames % self.keep)
 
     def distances(self, some: Frames, others: Frames) -> Matrix:
         """Root mean square differences of frames and frames, pair by pair, 0..255."""
-        i, j = np.broadcast_arrays(np.asarray(some) % self.keep, np.asarray(others) % self.keep)
-        products = np.empty(i.size)
-        multiply(self.rows, i.ravel(), j.ravel(), products)
-        squared = self._squares[i] + self._squares[j] - 2 * products.reshape(i.shape)
+        i, j = np.asarray(some) % self.keep, np.asarray(others) % self.keep
+        squared = self._squares[i] + self._squares[j] - 2 * self._products(i, j)
         return np.asarray(np.sqrt(squared / self.size))
+
+    def _products(self, some: NDArray[np.int64], others: NDArray[np.int64]) -> Matrix:
+        """Inner products of rows and rows, pair by pair."""
+        i, j = np.broadcast_arrays(some, others)
+        products = np.empty(i.shape)
+        multiply(self.rows, i.ravel(), j.ravel(), products.reshape(-1))
+        return products
 
 
 @dataclass(frozen=True, slots=True)

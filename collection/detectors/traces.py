@@ -26,8 +26,10 @@ MEASURES = 16
 SIZE = MEASURES * len(LAGS)
 """Of what is measured of one frame."""
 
+PIXELS = ROWS * COLUMNS
+"""Of the luma of a summary."""
+
 Counts = NDArray[np.int64]
-Codes = NDArray[np.int16]
 
 
 @twin
@@ -48,16 +50,19 @@ class Traces:
         self.gram, self.count = gram, 0
         self._kept = gram.keep
         self._edges: Vectors = np.zeros((self._kept, 36 * 64), np.int8)
-        self._back = np.array([0, *LAGS, 2 * REACH])
-        self._products = np.zeros((self._kept, len(self._back)))
-        """Of the edges of a frame with those of the frame so many before."""
+        rows = np.arange(self._kept)[:, None]
+        self._before = (rows - [0, *LAGS, 2 * REACH]) % self._kept
+        self._itself = np.repeat(rows, self._before.shape[1], axis=1)
+        self._products = np.zeros(self._before.shape)
+        """Of the edges of a frame with those of the frame so many before, or with the first."""
 
     def push(self, luma: Bytes) -> None:
         """The luma of the newest frame of `gram`; behind the end of the video that of its last."""
         at = self.count % self._kept
         find_edges(luma, self._edges[at])
-        before = np.maximum(0, self.count - self._back) % self._kept
-        multiply(self._edges, before, np.full_like(before, at), self._products[at])
+        if self.count == 0:
+            self._edges[:] = self._edges[0]
+        multiply(self._edges, self._before[at], self._itself[at], self._products[at])
         self.count += 1
 
     def measured(self, frames: Counts) -> Matrix:
@@ -103,30 +108,36 @@ class Traces:
 
     def _of_pixels(self, frames: Counts) -> tuple[Matrix, ...]:
         """Five (n, 6): whether pixels are like those before or behind, and in which places."""
-        last = self.gram.count - 1
-        c = self._codes(frames)[:, None]
-        old, new = (self._codes(np.clip(frames[:, None] + lag, 0, last)) for lag in (-LAGS, LAGS))
-        before, after, step = np.abs(c - old), np.abs(new - c), new - old
-        across = np.abs(step)
-        nearer = np.minimum(before, after)
-        turned = after < before
-        seams = (turned[..., 1:] != turned[..., :-1]) * np.minimum(across[..., 1:], across[..., :-1])
-        total = _sum(across) + across[0, 0].size
-        squares = np.einsum("nkij,nkij->nk", step.astype(np.float64), step.astype(np.float64)) + across[0, 0].size
+        c, last, keep = frames[:, None], self.gram.count - 1, self.gram.keep
+        three = np.maximum(0, c - LAGS), np.repeat(c, len(LAGS), axis=1), np.minimum(last, c + LAGS)
+        old, mid, new = ((f % keep).ravel() for f in three)
+        sums = np.empty((len(mid), 6))
+        add_pixels(self.gram.rows, old, mid, new, sums)
+        across, nearer, resolved, seams, squares, step = sums.T.reshape(6, -1, len(LAGS))
+        total = across + PIXELS
         return (
-            _sum(nearer) / total,
-            _sum(across * (5 * nearer < across)) / total,
-            _sum(seams) / total,
-            _sum(across) * _sum(across) / (squares * across[0, 0].size),
-            np.abs(_sum(step)) / total,
+            nearer / total,
+            resolved / total,
+            seams / total,
+            across * across / ((squares + PIXELS) * PIXELS),
+            np.abs(step) / total,
         )
 
-    def _codes(self, frames: Counts) -> Codes:
-        """(..., 18, 32) luma."""
-        rows = self.gram.rows[frames % self.gram.keep, : ROWS * COLUMNS]
-        return rows.reshape(*frames.shape, ROWS, COLUMNS).astype(np.int16)
 
+@twin
+def add_pixels(rows: Vectors, old: Counts, mid: Counts, new: Counts, sums: Matrix) -> bool:
+    """Write six sums over the luma of n triples of summaries, given by their rows, into (n, 6). Returns True.
 
-def _sum(values: NDArray[np.signedinteger]) -> Matrix:
-    """Over the last two axes."""
-    return np.asarray(values.sum(axis=(-2, -1), dtype=np.int64), np.float64)
+    They are of the change from old to new, of the middle's distance from the nearer of both, of the change where that
+    distance is small, of the change along the seams between what is nearer to the one and to the other, of its
+    square, and of the change with its sign.
+    """
+    o, c, n = (rows[f, :PIXELS].reshape(-1, ROWS, COLUMNS).astype(np.int16) for f in (old, mid, new))
+    before, after, step = np.abs(c - o), np.abs(n - c), n - o
+    across, nearer, turned = np.abs(step), np.minimum(before, after), after < before
+    seams = (turned[..., 1:] != turned[..., :-1]) * np.minimum(across[..., 1:], across[..., :-1])
+    real = step.astype(np.float32)
+    sums[:, 4] = np.einsum("nij,nij->n", real, real, dtype=np.float64)
+    for at, values in ((0, across), (1, nearer), (2, across * (5 * nearer < across)), (3, seams), (5, step)):
+        sums[:, at] = values.sum(axis=(-2, -1), dtype=np.int64)
+    return True

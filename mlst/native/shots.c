@@ -4,6 +4,7 @@
 
 #define HEIGHT 36 /* of a thumb's luma; chroma and the luma of summaries have half of each */
 #define WIDTH 64
+#define PIXELS (HEIGHT * WIDTH / 4) /* of the luma of a summary */
 #define GREY 128
 #define MEAN 7 /* side of the square whose mean is taken from a pixel */
 #define REACH (MEAN / 2)
@@ -262,12 +263,92 @@ static PyObject *multiply(PyObject *Py_UNUSED(module), PyObject *arguments)
     return Py_NewRef(fits ? Py_True : Py_None);
 }
 
+/* What is summed over the pixels of three pictures, in bytes. The last of a row of seams is none. */
+typedef struct {
+    byte across[PIXELS], nearer[PIXELS], resolved[PIXELS], seams[PIXELS], turned[PIXELS];
+} Pixels;
+
+static inline byte apart(int8_t a, int8_t b) { return a > b ? a - b : b - a; }
+
+FAST static void compare(const int8_t *restrict old, const int8_t *restrict mid, const int8_t *restrict new,
+                         Pixels *restrict pixels)
+{
+    for (int i = 0; i < PIXELS; i++) {
+        byte across = apart(new[i], old[i]), before = apart(mid[i], old[i]), after = apart(new[i], mid[i]);
+        byte nearer = after < before ? after : before, five = nearer > 51 ? 255 : nearer * 5;
+        pixels->across[i] = across;
+        pixels->nearer[i] = nearer;
+        pixels->resolved[i] = five < across ? across : 0;
+        pixels->turned[i] = after < before ? 255 : 0;
+    }
+    for (int i = 0; i + 1 < PIXELS; i++) {
+        byte less = pixels->across[i] < pixels->across[i + 1] ? pixels->across[i] : pixels->across[i + 1];
+        pixels->seams[i] = (pixels->turned[i] ^ pixels->turned[i + 1]) & less;
+    }
+    for (int i = 1; i <= HEIGHT / 2; i++)
+        pixels->seams[i * WIDTH / 2 - 1] = 0;
+}
+
+FAST static void add_up(const Pixels *restrict pixels, const int8_t *restrict old, const int8_t *restrict new,
+                        double *restrict sums)
+{
+    uint32_t across = 0, nearer = 0, resolved = 0, seams = 0, squares = 0;
+    int32_t step = 0;
+    for (int i = 0; i < PIXELS; i++)
+        across += pixels->across[i];
+    for (int i = 0; i < PIXELS; i++)
+        nearer += pixels->nearer[i];
+    for (int i = 0; i < PIXELS; i++)
+        resolved += pixels->resolved[i];
+    for (int i = 0; i < PIXELS; i++)
+        seams += pixels->seams[i];
+    for (int i = 0; i < PIXELS; i++)
+        squares += pixels->across[i] * pixels->across[i];
+    for (int i = 0; i < PIXELS; i++)
+        step += new[i] - old[i];
+    sums[0] = across;
+    sums[1] = nearer;
+    sums[2] = resolved;
+    sums[3] = seams;
+    sums[4] = squares;
+    sums[5] = step;
+}
+
+/* add_pixels(rows, old, mid, new, sums) -> bool */
+static PyObject *add_pixels(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *arrays[5];
+    View views[5];
+    if (!PyArg_ParseTuple(arguments, "OOOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4]))
+        return NULL;
+    int taken = views_of("blll>d", arrays, views);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    Py_ssize_t n = views[4].rows;
+    int fits = views[0].depth == 1 && views[0].columns >= PIXELS && is_shaped(&views[4], n, 6);
+    for (int i = 1; i < 4; i++)
+        fits = fits && is_shaped(&views[i], 1, n) && are_places(&views[i], views[0].rows);
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; fits && i < n; i++) {
+        const int8_t *three[3];
+        Pixels pixels;
+        for (int k = 0; k < 3; k++)
+            three[k] = ROW(int8_t, views[0], 0, ROW(long, views[k + 1], 0, 0)[i]);
+        compare(three[0], three[1], three[2], &pixels);
+        add_up(&pixels, three[0], three[2], ROW(double, views[4], 0, i));
+    }
+    Py_END_ALLOW_THREADS
+    close_views(views, 5);
+    return Py_NewRef(fits ? Py_True : Py_None);
+}
+
 PyMethodDef shot_kernels[] = {
     {"differing", differing, METH_VARARGS, NULL},
     {"apart_in_histogram", apart_in_histogram, METH_VARARGS, NULL},
     {"extremes", extremes, METH_VARARGS, NULL},
     {"summarise", summarise, METH_VARARGS, NULL},
     {"find_edges", find_edges, METH_VARARGS, NULL},
+    {"add_pixels", add_pixels, METH_VARARGS, NULL},
     {"multiply", multiply, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

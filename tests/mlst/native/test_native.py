@@ -60,7 +60,14 @@ def numbers(draw: Draw, shape: tuple[int, int]) -> Any:
     return (np.round(draw.normal(0, 2, values.shape)) if draw.integers(2) else values).astype(kind)[:, : shape[1]]
 
 
+def triples(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
+    """Rows of summaries, three places of each of some triples, and room for six sums of each."""
+    places = draw.integers(0, shape[0], (3, 5))
+    return codes(draw, (shape[0], 864)).view(np.int8), *places, np.zeros((5, 6))
+
+
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
+    "add_pixels": triples,
     "apart_in_histogram": lambda draw, shape: (codes(draw, shape), codes(draw, shape)),
     "changes": change_arguments,
     "combed": lambda draw, shape: (codes(draw, (shape[0] + 4, shape[1] + 1)), int(draw.integers(1, 20)), 8),
