@@ -17,8 +17,9 @@ from types import NoneType
 from typing import Annotated, Any, NewType, TypeVar, get_type_hints
 
 import orjson
-from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError
 from pydantic_core import to_json
+from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
 R = TypeVar("R")
 
@@ -29,12 +30,8 @@ _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, str_max_l
 _FRACTION = re.compile(r"-?[0-9]{1,40}/[1-9][0-9]{0,39}")
 
 
-def _fraction(value: Any) -> Fraction:
-    return _parsed(value if isinstance(value, str) else "")
-
-
 @lru_cache(maxsize=1 << 12)
-def _parsed(text: str) -> Fraction:
+def _fraction(text: str) -> Fraction:
     if not _FRACTION.fullmatch(text):
         raise ValueError("Input should be a fraction like 1001/30000, of at most 40 digits each")
     return Fraction(text)
@@ -44,7 +41,7 @@ Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """Of frames, bytes, clips ...; also an ordinal, counted from 0."""
 Integer = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
 """What Parquet and struct take in 64 bits, e.g. a pts."""
-Rational = Annotated[Fraction, PlainValidator(_fraction)]
+Rational = Annotated[Fraction, GetPydanticSchema(lambda *_: no_info_after_validator_function(_fraction, str_schema()))]
 """Exact; in JSON the text "n/d"."""
 
 OPEN_END = Fraction(10**9)
@@ -421,7 +418,7 @@ def decode_json(kind: type[R], text: bytes) -> R:
     finite, a missing or unknown field, text longer than `LONGEST_TEXT` and nesting deeper than the type's.
     """
     try:
-        found: R = _adapter(kind).validate_json(text)  # type: ignore[arg-type]  # a type is hashable
+        found: R = _validator(kind).validate_json(text)  # type: ignore[arg-type]  # a type is hashable
     except ValidationError as why:
         error = why.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, error["loc"]))
@@ -430,10 +427,10 @@ def decode_json(kind: type[R], text: bytes) -> R:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _validator(kind: Any) -> Any:
     """What reads records of type `kind`; made once. pydantic takes no configuration for a dataclass itself, but hands
     that of what holds it on: here a new name for it."""
-    return TypeAdapter(NewType("Record", kind), config=_STRICT)  # type: ignore[arg-type]  # known when it runs
+    return TypeAdapter(NewType("Record", kind), config=_STRICT).validator  # type: ignore[arg-type]  # known when it runs
 
 
 PLAIN = (str, int, float, bool, float | None, bool | None)

@@ -13,11 +13,11 @@ import time
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Self
+from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 from collection.engine.stage import DONE, FAILED, Out, Out_co, Outcome, Status
 from collection.workspace.folder import Workspace
@@ -42,7 +42,11 @@ BLAMELESS = ("blocked", "network", "disk_full", "machine", "unknown", "unreadabl
 PENDING = "pending"
 """Status of an item without an outcome."""
 
+T = TypeVar("T")
+
 _DECODER = json.JSONDecoder()
+_BETWEEN = b"},["
+"""What stands between the head of a line and its outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,24 @@ def parse_line(output: type[Out], line: bytes) -> Outcome[Out]:
     return Outcome(head.key, head.status, head.kind, head.detail, outputs)
 
 
+def outputs_in(output: type[Out], line: bytes) -> tuple[Out, ...]:
+    """The outputs in a line of the ledger, whose head is passed over. Raises ValueError."""
+    body = _body(line)
+    with contextlib.suppress(ValueError):  # a detail with such an end in it, as nothing that is done has
+        found: tuple[Out, ...] = decode_json(_outputs(output), body[body.index(_BETWEEN) + len("},") :])  # type: ignore[arg-type]
+        return found
+    return parse_line(output, line).outputs
+
+
 @cache
 def _pair(output: Any) -> Any:
     """What a line is without its sum."""
     return tuple[Head, tuple[output, ...]]
+
+
+@cache
+def _outputs(output: Any) -> Any:
+    return tuple[output, ...]
 
 
 def _head(line: bytes) -> Head:
@@ -106,7 +124,7 @@ def _head(line: bytes) -> Head:
 def _told(line: bytes) -> Head:
     """What a line says its head is, right or wrong. Raises ValueError."""
     with contextlib.suppress(ValueError):  # a detail with such an end in it
-        return decode_json(Head, line[len("[") : line.index(b"},[") + len("}")])
+        return decode_json(Head, line[len("[") : line.index(_BETWEEN) + len("}")])
     try:
         value, _ = _DECODER.raw_decode(line.decode(), len("["))
     except RecursionError as why:
@@ -166,18 +184,24 @@ class Outcomes(Generic[Out_co]):
         """Those that are not done."""
         return self._read(row for row, end in enumerate(self.places.end) if self.ends[end][0] != DONE)
 
+    @property
+    def outputs(self) -> Iterator[Out_co]:
+        """Those of the items that are done."""
+        with contextlib.closing(Reader(self.output, self.paths)) as reader:
+            for row, end in enumerate(self.places.end):
+                if self.ends[end][0] == DONE:
+                    yield from reader.outputs(self.places, row)
+
     def saying(self, *words: bytes) -> Iterator[Outcome[Out_co]]:
         """Those in whose line one of `words` stands; the others are looked through, but not taken apart."""
         return self._read(range(len(self)), words)
 
     def _read(self, rows: Iterable[int], words: Sequence[bytes] = ()) -> Iterator[Outcome[Out_co]]:
-        reader, places = Reader(self.output, self.paths), self.places
-        try:
+        places = self.places
+        with contextlib.closing(Reader(self.output, self.paths)) as reader:
             for row in rows:
                 if self.ends[places.end[row]][0] != PENDING and reader.says(places, row, words):
                     yield reader.outcome(places, row)
-        finally:
-            reader.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +211,7 @@ class Outputs(Generic[Out_co]):
     outcomes: Outcomes[Out_co]
 
     def __iter__(self) -> Iterator[Out_co]:
-        return (output for outcome in self.outcomes for output in outcome.outputs)
+        return self.outcomes.outputs
 
 
 class Reader(Generic[Out]):
@@ -199,8 +223,15 @@ class Reader(Generic[Out]):
 
     def outcome(self, places: Places, row: int) -> Outcome[Out]:
         """The outcome of an item. Raises `DamagedLedgerError` where the line was changed behind our back."""
+        return self._parsed(parse_line, places, row)
+
+    def outputs(self, places: Places, row: int) -> tuple[Out, ...]:
+        """The outputs of an item that is done. Raises as `outcome`."""
+        return self._parsed(outputs_in, places, row)
+
+    def _parsed(self, parse: Callable[[type[Out], bytes], T], places: Places, row: int) -> T:
         try:
-            return parse_line(self._output, self._line(places, row))
+            return parse(self._output, self._line(places, row))
         except ValueError as why:
             path = self._paths[self._segment]
             raise DamagedLedgerError(
@@ -283,7 +314,7 @@ class Ledger(Generic[Out]):
         if self.status(row) != DONE:
             return ()
         try:
-            return self._reader.outcome(self._places, row).outputs
+            return self._reader.outputs(self._places, row)
         except ValueError:
             self._places.put(row, 0, 0, 0, 0)
             return ()

@@ -5,6 +5,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -224,6 +225,10 @@ def _cuts(chosen: Sequence[Chosen], sizes: Sequence[int], settings: PackSettings
             begin += count
 
 
+_telling = lru_cache(maxsize=64)(telling)
+"""The clips of a build are measured alike."""
+
+
 def describe(chosen: Chosen, clip: Clip, scan: Scan, video: Video, source: Source) -> ClipInfo:
     """The record that lies beside a clip's video."""
     candidate = chosen.candidate
@@ -265,7 +270,7 @@ def describe(chosen: Chosen, clip: Clip, scan: Scan, video: Video, source: Sourc
         source_height=scan.stream.height,
         box=clip.box,
         statistics=clip.statistics,
-        flags=Flags(**{name: name in candidate.flags for name in telling(measured(clip.statistics))}),
+        flags=Flags(**{name: name in candidate.flags for name in _telling(measured(clip.statistics))}),
     )
 
 
