@@ -31,10 +31,11 @@ def flow(frames: Frames) -> NDArray[np.float32]:
     small = [resized(picture, *size) for picture in frames.luma8]
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     estimator.setFinestScale(0)
-    rich = [picture.std() >= FLOW_CONTRAST for picture in small]
-    fields = [estimator.calc(small[i], small[i + 1], None) * min(rich[i : i + 2]) for i in range(len(small) - 1)]
-    rates = (100 / FLOW_WIDTH / frames.intervals).astype(np.float32)
-    result: NDArray[np.float32] = np.stack(fields) * rates[:, None, None, None]
+    rich = np.array([picture.std() >= FLOW_CONTRAST for picture in small])
+    rates = (100 / FLOW_WIDTH / frames.intervals).astype(np.float32) * (rich[:-1] & rich[1:])
+    result = np.empty((len(rates), *small[0].shape, 2), np.float32)
+    for i, rate in enumerate(rates):
+        np.multiply(estimator.calc(small[i], small[i + 1], None), rate, out=result[i])
     return result
 
 
