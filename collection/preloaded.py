@@ -10,8 +10,7 @@ import av.subtitles.stream  # noqa: F401 - PyAV imports it with the first file t
 import numpy.ma  # noqa: F401 - NumPy imports it with the first covariance
 import pydantic.dataclasses  # noqa: F401 - pydantic imports it with the first record that it reads
 
-import collection.executors.local
-import collection.pipeline  # noqa: F401
+import collection.executors.local  # noqa: F401 - a worker begins in it
 from collection.detectors.mixing import load_network
 from collection.engine.stage import REJECTED, Outcome
 from collection.fetch.stage import FetchStage
@@ -19,11 +18,11 @@ from collection.pack.stage import PackStage
 from collection.sandbox.outcome import message, received
 from collection.scan.stage import ScanStage
 from mlst.records import Probe
-from mlst.sandbox.places import readable
+from mlst.sandbox.kernel import prepare
 
 for kind in (Probe, FetchStage.output, ScanStage.output, PackStage.output):
     received(message(Outcome("", REJECTED, "", "", ())), kind, "")
 load_network()
-readable()
+prepare()
 gc.collect()
 gc.freeze()

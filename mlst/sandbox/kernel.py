@@ -12,6 +12,7 @@ import ctypes
 import platform
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mlst.sandbox import landlock, places, seccomp
@@ -28,6 +29,12 @@ class Room:
     """Also readable; new files and folders may be made there, but no links."""
 
 
+def prepare() -> None:
+    """Do once, before this process forks, what is the same whenever one of its forks is confined: 5 ms of each."""
+    places.readable()
+    _libc()
+
+
 def confine(room: Room) -> str:
     """Confine this process to `room`; "" where that was done in full, else as `missing`.
 
@@ -35,7 +42,7 @@ def confine(room: Room) -> str:
     """
     if sys.platform != "linux":
         return missing()
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     rights = [(path, landlock.READ) for path in (*places.readable(), *room.readable)]
     rights += [(path, landlock.WRITE) for path in (*room.writable, places.NOWHERE)]
     if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -48,8 +55,13 @@ def missing() -> str:
     """What this machine lacks to confine a process, and what that leaves open; "" where it lacks nothing."""
     if sys.platform != "linux":
         return f"{platform.system()} has neither seccomp nor Landlock: {_OPEN}"
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     return _said(seccomp=seccomp.available(libc), files=landlock.version(libc) >= 1)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 _OPEN = "code hidden in a video could use the network, start programs, and read and write your files"

@@ -34,7 +34,7 @@ def readable() -> list[Path]:
 
 @lru_cache(maxsize=1)
 def _readable(home: str, modules: int) -> tuple[Path, ...]:
-    """Kept until there are more modules: a fork that looks through all copies their pages, which takes it 5 ms."""
+    """Kept until there are more modules: a fork that looks through all copies their pages, which takes it 4 ms."""
     del modules
     found = {*KERNEL, *map(_real, (*LIBRARIES, *_installation(), *_packages()))}
     return tuple(map(Path, _outermost(place for place in found if not _is_in(home, place))))
