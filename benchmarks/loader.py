@@ -86,7 +86,7 @@ def local(options: argparse.Namespace, clips: ClipDataset) -> None:
         runs[f"datasets{name}"] = functools.partial(by_datasets, tars(options.dataset), options.passes, workers)
     seconds = in_turns(runs, options.repeats, cpu)
     table(seconds, BARE, "CPU, ms per clip")
-    first = [first_batch(options.dataset) for _ in range(3)]
+    first = [first_batch(options.dataset) for _ in range(2)]
     at = {place: median(resume(place) for _ in range(3)) for place in (0, 500_000, 999_000)}
     print("\nfirst batch of an order of 10^6 clips at " + ", ".join(f"{p}: {s:.2f} s" for p, s in at.items()))
     publish(figures(seconds, min(first), at), options.json, seconds=seconds, first=first, resume=at)
