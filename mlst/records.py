@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
 from types import NoneType
-from typing import Annotated, Any, NewType, TypeVar, get_type_hints
+from typing import Annotated, Any, NewType, TypeVar, get_args, get_type_hints
 
 import orjson
 from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationError
@@ -470,6 +470,15 @@ def _preparer(kind: Any) -> Encoder:
         raise TypeError(f"{kind} is left to the standard library")
     names, hints = sorted(field.name for field in dataclasses.fields(kind)), get_type_hints(kind)
     return _fields(kind, names, [name for name in names if hints[name] in FLOATS], _prepared)
+
+
+def prepare(kind: Any) -> None:
+    """Make now what `canonical_json` needs for records of type `kind` and those in their fields: 1 to 2 ms that forks
+    of this process need not spend each."""
+    _preparer(kind)
+    inner = (part for hint in get_type_hints(kind).values() for part in (hint, *get_args(hint)))
+    for record in filter(dataclasses.is_dataclass, inner):
+        prepare(record)
 
 
 def _fields(kind: Any, names: Sequence[str], floats: Sequence[str], inner: Encoder) -> Encoder:

@@ -15,6 +15,7 @@ import pytest
 
 from collection.pack.stage import Packed
 from collection.upkeep.drift import Drift
+from mlst import records
 from mlst.dataset.index import Row
 from mlst.dataset.lock import LockRow
 from mlst.records import LONGEST_TEXT, Clip, Scan, Video, canonical_json, decode, decode_json, encode, later
@@ -153,6 +154,17 @@ def test_canonical_json_is_the_text_of_the_standard_library(scan: Scan) -> None:
     for value in values:
         wanted = json.dumps(plainly(value), sort_keys=True, separators=(",", ":"))
         assert canonical_json(value) == wanted
+
+
+def test_what_is_prepared_is_not_looked_at_again(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process prepares before it forks what each of its forks would do anew."""
+    records._preparer.cache_clear()
+    records.prepare(Scan)
+    monkeypatch.delattr(records, "get_type_hints")
+    assert json.loads(canonical_json(scan))
+    records._preparer.cache_clear()
+    with pytest.raises(NameError):
+        canonical_json(scan)
 
 
 def test_canonical_json_refuses_what_json_does_not_know() -> None:
