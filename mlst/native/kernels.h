@@ -33,6 +33,6 @@ void close_view(View *view);
 
 typedef uint8_t byte;
 
-extern PyMethodDef picture_kernels[], statistic_kernels[], shot_kernels[];
+extern PyMethodDef picture_kernels[], scaling_kernels[], statistic_kernels[], shot_kernels[];
 
 #endif

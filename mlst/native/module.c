@@ -36,8 +36,8 @@ void close_view(View *view)
 
 static int fill(PyObject *module)
 {
-    PyMethodDef *rooms[] = {picture_kernels, statistic_kernels, shot_kernels};
-    for (int i = 0; i < 3; i++)
+    PyMethodDef *rooms[] = {picture_kernels, scaling_kernels, statistic_kernels, shot_kernels};
+    for (int i = 0; i < 4; i++)
         if (PyModule_AddFunctions(module, rooms[i]) < 0)
             return -1;
     return 0;

@@ -11,6 +11,7 @@ import pytest
 
 import collection.scan.stage  # noqa: F401 - everything that has twins
 from mlst.native import USED, compiled, plain
+from mlst.pictures import scaling
 from mlst.statistics import p910
 
 pytestmark = pytest.mark.skipif(not USED, reason="no compiled kernels here")
@@ -66,6 +67,14 @@ def triples(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
     return codes(draw, (shape[0], 864)).view(np.int8), *places, np.zeros((5, 6))
 
 
+def scaling_arguments(draw: Draw, _: tuple[int, int]) -> tuple[Any, ...]:
+    """Room for a plane in another size, the plane, and the filters between them."""
+    height, width, rows, columns = map(int, draw.integers(40, 200, 4))
+    made = np.zeros((rows, max(columns, width // 4)), np.uint8)
+    down = scaling._filter(height, rows, scaling.DOWN)
+    return made, codes(draw, (height, width)), *scaling._lanes(width, made.shape[1]), down.firsts, down.weights
+
+
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
     "add_pixels": triples,
     "apart_in_histogram": lambda draw, shape: (codes(draw, shape), codes(draw, shape)),
@@ -74,6 +83,7 @@ ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
     "differing": lambda draw, shape: (codes(draw, shape), codes(draw, shape)),
     "energy_sums": lambda draw, shape: (codes(draw, (3, *shape)),),
     "extremes": lambda draw, shape: (codes(draw, shape),),
+    "fill_scaled": scaling_arguments,
     "find_edges": lambda draw, _: (codes(draw, (36, 64)), np.zeros(36 * 64, np.int8)),
     "gradients": gradient_arguments,
     "laplacian_sums": lambda draw, shape: (codes(draw, shape),),
@@ -106,7 +116,10 @@ def test_every_twin_is_tested() -> None:
     assert set(ARGUMENTS) == set(plain)
 
 
-@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+RUN = sorted(ARGUMENTS.keys() - (set() if scaling.COMPILED else {"fill_scaled"}))
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_a_kernel_gives_what_the_plain_function_gives(name: str) -> None:
     draw = np.random.default_rng(len(name))
     for shape in (*SHAPES, *SHAPES, *SHAPES, *SHAPES):
@@ -128,6 +141,17 @@ def test_what_a_kernel_does_not_take(name: str) -> None:
     arguments = ARGUMENTS[name](np.random.default_rng(0), (6, 50))
     for change in (without_density, wider):
         assert getattr(compiled, name)(*map(change, arguments)) is None
+
+
+@pytest.mark.skipif(not scaling.COMPILED, reason="no kernel for this CPU")
+@pytest.mark.parametrize(("table", "change"), [(2, 40), (2, -40), (5, 40), (5, -40)])
+def test_filters_that_lead_outside_the_plane_are_not_taken(table: int, change: int) -> None:
+    made, plane = np.zeros((30, 50), np.uint8), np.zeros((40, 60), np.uint8)
+    down = scaling._filter(40, 30, scaling.DOWN)
+    arguments = [made, plane, *scaling._lanes(60, 50), down.firsts, down.weights]
+    assert compiled.fill_scaled(*arguments) == 30
+    arguments[table] = arguments[table] + np.int32(change)
+    assert compiled.fill_scaled(*arguments) is None
 
 
 @pytest.mark.parametrize("scale", [p910.legacy(8, True), p910.pq(8, False)])

@@ -1,0 +1,177 @@
+/* Kernels of mlst.pictures.scaling. */
+#include "kernels.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* has_avx2() -> bool: whether fill_scaled takes anything here. */
+static PyObject *has_avx2(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    return PyBool_FromLong(__builtin_cpu_supports("avx2"));
+#else
+    return PyBool_FromLong(0);
+#endif
+}
+
+/* fill_scaled(target, plane, starts, places, weights, firsts, shares) -> int: see mlst.pictures.scaling.
+
+   What libswscale does, in the same integers: each line is filtered to 15 bits, then lines are added up and rounded.
+   Sixteen samples are made at a time, by four lanes of four. A lane takes its samples, two neighbours for each of the
+   four, out of 16 bytes, and again from 2 bytes on, until every weight had its sample. */
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2")))
+#define STEP 16
+#define LANE 16 /* bytes */
+
+typedef struct {
+    const int32_t *starts;  /* for each lane where its 16 bytes begin in a line */
+    const byte *places;     /* LANE for each lane: which of the bytes go where, as shuffle_epi8 has it */
+    const int16_t *weights; /* for each pair of lanes `turns` times 16 */
+    Py_ssize_t turns;
+} Lanes;
+
+/* Two lanes: the sums of eight samples. */
+AVX2 static inline __m256i sums(const byte *line, const Lanes *lanes, Py_ssize_t pair)
+{
+    const byte *one = line + lanes->starts[2 * pair], *other = line + lanes->starts[2 * pair + 1];
+    const int16_t *weights = lanes->weights + STEP * lanes->turns * pair;
+    __m256i places = _mm256_loadu_si256((const __m256i *)(lanes->places + 2 * LANE * pair));
+    __m256i sum = _mm256_setzero_si256();
+    for (Py_ssize_t k = 0; k < lanes->turns; k++) {
+        __m256i low = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(one + 2 * k)));
+        __m256i both = _mm256_inserti128_si256(low, _mm_loadu_si128((const __m128i *)(other + 2 * k)), 1);
+        __m256i shares = _mm256_loadu_si256((const __m256i *)(weights + STEP * k));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_shuffle_epi8(both, places), shares));
+    }
+    return _mm256_srai_epi32(sum, 7);
+}
+
+/* A line of bytes to `steps` times STEP numbers of 15 bits. */
+AVX2 static void across(const byte *line, const Lanes *lanes, Py_ssize_t steps, int16_t *made)
+{
+    for (Py_ssize_t k = 0; k < steps; k++) {
+        __m256i both = _mm256_packs_epi32(sums(line, lanes, 2 * k), sums(line, lanes, 2 * k + 1));
+        _mm256_storeu_si256((__m256i *)(made + STEP * k), both);
+    }
+}
+
+/* An even number of lines, each with a share, to STEP bytes. */
+AVX2 static inline __m128i down(int16_t *const *lines, const int16_t *shares, Py_ssize_t count, Py_ssize_t from)
+{
+    __m256i low = _mm256_set1_epi32(1 << 18), high = low;
+    for (Py_ssize_t k = 0; k < count; k += 2) {
+        __m256i one = _mm256_loadu_si256((const __m256i *)(lines[k] + from));
+        __m256i other = _mm256_loadu_si256((const __m256i *)(lines[k + 1] + from));
+        int32_t two;
+        memcpy(&two, shares + k, sizeof two);
+        __m256i both = _mm256_set1_epi32(two);
+        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(one, other), both));
+        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(one, other), both));
+    }
+    __m256i codes = _mm256_packs_epi32(_mm256_srai_epi32(low, 19), _mm256_srai_epi32(high, 19));
+    codes = _mm256_permute4x64_epi64(_mm256_packus_epi16(codes, codes), 0x08);
+    return _mm256_castsi256_si128(codes);
+}
+
+/* `memory` has room for `count` lines of `steps` times STEP numbers, `lines` for as many addresses. */
+AVX2 static void fill(View *target, View *plane, const Lanes *lanes, const int32_t *firsts, View *shares,
+                      int16_t *memory, int16_t **lines)
+{
+    Py_ssize_t columns = target->columns, steps = (columns + STEP - 1) / STEP, count = shares->columns, done = 0;
+    for (Py_ssize_t i = 0; i < target->rows; i++) {
+        Py_ssize_t first = firsts[i], from = 0;
+        for (done = done > first ? done : first; done < first + count && done < plane->rows; done++)
+            across(ROW(byte, *plane, 0, done), lanes, steps, memory + done % count * steps * STEP);
+        for (Py_ssize_t k = 0; k < count; k++) /* behind the last line shares are 0 */
+            lines[k] = memory + (first + k < plane->rows ? first + k : plane->rows - 1) % count * steps * STEP;
+        byte *row = ROW(byte, *target, 0, i), rest[STEP];
+        for (; from + STEP <= columns; from += STEP)
+            _mm_storeu_si128((__m128i *)(row + from), down(lines, ROW(int16_t, *shares, 0, i), count, from));
+        if (from < columns) {
+            _mm_storeu_si128((__m128i *)rest, down(lines, ROW(int16_t, *shares, 0, i), count, from));
+            memcpy(row + from, rest, columns - from);
+        }
+    }
+}
+
+static int within(View *view, int32_t least, int32_t most)
+{
+    const int32_t *numbers = view->buffer.buf;
+    for (Py_ssize_t k = 0; k < view->columns; k++)
+        if (numbers[k] < least || numbers[k] > most)
+            return 0;
+    return 1;
+}
+
+/* Whether nothing outside the arrays would be read or written. */
+static int safe(View *target, View *plane, View *starts, View *places, View *weights, View *firsts, View *shares)
+{
+    Py_ssize_t steps = (target->columns + STEP - 1) / STEP, most = plane->columns - LANE - 2 * (weights->columns / STEP - 1);
+    int dense = places->row == LANE && places->columns == LANE && weights->row == 2 * weights->columns;
+    int counted = starts->columns == 4 * steps && places->rows == 4 * steps && weights->rows == 2 * steps;
+    int matched = firsts->columns == target->rows && shares->rows == target->rows && shares->columns % 2 == 0;
+    if (!dense || !counted || !matched || weights->columns % STEP || plane->depth > 1 || target->depth > 1)
+        return 0;
+    const int32_t *lines = firsts->buffer.buf;
+    for (Py_ssize_t i = 1; i < firsts->columns; i++)
+        if (lines[i] < lines[i - 1])
+            return 0;
+    return within(starts, 0, most) && within(firsts, 0, plane->rows - 1);
+}
+
+static PyObject *fill_scaled(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *arrays[7];
+    View views[7];
+    const char *types = "BBiBhih";
+    int opened = 0, taken = __builtin_cpu_supports("avx2") != 0;
+    if (!PyArg_ParseTuple(arguments, "OOOOOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4], &arrays[5],
+                          &arrays[6]))
+        return NULL;
+    while (taken == 1 && opened < 7) {
+        taken = view_of(arrays[opened], types[opened], opened == 0, &views[opened]);
+        opened += taken == 1;
+    }
+    View *target = &views[0], *plane = &views[1], *shares = &views[6];
+    if (taken == 1)
+        taken = safe(target, plane, &views[2], &views[3], &views[4], &views[5], shares);
+    if (taken == 1) {
+        Py_ssize_t steps = (target->columns + STEP - 1) / STEP;
+        Lanes lanes = {views[2].buffer.buf, views[3].buffer.buf, views[4].buffer.buf, views[4].columns / STEP};
+        int16_t *memory = malloc(shares->columns * steps * STEP * sizeof(int16_t));
+        int16_t **lines = malloc(shares->columns * sizeof(int16_t *));
+        if (memory && lines) {
+            Py_BEGIN_ALLOW_THREADS
+            fill(target, plane, &lanes, views[5].buffer.buf, shares, memory, lines);
+            Py_END_ALLOW_THREADS
+        } else {
+            PyErr_NoMemory();
+            taken = -1;
+        }
+        free(memory);
+        free(lines);
+    }
+    Py_ssize_t rows = taken == 1 ? target->rows : 0;
+    while (opened > 0)
+        close_view(&views[--opened]);
+    return taken < 0 ? NULL : taken ? PyLong_FromSsize_t(rows) : Py_NewRef(Py_None);
+}
+
+#else
+
+static PyObject *fill_scaled(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    return Py_NewRef(Py_None);
+}
+
+#endif
+
+PyMethodDef scaling_kernels[] = {
+    {"fill_scaled", fill_scaled, METH_VARARGS, NULL},
+    {"has_avx2", has_avx2, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
