@@ -9,7 +9,7 @@ from torch import Tensor
 
 from astm.models import create
 from astm.predictor import Predictor
-from astm.pretrained.store import CheckpointError, load_weights
+from astm.pretrained.store import CheckpointError, check_finite, load_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class Draft:
         if unknown := sorted(self.weights.keys() - known):
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise CheckpointError(f"{name} does not have {', '.join(unknown[:5])}{more}")
+        check_finite({name: self.weights[name] for one in self.mapped for name in one.theirs}, "the checkpoint")
         try:
             predictor = create(name, **settings)
         except ValueError as why:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from astm.pretrained import bundled
@@ -101,7 +102,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> 
 
 def check_weights(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """Raise `CheckpointError` where names and shapes of weights are not exactly those of a model, which may be one on
-    the meta device."""
+    the meta device, or where values are not finite."""
     state = net.state_dict()
     own = {name: tuple(tensor.shape) for name, tensor in state.items()}
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
@@ -121,6 +122,19 @@ def check_weights(net: nn.Module, weights: Mapping[str, Tensor], source: str) ->
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise CheckpointError(f"the weights of {source} do not fit: {'; '.join(sorted(problems)[:5])}{more}")
+    check_finite(weights, source)
+
+
+def check_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise `CheckpointError` where a weight is NaN or infinite, as all predictions would be; names the first five."""
+    bad = {name: int(tensor.numel() - torch.isfinite(tensor).sum()) for name, tensor in weights.items()}
+    named = [f"{name[:200]} ({count} of {weights[name].numel()})" for name, count in bad.items() if count]
+    if named:
+        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+        raise CheckpointError(
+            f"the weights of {source} have values that are NaN or infinite: {', '.join(named[:5])}{more}; the "
+            "training that made them diverged: take an earlier checkpoint, or train with a lower rate"
+        )
 
 
 def locate(source: str | Path, revision: str) -> Path:

@@ -5,6 +5,7 @@ were computed with the public code (OpenSTL of 2024-03, and PredFormer's) on PyT
 """
 
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -199,3 +200,14 @@ def test_the_command_writes_a_model_and_says_where_each_weight_went(tmp_path):
     lines = CliRunner().invoke(app, asked).output.splitlines()
     assert "cells.0.conv_t.0.weight <- cell_list.0.conv_t.0.weight" in lines
     assert "- <- merge.bias: their code allocates it and never uses it" in lines
+
+
+def test_a_weight_that_is_not_finite_is_refused_by_its_name(tmp_path):
+    theirs = weights("predrnn")
+    name = next(name for name, weight in theirs.items() if weight.ndim == 4)
+    theirs[name].view(-1)[3] = float("nan")
+    theirs[name].view(-1)[5] = float("inf")
+    with pytest.raises(
+        CheckpointError, match=rf"NaN or infinite: {re.escape(name)} \(2 of {theirs[name].numel()}\); .*"
+    ):
+        import_checkpoint(saved(tmp_path, theirs), "openstl", OFFICIAL["predrnn"]["given"])

@@ -699,3 +699,14 @@ def test_parameters_are_the_published_ones_with_the_published_settings(name, set
 
 def test_names_are_found_by_class():
     assert name_of(model["predrnn_pp"]) == "predrnn_pp"
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path):
+    predictor = tiny("convlstm")
+    name, weight = next(iter(predictor.named_parameters()))
+    weight.data.view(-1)[0] = float("inf")
+    predictor.save_pretrained(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=rf"NaN or infinite: {name} \(1 of {weight.numel()}\); .* take an earlier"
+    ):
+        from_pretrained(str(tmp_path))
