@@ -7,8 +7,9 @@ import signal
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
+from pathlib import Path
 from types import FrameType
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 
 class Exit(IntEnum):
@@ -116,6 +117,51 @@ def check_limits() -> None:
         raise LimitError(f"{memory >> 10} KiB of memory are allowed (ulimit -v), {MEMORY >> 10} are needed at least")
     if files not in (resource.RLIM_INFINITY, -1) and files < FILES:
         raise LimitError(f"{files} open files are allowed (ulimit -n), {FILES} are needed at least")
+
+
+class GivenError(UserError):
+    """What was given to an option cannot be used, whatever the command would do with it."""
+
+
+def check_words(command: Any, context: Any, words: list[str], but: str = "") -> None:
+    """Raise `GivenError` for the first option or argument of a click command that is given an empty value: a path of
+    nothing would be the current folder. `but` names the option that has a use for one."""
+    if context.resilient_parsing:  # a shell that completes words asks about unfinished ones
+        return
+    given, _, _ = command.make_parser(context).parse_args(args=list(words))
+    for one in command.params:
+        value = given.get(one.name)
+        if but not in one.opts and (value == "" or (isinstance(value, list | tuple) and "" in value)):
+            name = max(one.opts, key=len) if one.param_type_name == "option" else one.metavar
+            raise GivenError(f"{name} is empty: is a variable of the shell not set? Give a value, or leave it out")
+
+
+def check_file(path: Path) -> Path:
+    """`path`, if a file can be written there: a new one, or in the place of another. Raises as `check_folder`."""
+    if path.is_dir():
+        raise GivenError(f"{path} is a folder; give the path of a file")
+    check_folder(path.parent)
+    return path
+
+
+def check_folder(path: Path) -> Path:
+    """`path`, if files can be written below it; it need not be there yet. Makes none that stays.
+
+    Raises `GivenError`, and OSError where the machine is to blame, e.g. for a full disk.
+    """
+    import tempfile  # noqa: PLC0415 - 10 ms of commands that write nothing
+
+    whole = path.absolute()
+    there = next(place for place in (whole, *whole.parents) if place.exists() or place.is_symlink())
+    if not there.is_dir():
+        raise GivenError(f"{there} is not a folder; give another path than {path}")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as why:
+        if why.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):  # the last is what /proc says
+            raise
+        raise GivenError(f"{path}: no files can be made in {there}; give another path") from None
+    return path
 
 
 EXTRAS: Mapping[str, str] = {

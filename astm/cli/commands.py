@@ -5,11 +5,12 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from astm.cli import distances, explaining, fetching, importing, scoring, sizes, training, usage
 from astm.cli.console import refusals
 from mlst import __version__
+from mlst.exits import check_words
 
 HELP = """Train, evaluate and publish video prediction models.
 
@@ -24,6 +25,15 @@ class Commands(TyperGroup):
         """Run the command that was asked for."""
         with refusals():
             return super().invoke(ctx)
+
+
+class Command(TyperCommand):
+    """A command that refuses empty values, but for presets, of which an empty one is none."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the words that were given."""
+        check_words(self, ctx, args, but="--preset")
+        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP, cls=Commands)
@@ -41,9 +51,9 @@ for command in (
         sizes.bench,
     ),
 ):
-    app.command()(command)
-app.command()(fetching.data)
-app.command("import")(importing.import_)
+    app.command(cls=Command)(command)
+app.command(cls=Command)(fetching.data)
+app.command("import", cls=Command)(importing.import_)
 
 
 def _print_versions(wanted: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from astm.cli.console import say
 from astm.cli.options import AsJson
+from mlst.exits import check_folder
 
 
 def data(
@@ -27,7 +28,7 @@ def data(
 
     if name not in FILES:
         raise DataError(f"no public files are known of {name!r}; choices are {', '.join(FILES)}")
-    folder = Path(to or dataset[name].Settings().root)
+    folder = check_folder(Path(to or dataset[name].Settings().root))
     fetched = []
     for remote in FILES[name]:
         here = replace(remote, address=mirror.rstrip("/") + "/") if mirror else remote

@@ -10,12 +10,13 @@ import typer
 
 from astm.cli.console import say
 from astm.cli.options import AsJson
+from mlst.exits import check_folder
 
 
 def import_(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint: PyTorch's file, or safetensors.")],
     kind: Annotated[str, typer.Option("--format", help="openstl, predrnn or stam.")],
-    out: Annotated[Path, typer.Option(help="Folder of the model to write.")] = Path("imported"),
+    out: Annotated[Path, typer.Option(help="Folder of the model to write.", callback=check_folder)] = Path("imported"),
     given: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting that weights do not show, e.g. tau=5."),

@@ -11,16 +11,19 @@ import typer
 
 from astm.cli.console import say
 from astm.cli.options import AsJson, Device
-from mlst.exits import Exit
+from mlst.exits import Exit, check_file, check_folder
 
 if TYPE_CHECKING:
     from astm.cli.evaluating import Failure
     from astm.evaluation.evaluate import Scored
 
 
+Out = Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.", callback=check_folder)]
+
+
 def evaluate(
     sources: Annotated[list[str], typer.Argument(metavar="MODEL", help="Runs, checkpoints, models.")],
-    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.")] = Path("results"),
+    out: Out = Path("results"),
     data: Annotated[str, typer.Option("--data", help="Dataset; by default that of the first run.")] = "",
     chosen: Annotated[str, typer.Option("--preset", help="Take the dataset's settings from this preset.")] = "",
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
@@ -57,6 +60,8 @@ def evaluate(
 
     name, settings = data_of(sources, data, chosen, more or [])
     names, where = chosen_metrics(metrics), prepared(device)
+    if save:
+        check_folder(save)
     clips = open_clips(name, settings, split)
     say(clips.protocol)
     loading = loaders(workers, where, 1)
@@ -70,7 +75,7 @@ def score(
     predictions: Annotated[
         list[Path], typer.Argument(metavar="PREDICTIONS", help="The same for each model: what it made of their ends.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for results.json, results.md and pictures.")] = Path("scored"),
+    out: Out = Path("scored"),
     names: Annotated[
         list[str] | None, typer.Option("--label", help="What to call a model; repeated, in the order of the models.")
     ] = None,
@@ -149,7 +154,7 @@ def report(
     from astm.evaluation.page import page
     from mlst.files import write
 
-    place = out or results / "report.html"
+    place = check_file(out or results / "report.html")
     write(place, page(results))
     say(f"{place}: {place.stat().st_size / 2**20:.1f} MiB")
 

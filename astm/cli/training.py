@@ -10,6 +10,7 @@ import typer
 
 from astm.cli.console import console, say
 from astm.cli.options import AsJson, Data, Device, Model, Preset, Set, Settings
+from mlst.exits import check_folder
 
 
 def train(
@@ -54,6 +55,7 @@ def train(
     if print_config:
         sys.stdout.write(to_toml(experiment.tree()))
         return
+    check_folder(out)
     with Bars() as bars:
         listeners: list[loop.Listener] = [bars, LogFile(out / "log.jsonl"), *([Boards(out)] if tensorboard else [])]
         ended = loop.train(experiment, out, device, listeners, how)

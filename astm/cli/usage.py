@@ -9,6 +9,7 @@ import typer
 
 from astm.cli.console import console, say
 from astm.cli.options import AsJson, Device
+from mlst.exits import check_file
 from mlst.text import number_of
 
 
@@ -19,7 +20,7 @@ def predict(
     video: Annotated[
         Path, typer.Argument(metavar="FILM", help="A video, a folder of frames, or arrays (.npy, .npz, .tar).")
     ],
-    out: Annotated[Path, typer.Option(help="The video to write (.mp4).")] = Path("predicted.mp4"),
+    out: Annotated[Path, typer.Option(help="The video to write (.mp4).", callback=check_file)] = Path("predicted.mp4"),
     horizon: Annotated[int, typer.Option(min=0, help="Frames to predict; 0 for as many as in training, else 10.")] = 0,
     past: Annotated[int, typer.Option(min=0, help="Input frames; 0 for as many as in training, else 10.")] = 0,
     start: Annotated[int, typer.Option(help="Index of the first input frame; -10 is the tenth from the end.")] = 0,

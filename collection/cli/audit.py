@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from collection.cli import options
-from mlst.exits import Exit
+from mlst.exits import Exit, check_file
 
 
 def shots(
@@ -22,7 +22,7 @@ def shots(
     max_share: Annotated[
         float | None, typer.Option("--max-share", min=0, max=1, help="Largest share of broken clips, 0 to 1.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="File for the page.")] = Path("audit.html"),
+    out: Annotated[Path, typer.Option(help="File for the page.", callback=check_file)] = Path("audit.html"),
     workers: options.Workers = options.WORKERS,
     require_sandbox: options.RequireSandbox = False,
     as_json: options.AsJson = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from collection.cli import options
-from mlst.exits import Exit
+from mlst.exits import Exit, check_file
 
 
 def build(
@@ -114,8 +114,8 @@ def status(
 
 def calibrate(
     recipe: options.Buildable,
-    out: Annotated[Path, typer.Option(help="Thresholds file to write.")],
-    work: Annotated[str, typer.Option(help="Folder or URL of the workspace.")],
+    out: Annotated[Path, typer.Option(help="Thresholds file to write.", callback=check_file)],
+    work: Annotated[str, typer.Option(help="Folder or URL of the workspace.", callback=options.writable)],
     working: options.Working,
     fetching: options.Fetching,
     going: options.Going,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from collection.cli import options
-from mlst.exits import Exit
+from mlst.exits import Exit, check_file
 
 
 def verify(
@@ -66,14 +66,14 @@ def inspect(
     from collection.cli import shown
     from collection.report import inspection
 
-    sheet = (out or Path(f"{clip}.png")).resolve()
+    sheet = check_file((out or Path(f"{clip}.png")).resolve())
     row = inspection.inspect(dataset, clip, sheet)
     shown.print_record(f"{clip}, contact sheet in {sheet}", row, as_json)
 
 
 def report(
     dataset: options.Folder,
-    out: Annotated[Path, typer.Option(help="File for the page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="File for the page.", callback=check_file)] = Path("report.html"),
     previews: Annotated[int, typer.Option(min=0, help="Clips of each level with a moving preview.")] = 4,
     scores: Annotated[
         list[Path] | None,

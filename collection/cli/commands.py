@@ -7,11 +7,20 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from collection.cli import audit, build, checking, doctor, init, joining, machine, manifest, publish, studying, upkeep
 from collection.cli.grouping import ungrouped
-from mlst.exits import Exit, Stopped, UserError, check_limits, heed_signals, missing_extra, of_the_system
+from mlst.exits import (
+    Exit,
+    Stopped,
+    UserError,
+    check_limits,
+    check_words,
+    heed_signals,
+    missing_extra,
+    of_the_system,
+)
 
 HELP = """Build, verify and publish multi-level spatiotemporal video datasets.
 
@@ -26,6 +35,15 @@ class Commands(TyperGroup):
         """Run the command that was asked for."""
         with refusals():
             return super().invoke(ctx)
+
+
+class Command(TyperCommand):
+    """A command that refuses empty values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the words that were given."""
+        check_words(self, ctx, args)
+        return super().parse_args(ctx, args)
 
 
 @contextmanager
@@ -61,7 +79,7 @@ def group(title: str, commands: tuple[Callable[..., None], ...], *, completion: 
         pretty_exceptions_enable=False,
     )
     for command in commands:
-        made.command(command.__name__.rstrip("_").replace("_", "-"))(ungrouped(command))
+        made.command(command.__name__.rstrip("_").replace("_", "-"), cls=Command)(ungrouped(command))
     return made
 
 

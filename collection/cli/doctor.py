@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from collection.cli import options
-from mlst.exits import Exit
+from mlst.exits import Exit, check_file
 
 
 def doctor(
@@ -23,7 +23,7 @@ def doctor(
     fail_on: Annotated[
         Literal["error", "warning", "note", "never"], typer.Option(help="Lowest severity that gives exit code 1.")
     ] = "error",
-    out: Annotated[Path, typer.Option(help="File for the page.")] = Path("doctor.html"),
+    out: Annotated[Path, typer.Option(help="File for the page.", callback=check_file)] = Path("doctor.html"),
     workers: options.Workers = options.WORKERS,
     require_sandbox: options.RequireSandbox = False,
     as_json: options.AsJson = False,

@@ -6,11 +6,17 @@ from typing import Annotated
 import typer
 
 from collection.cli import options
+from mlst.exits import check_folder
 
 
 def init(
     name: Annotated[
-        Path, typer.Argument(metavar="NAME", help="Folder of the new recipe, made if need be; this one by default.")
+        Path,
+        typer.Argument(
+            metavar="NAME",
+            help="Folder of the new recipe, made if need be; this one by default.",
+            callback=check_folder,
+        ),
     ] = Path(),
     as_json: options.AsJson = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collection.cli import options
-from mlst.exits import Exit
+from mlst.exits import Exit, check_folder
 from mlst.text import number_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ def join(
         Path,
         typer.Option(metavar="RECIPE", help="Recipe of the whole: name, quota, splits; its sources are not read."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write the dataset to.")],
-    work: Annotated[str, typer.Option(help="Folder of the workspace; OUT-work by default.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder to write the dataset to.", callback=check_folder)],
+    work: Annotated[
+        str, typer.Option(help="Folder of the workspace; OUT-work by default.", callback=options.writable)
+    ] = "",
     workers: options.Workers = options.WORKERS,
     verify: options.Verify = True,
     as_json: options.AsJson = False,

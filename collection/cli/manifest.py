@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collection.cli import options
-from mlst.exits import UserError
+from mlst.exits import UserError, check_file, check_folder
 
 if TYPE_CHECKING:
     from mlst.records import Source
 
 FORMATS = ("audioset", "clipshots", "ids", "kinetics", "vggsound")
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .csv, .jsonl or .parquet.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="File to write: .csv, .jsonl or .parquet.", callback=check_file)
+]
 Licence = Annotated[str, typer.Option(help="Licence of the videos, as an SPDX identifier.")]
 Recipe = Annotated[Path | None, typer.Option("--recipe", help="Recipe whose [fetch] table says what is allowed.")]
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A .csv, .jsonl or .parquet file.")]
@@ -83,7 +85,7 @@ def expand(
     fetch = read_recipe(recipe).fetch if recipe else FetchSettings()
     access, rows = Access(cookies, proxy), dict[str, Source]()
     with _files(), tempfile.TemporaryDirectory() as scratch:
-        folder = work or Path(scratch)
+        folder = check_folder(work or Path(scratch))
         polite = Politeness(folder / "politeness", access.address, access.budget)
         try:
             names, cache = lists.listers(fetch.extractors), folder / "yt-dlp"

@@ -8,10 +8,19 @@ from typing import Annotated
 
 import typer
 
+from mlst.exits import check_folder
+
 
 def completed(*names: str) -> Callable[[str], list[str]]:
     """What a shell offers for the value of an option: those of the names that begin as what was typed."""
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def writable(place: str) -> str:
+    """`place`, if it is a URL, a folder that can be written to, or "" for none. Raises as `check_folder`."""
+    if place and "://" not in place:
+        check_folder(Path(place))
+    return place
 
 
 WAVE = 256
@@ -30,8 +39,13 @@ Buildable = Annotated[
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a built dataset.")]
 Place = Annotated[str, typer.Argument(metavar="DIR", help="Folder or URL of a dataset, e.g. s3://bucket/name.")]
-Out = Annotated[str, typer.Option(help="Folder or URL to write the dataset to, e.g. s3://bucket/name.")]
-WorkBesideOut = Annotated[str, typer.Option(help="Folder or URL of the workspace; OUT-work by default.")]
+Out = Annotated[
+    str,
+    typer.Option(help="Folder or URL to write the dataset to, e.g. s3://bucket/name.", callback=writable),
+]
+WorkBesideOut = Annotated[
+    str, typer.Option(help="Folder or URL of the workspace; OUT-work by default.", callback=writable)
+]
 Sources = Annotated[
     Path | None,
     typer.Option("--sources", exists=True, file_okay=False, help="Base folder of local source files."),

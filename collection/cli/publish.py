@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from collection.cli import options
+from mlst.exits import check_folder
 from mlst.text import number_of
 
 Mode = Literal["ids", "clips"]
@@ -68,7 +69,10 @@ def export(
         str,
         typer.Argument(metavar="DIR", help="Folder, URL or Hub id OWNER/NAME of a dataset, e.g. s3://bucket/name."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write to: new, empty, or of the same export interrupted.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder to write to: new, empty, or of the same export interrupted.", callback=check_folder),
+    ],
     layout: Annotated[
         Layout,
         typer.Option(

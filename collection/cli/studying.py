@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from collection.cli import options
+from mlst.exits import check_file
 
 
 def study(
     place: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a built dataset, or of videos.")],
-    out: Annotated[Path, typer.Option(help="HTML file to write; the same in JSON goes beside it.")] = Path(
-        "study.html"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="HTML file to write; the same in JSON goes beside it.", callback=check_file)
+    ] = Path("study.html"),
     levels: Annotated[
         str, typer.Option(help="Thresholds file, or the name of one that comes with mlst; a dataset's own by default.")
     ] = "",
@@ -26,7 +27,9 @@ def study(
         list[Path], typer.Option(help="Folder that `astm evaluate` wrote, for the errors of its models.")
     ] = [],  # noqa: B006
     metric: Annotated[str, typer.Option(help="Which error is taken from there.")] = "mse_sum",
-    work: Annotated[str, typer.Option(help="Folder for what was measured; OUT-work by default.")] = "",
+    work: Annotated[
+        str, typer.Option(help="Folder for what was measured; OUT-work by default.", callback=options.writable)
+    ] = "",
     workers: options.Workers = options.WORKERS,
     as_json: options.AsJson = False,
 ) -> None:

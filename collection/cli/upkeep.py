@@ -76,7 +76,9 @@ def drift(
         bool, typer.Option("--deep", help="Fetch everything again; compare packets, then pictures.")
     ] = False,
     files: options.Sources = None,
-    work: Annotated[str, typer.Option(help="Folder or URL of the workspace; DIR-work by default.")] = "",
+    work: Annotated[
+        str, typer.Option(help="Folder or URL of the workspace; DIR-work by default.", callback=options.writable)
+    ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard the answers of an unfinished check.")] = False,
     as_json: options.AsJson = False,
 ) -> None:

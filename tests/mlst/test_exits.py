@@ -15,10 +15,13 @@ from mlst.exits import (
     MEMORY,
     REMEDIES,
     Exit,
+    GivenError,
     LimitError,
     MissingExtraError,
     Stopped,
     UserError,
+    check_file,
+    check_folder,
     check_limits,
     heed_signals,
     leave_at_signals,
@@ -116,7 +119,13 @@ main()
     [
         ("collection", ["plan", "none.csv"], "typer", signal.SIGINT, ""),
         ("astm", ["why", "one", "two"], "typer", signal.SIGTERM, ""),
-        ("collection", ["plan", "none.csv"], "collection.forecast", signal.SIGTERM, "stopped by SIGTERM; finished"),
+        (
+            "collection",
+            ["plan", "none.csv"],
+            "collection.cli.outcomes",
+            signal.SIGTERM,
+            "stopped by SIGTERM; ",
+        ),
         ("astm", ["why", "one", "two"], "astm.why", signal.SIGINT, "stopped by SIGINT; run the same command again"),
     ],
 )
@@ -134,3 +143,24 @@ def test_a_signal_while_modules_are_imported_ends_a_command_without_traceback(
     assert ran.returncode == 128 + number, ran.stderr
     assert ran.stderr.startswith(said)
     assert ran.stderr.count("\n") == bool(said)
+
+
+def test_a_place_that_takes_no_files_is_found_before_the_work(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    for place in (tmp_path, tmp_path / "new" / "folder", file.parent / "other"):
+        assert check_folder(place) == place
+    for place in (file, tmp_path / "a" / "b.html", Path("new.html")):
+        assert check_file(place) == place
+    for check in (check_file, check_folder):
+        with pytest.raises(GivenError, match="file is not a folder; give another path"):
+            check(file / "x" / "y")
+    with pytest.raises(GivenError, match="is a folder; give the path of a file"):
+        check_file(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, in which root makes no files either")
+def test_a_place_on_a_file_system_without_files_of_ours_is_refused() -> None:
+    with pytest.raises(GivenError, match="no files can be made in /proc; give another path"):
+        check_folder(Path("/proc/none/folder"))

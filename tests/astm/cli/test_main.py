@@ -327,7 +327,7 @@ def test_bench():
         (("evaluate", "/nowhere/best.safetensors"), "/nowhere/best.safetensors is neither a folder, nor a bundled"),
         (("evaluate", "copy_last", "--preset", "tiny"), "--preset tiny is of a dataset; name it with --data"),
         (("publish", "moving-mnist-small", "name", "--dry-run"), "'name' is not OWNER/NAME"),
-        (("train", "astm", "--out", "/dev/null/run", "data.root={mnist}"), "/dev/null/run: Not a directory; give"),
+        (("train", "astm", "--out", "/dev/null/run", "data.root={mnist}"), "/dev/null is not a folder; give"),
         (("bench", "stam", "--preset", "authors", "model.patch=8"), "model: with norm = 'layer' this model is made"),
         (("evaluate", "astm", "--data", "mlst"), "'./data/mlst' is not a folder, a URL or a Hub id"),
         (
