@@ -24,7 +24,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 
 from mlst.dataset.description import DATASET
 from mlst.dataset.remote import checked_url, is_url
-from mlst.hub import TRANSPORT_ERROR
+from mlst.hub import TRANSPORT_ERROR, unreachable
 from mlst.inside import file_in, opened
 from mlst.loading.buckets import Bucket
 from mlst.loading.errors import LoadError, Missing, ReadError
@@ -212,10 +212,20 @@ class Hub:
 
 def on_hub(repo: str, revision: str, cached: bool) -> Hub:
     """The dataset at a branch, tag or commit ("" for the main branch), pinned to the commit that this is now."""
-    path = _download(repo, DATASET, revision)
+    path = _cached(repo, revision, why) if (why := unreachable()) else _download(repo, DATASET, revision)
     if not COMMIT.fullmatch(path.parent.name):
         raise ReadError(f"{repo}: no commit in {path}; is this a cache of huggingface_hub?")
     return Hub(repo, path.parent.name, cached)
+
+
+def _cached(repo: str, revision: str, why: str) -> Path:
+    """`dataset.json` as it was downloaded before, where the Hub cannot be reached, and why."""
+    try:
+        return Path(
+            hf_hub_download(repo, DATASET, repo_type="dataset", revision=revision or None, local_files_only=True)
+        )
+    except LocalEntryNotFoundError:
+        raise ReadError(f"{repo} is not a folder here, nor in the cache of the Hub's client, and {why}") from None
 
 
 def _download(repo: str, path: str, revision: str) -> Path:
