@@ -24,6 +24,9 @@ metric: Registry[Metric] = Registry("metric")
 LOWER_IS_BETTER = ("mse", "mae", "stlpips", "lpips")
 """How the names of errors begin; of all others, more is better."""
 
+RANGES = {"ssim": (-1.0, 1.0), "psnr": (0.0, 100.0), "mse_mean": (0.0, 1.0)}
+"""Lowest and highest value of metrics that have both, by how their names begin."""
+
 ON_REQUEST = ("stlpips_alex", "lpips_alex")
 """Metrics that are only computed where they are named: they take longer than many models, or need an extra."""
 
@@ -121,6 +124,11 @@ def lpips_alex(pred: Tensor, target: Tensor) -> Tensor:
 def better(name: str, value: float, than: float) -> bool:
     """Whether one score of a metric is better than another."""
     return value < than if name.startswith(LOWER_IS_BETTER) else value > than
+
+
+def widest(name: str) -> float:
+    """The most by which two values of a metric can differ; infinity where there is no most."""
+    return next((high - low for prefix, (low, high) in RANGES.items() if name.startswith(prefix)), math.inf)
 
 
 def check_pair(pred: Tensor, target: Tensor) -> None:

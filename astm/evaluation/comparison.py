@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from astm.evaluation.clip_scores import ClipScores
-from astm.metrics import LOWER_IS_BETTER
+from astm.metrics import LOWER_IS_BETTER, widest
 from astm.results import ALL, EvaluationError
 from mlst.text import number_of
 
 RESAMPLES, CONFIDENCE = 2000, 0.95
 METHOD = (
     f"{CONFIDENCE:.0%} intervals that hold both the bootstrap of t ({RESAMPLES} resamples of videos, seed 0) and "
-    "Student's t over videos"
+    "Student's t over videos, cut to what two values of the metric can differ by"
 )
 
 
@@ -35,7 +35,7 @@ class Difference:
     difference: float
     """a - b."""
     low: float
-    """Of the interval of the difference."""
+    """Of the interval of the difference, which ends where no two values of the metric differ by more."""
     high: float
     better: str
     """Label of the model that the whole interval favours; empty where it holds 0."""
@@ -165,7 +165,7 @@ def _difference(
     b: NDArray[np.float64],
     videos: NDArray[np.str_],
 ) -> Difference:
-    low, high = interval(a - b, videos)
+    low, high = np.clip(interval(a - b, videos), -widest(metric), widest(metric)).tolist()
     winner = "" if low <= 0 <= high else labels[(high < 0) != metric.startswith(LOWER_IS_BETTER)]
     return Difference(
         metric=metric,

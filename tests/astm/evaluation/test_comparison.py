@@ -83,6 +83,16 @@ def test_clips_are_paired_by_key(metric, winner):
     assert (back.difference, back.better) == (pytest.approx(1), winner)
 
 
+@pytest.mark.parametrize(("metric", "most"), [("ssim_wang", 1.0), ("mse_mean", 1.0), ("psnr_u8", 100.0)])
+def test_an_interval_ends_where_two_values_of_the_metric_differ_most(metric, most):
+    """Two videos have the widest: Student's t of one degree of freedom is 12.7."""
+    (found,) = compare(scores("a", [most, 0], metric), scores("b", [0, most], metric))
+    reach = 2.0 if metric == "ssim_wang" else most
+    assert (found.low, found.high) == (-reach, reach)
+    (free,) = compare(scores("a", [most, 0], "mse_sum"), scores("b", [0, most], "mse_sum"))
+    assert free.low < -10 * most
+
+
 def test_what_is_not_decided():
     values = np.random.default_rng(4).normal(0, 1, (2, 20))
     (found,) = compare(scores("a", values[0]), scores("b", values[1]))
