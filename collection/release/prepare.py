@@ -16,7 +16,7 @@ from collection.pack.seal import Body, file_entry, put, seal
 from collection.recipe import Recipe, RecipeError, read_recipe
 from collection.report.figures import level_sheet, png, scatter
 from collection.report.rows import read_rows
-from collection.report.scores import read_measured
+from collection.report.scores import measured_on
 from collection.viewing.page import VIEWER, viewer
 from collection.viewing.table import TABLE, table_bytes
 from collection.workspace.folder import Workspace
@@ -150,7 +150,7 @@ def prepare(source: Path, out: Path, mode: Mode, results: Sequence[Path], worker
         raise SignedError(signed)
     if mode == "clips" and (refused := refusals(lock, dataset.licence)):
         raise LicenceError(refused)
-    measured = tuple(one for path in results for one in read_measured(path))
+    measured = tuple(one for path in results for one in measured_on(source, path))
     before = _before(out)
     made, release = _clips(source, out, dataset) if mode == "clips" else _ids(source, out, dataset, lock)
     pictures = _pictures(source, out, (SHEET, SCATTER) if release.pixels else (SCATTER,))

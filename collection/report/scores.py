@@ -85,7 +85,10 @@ def _other(dataset: Path, found: Sequence[_Evaluation]) -> str:
         except UserError as why:
             return str(why)
         if one.fingerprint not in own:
-            return f"{one.label} was scored on clips with the fingerprint {one.fingerprint[:16]}, of another dataset"
+            return (
+                f"{one.label} was scored on clips with the fingerprint {one.fingerprint[:16]}, of another dataset; "
+                f"those of this one have {' or '.join(sorted(each[:16] for each in own))}"
+            )
     return ""
 
 

@@ -590,7 +590,7 @@ def test_presigned_addresses_reach_no_output_and_are_not_published(tmp_path: Pat
 def results(path: Path) -> Path:
     groups = [
         {"level": "all", "clips": 9, "scores": [{"metric": "psnr_frame", "mean": 21.5, "low": 21.0, "high": 22.0}]},
-        {"level": "s0t0", "clips": 3, "scores": [{"metric": "psnr_frame", "mean": 30.25, "low": 1.0, "high": 2.0}]},
+        {"level": "s0t0", "clips": 2, "scores": [{"metric": "psnr_frame", "mean": 30.25, "low": 1.0, "high": 2.0}]},
     ]
     evaluation = {"format": "astm-evaluation/1", "label": "copy | last", "split": "test", "protocol": "10 -> 20"}
     path.write_text(json.dumps([{**evaluation, "groups": groups}]))
@@ -601,8 +601,20 @@ def test_results_become_a_table(tmp_path: Path) -> None:
     release = prepare(tiny.built(), tmp_path / "release", "clips", [results(tmp_path / "r.json")], 0)
     text = (release.folder / CARD).read_text(encoding="utf-8")
     assert "## Baselines" in text
-    assert "| model | all \\(9\\) | s0t0 \\(3\\) |\n|---|---|---|\n| copy \\| last | 21\\.5 | 30\\.25 |\n" in text
+    assert "| model | all \\(9\\) | s0t0 \\(2\\) |\n|---|---|---|\n| copy \\| last | 21\\.5 | 30\\.25 |\n" in text
     assert verify(release.folder, 0).findings == ()
+
+
+def test_results_on_another_dataset_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    file = results(tmp_path / "r.json")
+    (made,) = json.loads(file.read_text())
+    size = {"past": 2, "horizon": 2, "size": 32, "channels": 3}
+    file.write_text(json.dumps([{**made, **size, "dataset": "mlst", "fingerprint": "0" * 64}]))
+    with pytest.raises(
+        ScoresError, match=r"fingerprint 0{16}, of another dataset; those of this one have [0-9a-f]{16}"
+    ):
+        prepare(tiny.built(), tmp_path / "release", "clips", [file], 0)
+    assert not (tmp_path / "release").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[{}]", '[{"label": "x", "split": "test", "protocol": "p", "groups": 1}]'])
@@ -625,7 +637,7 @@ def test_real_results_are_understood(tmp_path: Path) -> None:
     evaluation = decode(Evaluation, {**rest, **made, "format": FORMAT, "cost": cost})
     write_results(tmp_path / "r.json", [evaluation])
     (measured,) = read_measured(tmp_path / "r.json")
-    assert measured.groups == (("all", 9, 21.5), ("s0t0", 3, 30.25))
+    assert measured.groups == (("all", 9, 21.5), ("s0t0", 2, 30.25))
 
 
 # -- The command
