@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from astm.cli import options
+from astm.data import dataset
+from astm.models import model
+from astm.pretrained import bundled
+from astm.training.settings import presets
+
 ROOT = Path(__file__).parents[1]
 MODULES = {"mlst": "collection", "astm": "astm"}
 
@@ -29,11 +35,21 @@ def asked(command: str, words: str = "", **variables: str) -> str:
         ("mlst", "mlst build --exe", "zsh", '"--executor"'),
         ("mlst", "mlst manifest import list.csv --format k", "fish", "kinetics"),
         ("astm", "astm train convlstm --data mo", "fish", "moving_mnist"),
+        ("astm", "astm train pred", "fish", "predrnn_v2"),
         ("mlst", "mlst build ", "zsh", "_files"),
     ],
 )
 def test_words_are_completed(command: str, words: str, shell: str, expected: str) -> None:
     assert expected in asked(command, words, **{f"_{command.upper()}_COMPLETE": f"complete_{shell}"})
+
+
+def test_the_names_that_shells_are_offered_are_those_there_are() -> None:
+    assert options.MODELS.split() == list(model)
+    assert sorted(options.DATASETS.split()) == list(dataset)
+    assert {name for data in dataset for name in presets(data)} <= set(options.PRESETS.split())
+    assert options.READY.split() == ["copy_last", *bundled.names()]
+    assert options.or_files(options.READY)("c") == ["copy_last"]
+    assert options.or_files(options.READY)("") == []  # as zsh and bash then offer files
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")

@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from astm.cli.console import say
-from astm.cli.options import AsJson
+from astm.cli.options import AsJson, completed
 from mlst.exits import check_folder
 
 
 def data(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="moving_mnist or kth.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", help="moving_mnist or kth.", autocompletion=completed("moving_mnist kth")),
+    ],
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="Folder; by default the dataset's data.root.")] = "",
     mirror: Annotated[str, typer.Option("--from", metavar="URL", help="Folder of the files on another server.")] = "",
     as_json: AsJson = False,

@@ -9,13 +9,16 @@ from typing import Annotated
 import typer
 
 from astm.cli.console import say
-from astm.cli.options import AsJson
+from astm.cli.options import AsJson, completed
 from mlst.exits import check_folder
 
 
 def import_(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A checkpoint: PyTorch's file, or safetensors.")],
-    kind: Annotated[str, typer.Option("--format", help="openstl, predrnn or stam.")],
+    kind: Annotated[
+        str,
+        typer.Option("--format", help="openstl, predrnn or stam.", autocompletion=completed("openstl predrnn stam")),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the model to write.", callback=check_folder)] = Path("imported"),
     given: Annotated[
         list[str] | None,

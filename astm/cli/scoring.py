@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astm.cli.console import say
-from astm.cli.options import AsJson, Device
+from astm.cli.options import DATASETS, MODELS, PRESETS, READY, AsJson, Device, completed, or_files
 from mlst.exits import Exit, check_file, check_folder
 
 if TYPE_CHECKING:
@@ -22,11 +22,26 @@ Out = Annotated[Path, typer.Option(help="Folder for results.json, results.md and
 
 
 def evaluate(
-    sources: Annotated[list[str], typer.Argument(metavar="MODEL", help="Runs, checkpoints, models.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Runs, checkpoints, models.", autocompletion=or_files(READY)),
+    ],
     out: Out = Path("results"),
-    data: Annotated[str, typer.Option("--data", help="Dataset; by default that of the first run.")] = "",
-    chosen: Annotated[str, typer.Option("--preset", help="Take the dataset's settings from this preset.")] = "",
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Dataset; by default that of the first run.", autocompletion=completed(DATASETS)),
+    ] = "",
+    chosen: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            help="Take the dataset's settings from this preset.",
+            autocompletion=completed(PRESETS),
+        ),
+    ] = "",
+    split: Annotated[
+        str, typer.Option(help="train, validation or test.", autocompletion=completed("train validation test"))
+    ] = "test",
     metrics: Annotated[
         str, typer.Option(help="Comma-separated names; by default all but stlpips_alex and lpips_alex=FOLDER.")
     ] = "",
@@ -80,7 +95,11 @@ def score(
         list[str] | None, typer.Option("--label", help="What to call a model; repeated, in the order of the models.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Name of the model that made them (see `astm models`), for `astm table`.")
+        str,
+        typer.Option(
+            help="Name of the model that made them (see `astm models`), for `astm table`.",
+            autocompletion=completed(MODELS),
+        ),
     ] = "",
     metrics: Annotated[
         str, typer.Option(help="Comma-separated names; by default all but stlpips_alex and lpips_alex=FOLDER.")

@@ -8,14 +8,19 @@ from typing import Annotated
 import typer
 
 from astm.cli.console import console, say
-from astm.cli.options import AsJson, Device
+from astm.cli.options import READY, AsJson, Device, or_files
 from mlst.exits import check_file
 from mlst.text import number_of
 
 
 def predict(
     source: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, checkpoint, saved or bundled model, or copy_last.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A run, checkpoint, saved or bundled model, or copy_last.",
+            autocompletion=or_files(READY),
+        ),
     ],
     video: Annotated[
         Path, typer.Argument(metavar="FILM", help="A video, a folder of frames, or arrays (.npy, .npz, .tar).")
