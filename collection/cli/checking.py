@@ -90,12 +90,14 @@ def report(
     """
     from collection.cli.console import console, results, safe
     from collection.report import html
-    from collection.report.story import UNKNOWN
+    from collection.report.story import lacking
+    from mlst.dataset.description import read_dataset
 
     place = work or dataset.resolve().with_name(f"{dataset.resolve().name}-work")
-    if html.report_on(dataset, out, previews, place, scores or ()) == UNKNOWN:
-        lacking = "does not tell how this dataset was built, so the page has no outcomes and transitions; give --work"
-        console.print(safe(f"{place} {lacking}"))
+    html.report_on(dataset, out, previews, place, scores or ())
+    if why := lacking(place, read_dataset(dataset).fingerprint):
+        without = "so the page does not tell what became of every item; give the workspace of the build with --work"
+        console.print(safe(f"{why}, {without}"))
     results.print(f"Report: {safe(str(out))}")
 
 

@@ -125,6 +125,17 @@ def kept(work: Path, fingerprint: str) -> Story:
     return UNKNOWN
 
 
+def lacking(work: Path, fingerprint: str) -> str:
+    """Why the folder `work` does not tell the story of a dataset; "" where it does."""
+    if not work.is_dir():
+        return f"there is no folder {work}"
+    if not (work / STORY).is_file():
+        return f"{work} has no {STORY}: no build has ended there, or not with this version of mlst"
+    if kept(work, fingerprint) == UNKNOWN:
+        return f"what {work} built last is another dataset, or another version of it"
+    return ""
+
+
 def story(results: tuple[Result[Video], Result[Scan], Result[Packed]], selection: Selection) -> Story:
     """All that a build can tell."""
     fetched, scanned, _ = results

@@ -5,7 +5,20 @@ from fractions import Fraction
 from pathlib import Path
 
 from collection.report.status import Line
-from collection.report.story import STORY, UNKNOWN, Copy, Cutting, LeftOut, Part, Problem, Story, keep, kept, timelines
+from collection.report.story import (
+    STORY,
+    UNKNOWN,
+    Copy,
+    Cutting,
+    LeftOut,
+    Part,
+    Problem,
+    Story,
+    keep,
+    kept,
+    lacking,
+    timelines,
+)
 from collection.workspace.folder import Workspace
 from mlst.records import Shot, Transition
 from tests import tiny
@@ -40,8 +53,12 @@ def test_a_workspace_tells_the_story_of_its_dataset_and_of_no_other(tmp_path: Pa
         (Copy("a_0", "b_0", "duplicate"),),
     )
     assert kept(tmp_path / "none", "f" * 64) == UNKNOWN
+    assert lacking(tmp_path / "none", "f" * 64).startswith("there is no folder ")
+    assert "has no story.json" in lacking(tmp_path, "f" * 64)
     keep(Workspace(tmp_path, "scan-1"), "f" * 64, told)
     assert kept(tmp_path, "f" * 64) == told
+    assert lacking(tmp_path, "f" * 64) == ""
+    assert "is another dataset, or another version of it" in lacking(tmp_path, "e" * 64)
     assert kept(tmp_path, "e" * 64) == UNKNOWN
     (tmp_path / STORY).write_text("{}")
     assert kept(tmp_path, "f" * 64) == UNKNOWN

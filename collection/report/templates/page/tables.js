@@ -7,7 +7,7 @@ function buildOutcomes() {
     made.append(...[line.stage, line.status, line.kind, many(line.count)].map((text) => make("span", {}, text)), bar);
     $("outcomes").append(made);
   }
-  if (!D.outcomes.length) $("outcomes").append(make("p", { className: "soft" }, "Only the workspace of the build knows this, how the films were cut and how long each stage took: run mlst report again with --work and that folder."));
+  if (!D.outcomes.length) $("outcomes").append(make("p", { className: "soft" }, "This page was made without the workspace of the build, or with one that has built another version since. Only it knows this, how the films were cut and how long each stage took: run mlst report again with --work and that folder."));
 }
 
 function listProblems(line) {
