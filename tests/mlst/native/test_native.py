@@ -17,17 +17,19 @@ from mlst.statistics import p910
 pytestmark = pytest.mark.skipif(not USED, reason="no compiled kernels here")
 
 Draw = np.random.Generator
-SHAPES = ((1, 1), (5, 2), (6, 5000), (37, 3), (64, 65), (90, 160))
+SHAPES = ((1, 1), (5, 2), (3, 4), (6, 5000), (37, 3), (64, 65), (90, 160))
 
 
 def codes(draw: Draw, shape: tuple[int, ...]) -> Any:
-    """Bytes in a larger array, so that rows lie apart: noise, combed noise, few codes, or extremes alone."""
+    """Bytes in a larger array, so that rows lie apart: noise, combed noise, few codes, extremes alone, or one code."""
     padded = draw.integers(0, 256, (*shape[:-1], shape[-1] + 7), np.uint8)
-    kind = draw.integers(4)
+    kind = draw.integers(5)
     if kind == 1:
         padded[..., ::2, :] = padded[..., ::2, :] // 8 + 100
         padded[..., 1::2, :] = padded[..., 1::2, :] // 8 + 60
-    if kind > 1:
+    if kind == 4:
+        padded[:] = padded[..., :1, :1]
+    elif kind > 1:
         padded = padded // 64 + 100 if kind == 2 else padded // 128 * np.uint8(255)
     return padded[..., : shape[-1]]
 
