@@ -4,8 +4,8 @@
 
 Code, settings and random pictures are those of the benchmark on a GPU (`benchmarks.gpu`), in float32 on one thread,
 each model in a process of its own: the best of two steps or more, and the most memory that the process had beyond what
-it began with. `--count` takes no steps and tells only what autograd keeps, on the meta device, where nothing is
-computed: exact, and done in seconds.
+it began with. `--count` takes no steps and tells only what autograd keeps on the meta device, where nothing is
+computed: done in seconds.
 """
 
 import argparse
