@@ -18,7 +18,8 @@ static PyObject *has_avx2(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(argum
 
    What libswscale does, in the same integers: each line is filtered to 15 bits, then lines are added up and rounded.
    Sixteen samples are made at a time, by four lanes of four. A lane takes its samples, two neighbours for each of the
-   four, out of 16 bytes, and again from 2 bytes on, until every weight had its sample. */
+   four, out of 16 bytes, and again from 2 bytes on, until every weight had its sample. Where the four lie too far apart
+   for that, it does so in two or four groups. */
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -28,35 +29,54 @@ static PyObject *has_avx2(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(argum
 #define LANE 16 /* bytes */
 
 typedef struct {
-    const int32_t *starts;  /* for each lane where its 16 bytes begin in a line */
-    const byte *places;     /* LANE for each lane: which of the bytes go where, as shuffle_epi8 has it */
+    const int32_t *starts;  /* for each pair of lanes and each group where their 16 bytes begin in a line */
+    const byte *places;     /* LANE for each start: which of the bytes go where, as shuffle_epi8 has it */
     const int16_t *weights; /* for each pair of lanes `turns` times 16 */
-    Py_ssize_t turns;
+    Py_ssize_t groups, turns;
 } Lanes;
 
+#define INLINE __attribute__((always_inline)) static inline
+
 /* Two lanes: the sums of eight samples. */
-AVX2 static inline __m256i sums(const byte *line, const Lanes *lanes, Py_ssize_t pair)
+AVX2 INLINE __m256i sums(const byte *line, const Lanes *lanes, Py_ssize_t pair, Py_ssize_t groups, Py_ssize_t turns)
 {
-    const byte *one = line + lanes->starts[2 * pair], *other = line + lanes->starts[2 * pair + 1];
-    const int16_t *weights = lanes->weights + STEP * lanes->turns * pair;
-    __m256i places = _mm256_loadu_si256((const __m256i *)(lanes->places + 2 * LANE * pair));
+    const int16_t *weights = lanes->weights + STEP * turns * pair;
     __m256i sum = _mm256_setzero_si256();
-    for (Py_ssize_t k = 0; k < lanes->turns; k++) {
-        __m256i low = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(one + 2 * k)));
-        __m256i both = _mm256_inserti128_si256(low, _mm_loadu_si128((const __m128i *)(other + 2 * k)), 1);
-        __m256i shares = _mm256_loadu_si256((const __m256i *)(weights + STEP * k));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_shuffle_epi8(both, places), shares));
+    for (Py_ssize_t group = groups * pair; group < groups * (pair + 1); group++) {
+        const byte *one = line + lanes->starts[2 * group], *other = line + lanes->starts[2 * group + 1];
+        __m256i places = _mm256_loadu_si256((const __m256i *)(lanes->places + 2 * LANE * group));
+        for (Py_ssize_t k = 0; k < turns; k++) {
+            __m256i low = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(one + 2 * k)));
+            __m256i both = _mm256_inserti128_si256(low, _mm_loadu_si128((const __m128i *)(other + 2 * k)), 1);
+            __m256i shares = _mm256_loadu_si256((const __m256i *)(weights + STEP * k));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_shuffle_epi8(both, places), shares));
+        }
     }
     return _mm256_srai_epi32(sum, 7);
 }
 
-/* A line of bytes to `steps` times STEP numbers of 15 bits. */
-AVX2 static void across(const byte *line, const Lanes *lanes, Py_ssize_t steps, int16_t *made)
+AVX2 INLINE void samples(const byte *line, const Lanes *lanes, Py_ssize_t steps, int16_t *made, Py_ssize_t groups,
+                         Py_ssize_t turns)
 {
     for (Py_ssize_t k = 0; k < steps; k++) {
-        __m256i both = _mm256_packs_epi32(sums(line, lanes, 2 * k), sums(line, lanes, 2 * k + 1));
-        _mm256_storeu_si256((__m256i *)(made + STEP * k), both);
+        __m256i one = sums(line, lanes, 2 * k, groups, turns), other = sums(line, lanes, 2 * k + 1, groups, turns);
+        _mm256_storeu_si256((__m256i *)(made + STEP * k), _mm256_packs_epi32(one, other));
     }
+}
+
+/* A line of bytes to `steps` times STEP numbers of 15 bits; what is frequent, without loops within a lane. */
+AVX2 static void across(const byte *line, const Lanes *lanes, Py_ssize_t steps, int16_t *made)
+{
+    if (lanes->groups == 1 && lanes->turns == 1)
+        samples(line, lanes, steps, made, 1, 1);
+    else if (lanes->groups == 1 && lanes->turns == 2)
+        samples(line, lanes, steps, made, 1, 2);
+    else if (lanes->groups == 1 && lanes->turns == 3)
+        samples(line, lanes, steps, made, 1, 3);
+    else if (lanes->groups == 2 && lanes->turns == 3)
+        samples(line, lanes, steps, made, 2, 3);
+    else
+        samples(line, lanes, steps, made, lanes->groups, lanes->turns);
 }
 
 /* An even number of lines, each with a share, to STEP bytes. */
@@ -112,7 +132,7 @@ static int safe(View *target, View *plane, View *starts, View *places, View *wei
 {
     Py_ssize_t steps = (target->columns + STEP - 1) / STEP, most = plane->columns - LANE - 2 * (weights->columns / STEP - 1);
     int dense = places->row == LANE && places->columns == LANE && weights->row == 2 * weights->columns;
-    int counted = starts->columns == 4 * steps && places->rows == 4 * steps && weights->rows == 2 * steps;
+    int counted = starts->columns % (4 * steps) == 0 && places->rows == starts->columns && weights->rows == 2 * steps;
     int matched = firsts->columns == target->rows && shares->rows == target->rows && shares->columns % 2 == 0;
     if (!dense || !counted || !matched || weights->columns % STEP || plane->depth > 1 || target->depth > 1)
         return 0;
@@ -141,7 +161,8 @@ static PyObject *fill_scaled(PyObject *Py_UNUSED(module), PyObject *arguments)
         taken = safe(target, plane, &views[2], &views[3], &views[4], &views[5], shares);
     if (taken == 1) {
         Py_ssize_t steps = (target->columns + STEP - 1) / STEP;
-        Lanes lanes = {views[2].buffer.buf, views[3].buffer.buf, views[4].buffer.buf, views[4].columns / STEP};
+        Lanes lanes = {views[2].buffer.buf, views[3].buffer.buf, views[4].buffer.buf, views[2].columns / (4 * steps),
+                       views[4].columns / STEP};
         int16_t *memory = malloc(shares->columns * steps * STEP * sizeof(int16_t));
         int16_t **lines = malloc(shares->columns * sizeof(int16_t *));
         if (memory && lines) {

@@ -71,10 +71,9 @@ def triples(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
 
 def scaling_arguments(draw: Draw, _: tuple[int, int]) -> tuple[Any, ...]:
     """Room for a plane in another size, the plane, and the filters between them."""
-    height, width, rows, columns = map(int, draw.integers(40, 200, 4))
-    made = np.zeros((rows, max(columns, width // 4)), np.uint8)
-    down = scaling._filter(height, rows, scaling.DOWN)
-    return made, codes(draw, (height, width)), *scaling._lanes(width, made.shape[1]), down.firsts, down.weights
+    height, width, rows, columns = map(int, draw.integers(40, (200, 900, 200, 200)))
+    made, down = np.zeros((rows, columns), np.uint8), scaling._filter(height, rows, scaling.DOWN)
+    return made, codes(draw, (height, width)), *scaling._lanes(width, columns), down.firsts, down.weights
 
 
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
