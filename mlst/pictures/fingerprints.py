@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mlst.pictures.frames import Frames, Plane, counts, resized
+from mlst.pictures.frames import Frames, all_resized, counts
 
 WINDOWS = (1.0, 0.9, 0.81)
 """Sides of the central squares over the picture's short side."""
@@ -167,7 +167,8 @@ class Fingerprints:
 
 def _of_frames(lumas: Sequence[NDArray[np.uint8]]) -> Hashes:
     """Hashes of frames, zero for those that say nothing."""
-    squares = np.stack([_square(luma, window) for luma in lumas for window in WINDOWS]).astype(np.float32)
+    small = all_resized([_square(luma, window) for luma in lumas for window in WINDOWS], SIDE, SIDE)
+    squares = small.astype(np.float32)
     hashes = _words(squares).reshape(-1, len(WINDOWS), WORDS)
     flat = squares[:: len(WINDOWS)].reshape(len(lumas), -1).std(axis=1) < FLAT_STD
     cards = [_near_one_luma(luma) >= CARD_SHARE * luma.size for luma in lumas]
@@ -181,13 +182,12 @@ def _near_one_luma(luma: NDArray[np.uint8]) -> int:
     return int((total[5:] - total[:-5]).max())
 
 
-def _square(luma: NDArray[np.uint8], window: float) -> Plane:
-    """(SIDE, SIDE) the central square, area-averaged."""
+def _square(luma: NDArray[np.uint8], window: float) -> NDArray[np.uint8]:
+    """The central square."""
     height, width = luma.shape
     side = round(min(height, width) * window)
     top, left = (height - side) // 2, (width - side) // 2
-    view = luma[top : top + side, left : left + side]
-    return resized(view, SIDE, SIDE)
+    return luma[top : top + side, left : left + side]
 
 
 def _words(squares: NDArray[np.float32]) -> Hashes:

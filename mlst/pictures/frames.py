@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlst.native import twin
-from mlst.pictures.scaling import scaled
+from mlst.pictures.scaling import scale_into, scaled
 from mlst.records import Box
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ def canonical(
     size = canonical_size((right - left) * fmt.sar, Fraction(bottom - top))
     lines = min((right - left) * fmt.sar, Fraction(bottom - top)) * reduced[0].k
     return Frames(
-        luma=_stacked([resized(r.y[top:bottom, left:right], *size) for r in reduced]),
+        luma=all_resized([r.y[top:bottom, left:right] for r in reduced], *size),
         chroma=_stacked([_chroma(reduced[i].chroma, box) for i in grid(times)]),
         times=tuple(times),
         format=PictureFormat(fmt.depth, fmt.full_range, Fraction(1)),
@@ -246,9 +246,22 @@ def resized(plane: Plane, width: int, height: int) -> Plane:
     While both sides are even and at least four times as long as wanted, the plane is halved, in a twentieth of the
     time; with less left to average it would become too soft.
     """
+    plane = _nearer(plane, width, height)
+    return plane if plane.shape == (height, width) else scaled(plane, width, height)
+
+
+def all_resized(planes: Sequence[Plane], width: int, height: int) -> Plane:
+    """(N, height, width) N planes of one type, each as `resized` makes it."""
+    made = cast(Plane, np.empty((len(planes), height, width), planes[0].dtype))
+    for target, plane in zip(made, planes, strict=True):
+        scale_into(target, _nearer(plane, width, height))
+    return made
+
+
+def _nearer(plane: Plane, width: int, height: int) -> Plane:
     while can_be_halved(plane, width, height):
         plane = halved(plane)
-    return plane if plane.shape == (height, width) else scaled(plane, width, height)
+    return plane
 
 
 def can_be_halved(plane: Plane, width: int, height: int) -> bool:
@@ -316,7 +329,7 @@ def _chroma(planes: Plane, box: Box) -> Plane:
     active = planes[:, top:bottom, left:right]
     factor = max(1.0, min(active.shape[1:]) / CHROMA_LINES)
     size = round(active.shape[2] / factor), round(active.shape[1] / factor)
-    return _stacked([resized(plane, *size) for plane in active])
+    return all_resized(list(active), *size)
 
 
 def _stacked(planes: Sequence[Plane]) -> Plane:

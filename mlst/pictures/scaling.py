@@ -34,10 +34,23 @@ LEAST_SIDE, MOST = 8, 64
 
 def scaled(plane: Samples, width: int, height: int) -> Samples:
     """An (H, W) plane as (height, width); codes rounded to integers."""
-    if plane.dtype == np.uint8 and _possible(plane, width, height):
-        made = np.empty((height, width), np.uint8)
-        scale_into(made, cast(Bytes, plane))
-        return made
+    made = cast(Samples, np.empty((height, width), plane.dtype))
+    scale_into(made, plane)
+    return made
+
+
+def scale_into(made: Samples, plane: Samples) -> None:
+    """Fill (height, width) `made`, of the same type, with an (H, W) plane in its size."""
+    height, width = made.shape
+    if plane.shape == made.shape:
+        made[...] = plane
+    elif plane.dtype == np.uint8 and _possible(plane, width, height):
+        _scale_bytes(cast(Bytes, made), cast(Bytes, plane))
+    else:
+        made[...] = _by_opencv(plane, width, height)
+
+
+def _by_opencv(plane: Samples, width: int, height: int) -> Samples:
     smaller = min(width, plane.shape[1]), min(height, plane.shape[0])
     if smaller != (plane.shape[1], plane.shape[0]):
         plane = cv2.resize(plane, smaller, interpolation=cv2.INTER_AREA)
@@ -65,8 +78,8 @@ def _possible(plane: Samples, width: int, height: int) -> bool:
     return not far and min(width, height, int(rows), int(columns)) >= LEAST_SIDE
 
 
-def scale_into(made: Bytes, plane: Bytes) -> None:
-    """Fill (height, width) `made` with an (H, W) plane in its size; both of sizes for which libswscale has filters."""
+def _scale_bytes(made: Bytes, plane: Bytes) -> None:
+    """`scale_into` of sizes for which libswscale has filters."""
     if COMPILED:
         down = _filter(plane.shape[0], made.shape[0], DOWN)
         fill_scaled(made, plane, *_lanes(plane.shape[1], made.shape[1]), down.firsts, down.weights)
@@ -84,7 +97,7 @@ def fill_scaled(
     firsts: NDArray[np.int32],
     shares: NDArray[np.int16],
 ) -> int:
-    """As `scale_into`, told `_lanes` of its columns and the `Filter` of its rows; how many rows were made."""
+    """`_scale_bytes`, told `_lanes` of the columns and the `Filter` of the rows; how many rows were made."""
     made[...] = _scaler("gray", plane.shape, made.shape[1], made.shape[0])([plane])[0]
     return len(made)
 
