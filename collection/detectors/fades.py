@@ -90,7 +90,6 @@ class Fades:
     def _ramp(self, products: Matrix) -> tuple[float, int]:
         """(score, frames between) of a run of frames as a ramp, by their inner products; (0, 0) if it is none."""
         line = blend(products, self.gram.size)
-        monotone = np.diff(line.alpha).min() > -0.02
-        if line.distance < 4 or line.residual > 0.35 or line.unevenness > 0.35 or not monotone:
+        if line.distance < 4 or line.residual > 0.35 or line.unevenness > 0.35 or not line.is_monotone:
             return 0.0, 0
         return line.distance * (1 - line.residual - 1.5 * line.unevenness), len(products) - 2

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Vectors = NDArray[np.int8]
 Bytes = NDArray[np.uint8]
-Frames = int | NDArray[np.int64]
+Places = NDArray[np.int64]
+Frames = int | Places
 
 CONTRAST_FLOOR = (0.03 * 255) ** 2
 """C2 of SSIM (Wang et al. 2004): keeps the similarity of two flat pictures at 1."""
@@ -196,7 +198,7 @@ def summarise(y: Bytes, u: Bytes, v: Bytes, row: Vectors) -> int:
 
 
 @twin
-def multiply(rows: Vectors, some: NDArray[np.int64], others: NDArray[np.int64], products: Vector) -> bool:
+def multiply(rows: Vectors, some: Places, others: Places, products: Vector) -> bool:
     """Write the inner products of `rows[some]` and `rows[others]`, both (n,), into (n,), exactly. Returns True.
 
     The rows are so short that float32 holds the sums, in whatever order.
@@ -208,6 +210,20 @@ def multiply(rows: Vectors, some: NDArray[np.int64], others: NDArray[np.int64], 
     return True
 
 
+def inner_products(rows: Vectors, some: Places, others: Places) -> Matrix:
+    """Of rows and rows, pair by pair."""
+    i, j = np.broadcast_arrays(some, others)
+    products = np.empty(i.shape)
+    multiply(rows, i.ravel(), j.ravel(), products.reshape(-1))
+    return products
+
+
+def distances(rows: Vectors, squares: Vector, some: Places, others: Places) -> Matrix:
+    """Root mean square differences of rows and rows of summaries, pair by pair; `squares` are their inner ones."""
+    squared = squares[some] + squares[others] - 2 * inner_products(rows, some, others)
+    return np.asarray(np.sqrt(squared / rows.shape[1]))
+
+
 class Gram:
     """The last `keep` frames and how far they are apart."""
 
@@ -217,13 +233,14 @@ class Gram:
         self.keep, self.count = keep, 0
         self.rows: Vectors = np.zeros((keep, self.size), np.int8)
         """Summary of frame n in row n % keep."""
-        self._squares = np.zeros(keep)
+        self.squares: Vector = np.zeros(keep)
+        """Sum of the squares of each row."""
         self._frames: deque[Small] = deque(maxlen=keep)
 
     def push(self, frame: Small) -> None:
         """Add the next frame."""
         at = self.count % self.keep
-        self._squares[at] = summarise(frame.y, frame.u, frame.v, self.rows[at])
+        self.squares[at] = summarise(frame.y, frame.u, frame.v, self.rows[at])
         self._frames.append(frame)
         self.count += 1
 
@@ -237,21 +254,12 @@ class Gram:
 
     def between(self, first: int, last: int) -> Matrix:
         """(n, n) inner products of frames first..last, both among the last `keep`."""
-        frames = np.arange(first, last + 1)
-        return self._products(frames[:, None] % self.keep, frames % self.keep)
+        places = np.arange(first, last + 1) % self.keep
+        return inner_products(self.rows, places[:, None], places)
 
     def distances(self, some: Frames, others: Frames) -> Matrix:
         """Root mean square differences of frames and frames, pair by pair, 0..255."""
-        i, j = np.asarray(some) % self.keep, np.asarray(others) % self.keep
-        squared = self._squares[i] + self._squares[j] - 2 * self._products(i, j)
-        return np.asarray(np.sqrt(squared / self.size))
-
-    def _products(self, some: NDArray[np.int64], others: NDArray[np.int64]) -> Matrix:
-        """Inner products of rows and rows, pair by pair."""
-        i, j = np.broadcast_arrays(some, others)
-        products = np.empty(i.shape)
-        multiply(self.rows, i.ravel(), j.ravel(), products.reshape(-1))
-        return products
+        return distances(self.rows, self.squares, np.asarray(some) % self.keep, np.asarray(others) % self.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +276,18 @@ class Blend:
     @property
     def unevenness(self) -> float:
         """Largest deviation of `alpha` from a steady rise."""
-        return float(np.abs(self.alpha - np.linspace(0, 1, len(self.alpha))).max())
+        return float(np.abs(self.alpha - _steady(len(self.alpha))).max())
+
+    @property
+    def is_monotone(self) -> bool:
+        """Whether `alpha` hardly ever falls."""
+        return bool((self.alpha[1:] - self.alpha[:-1]).min() > -0.02)
+
+
+@cache
+def _steady(n: int) -> Vector:
+    """(n,) from 0 to 1."""
+    return np.linspace(0, 1, n)
 
 
 def blend(gram: Matrix, size: int) -> Blend:

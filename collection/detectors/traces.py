@@ -9,7 +9,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from collection.detectors.features import COLUMNS, EDGE_FLOOR, ROWS, Bytes, Gram, Matrix, Vectors, multiply
+from collection.detectors.features import (
+    COLUMNS,
+    EDGE_FLOOR,
+    ROWS,
+    Bytes,
+    Gram,
+    Matrix,
+    Vector,
+    Vectors,
+    distances,
+    multiply,
+)
 from mlst.native import twin
 
 LAGS = np.array([1, 2, 4, 8, 16, 32])
@@ -67,77 +78,80 @@ class Traces:
 
     def measured(self, frames: Counts) -> Matrix:
         """(n, 96) multiples of 1/64 in -2..2, of n frames with `REACH` others pushed behind each."""
-        parts = (*self._of_edges(frames), *self._of_pictures(frames), *self._of_pixels(frames))
-        ratios = np.stack(parts, axis=-1).reshape(len(frames), SIZE)
-        return np.asarray(np.rint(np.clip(ratios, -2, 2) * STEP) / STEP)
-
-    def _of_edges(self, frames: Counts) -> tuple[Matrix, ...]:
-        """Eight (n, 6): how edges agree, how strong they are, and what of them the frames beside make up."""
-        c = frames[:, None]
-        at, far = np.arange(len(LAGS)), np.arange(1, len(LAGS) + 1)
-        floor = EDGE_FLOOR * 36 * 64
-        old, mid, new = (self._product(f, 0) for f in (np.maximum(0, c - LAGS), c, c + LAGS))
-        before, after, across = (
-            self._product(c, at + 1),
-            self._product(c + LAGS, at + 1),
-            self._product(c + LAGS, far + 1),
-        )
-        determinant = old * new - across * across + floor * floor
-        a, b = (before * new - after * across) / determinant, (after * old - before * across) / determinant
-        return (
-            (across + floor) / (np.sqrt(old * new) + floor),
-            (before + floor) / (np.sqrt(old * mid) + floor),
-            (after + floor) / (np.sqrt(mid * new) + floor),
-            (2 * mid - old - new) / (2 * mid + old + new + floor),
-            (new - old) / (new + old + floor),
-            (a * before + b * after) / (mid + floor),
-            a,
-            b,
-        )
-
-    def _product(self, frames: Counts, back: int | Counts) -> Matrix:
-        return np.asarray(self._products[frames % self._kept, back])
-
-    def _of_pictures(self, frames: Counts) -> tuple[Matrix, ...]:
-        """Three (n, 6): how far the pictures beside are apart, and where between them the one in the middle is."""
-        c, last = frames[:, None], self.gram.count - 1
-        old, new = np.maximum(0, c - LAGS), np.minimum(last, c + LAGS)
-        before, after, across = (self.gram.distances(p, q) ** 2 for p, q in ((old, c), (c, new), (old, new)))
-        total = before + after + across + NOISE
-        return across / (across + CLEAR), (before - after) / total, (before + after) / total
-
-    def _of_pixels(self, frames: Counts) -> tuple[Matrix, ...]:
-        """Five (n, 6): whether pixels are like those before or behind, and in which places."""
-        c, last, keep = frames[:, None], self.gram.count - 1, self.gram.keep
-        three = np.maximum(0, c - LAGS), np.repeat(c, len(LAGS), axis=1), np.minimum(last, c + LAGS)
-        old, mid, new = ((f % keep).ravel() for f in three)
-        sums = np.empty((len(mid), 6))
-        add_pixels(self.gram.rows, old, mid, new, sums)
-        across, nearer, resolved, seams, squares, step = sums.T.reshape(6, -1, len(LAGS))
-        total = across + PIXELS
-        return (
-            nearer / total,
-            resolved / total,
-            seams / total,
-            across * across / ((squares + PIXELS) * PIXELS),
-            np.abs(step) / total,
-        )
+        gram, ratios = self.gram, np.empty((len(frames), SIZE))
+        measure(frames, gram.count - 1, self._products, gram.rows, gram.squares, ratios)
+        return ratios
 
 
 @twin
-def add_pixels(rows: Vectors, old: Counts, mid: Counts, new: Counts, sums: Matrix) -> bool:
-    """Write six sums over the luma of n triples of summaries, given by their rows, into (n, 6). Returns True.
+def measure(frames: Counts, last: int, products: Matrix, rows: Vectors, squares: Vector, ratios: Matrix) -> bool:
+    """Write what is measured of n frames, none behind `last`, into (n, 96). Returns True.
 
-    They are of the change from old to new, of the middle's distance from the nearer of both, of the change where that
-    distance is small, of the change along the seams between what is nearer to the one and to the other, of its
-    square, and of the change with its sign.
+    `products`, `rows` and `squares` are those of `Traces` and `Gram`: of frame f at f % `len(rows)`.
     """
-    o, c, n = (rows[f, :PIXELS].reshape(-1, ROWS, COLUMNS).astype(np.int16) for f in (old, mid, new))
-    before, after, step = np.abs(c - o), np.abs(n - c), n - o
-    across, nearer, turned = np.abs(step), np.minimum(before, after), after < before
-    seams = (turned[..., 1:] != turned[..., :-1]) * np.minimum(across[..., 1:], across[..., :-1])
-    real = step.astype(np.float32)
-    sums[:, 4] = np.einsum("nij,nij->n", real, real, dtype=np.float64)
-    for at, values in ((0, across), (1, nearer), (2, across * (5 * nearer < across)), (3, seams), (5, step)):
-        sums[:, at] = values.sum(axis=(-2, -1), dtype=np.int64)
+    frames = frames[:, None]
+    parts = (*_of_edges(frames, products), *_of_pictures(frames, last, rows, squares), *_of_pixels(frames, last, rows))
+    raw = np.stack(parts, axis=-1).reshape(ratios.shape)
+    ratios[:] = np.rint(np.clip(raw, -2, 2) * STEP) / STEP
     return True
+
+
+def _of_edges(c: Counts, products: Matrix) -> tuple[Matrix, ...]:
+    """Eight (n, 6): how edges agree, how strong they are, and what of them the frames beside make up."""
+
+    def product(frames: Counts, back: int | Counts) -> Matrix:
+        return np.asarray(products[frames % len(products), back])
+
+    at, far = np.arange(len(LAGS)), np.arange(1, len(LAGS) + 1)
+    floor = EDGE_FLOOR * 36 * 64
+    old, mid, new = (product(f, 0) for f in (np.maximum(0, c - LAGS), c, c + LAGS))
+    before, after, across = product(c, at + 1), product(c + LAGS, at + 1), product(c + LAGS, far + 1)
+    determinant = old * new - across * across + floor * floor
+    a, b = (before * new - after * across) / determinant, (after * old - before * across) / determinant
+    return (
+        (across + floor) / (np.sqrt(old * new) + floor),
+        (before + floor) / (np.sqrt(old * mid) + floor),
+        (after + floor) / (np.sqrt(mid * new) + floor),
+        (2 * mid - old - new) / (2 * mid + old + new + floor),
+        (new - old) / (new + old + floor),
+        (a * before + b * after) / (mid + floor),
+        a,
+        b,
+    )
+
+
+def _three(c: Counts, last: int, kept: int) -> tuple[Counts, Counts, Counts]:
+    """(n, 6) places of the frames before, of those in the middle, and of those behind."""
+    old, new = np.maximum(0, c - LAGS) % kept, np.minimum(last, c + LAGS) % kept
+    return old, np.broadcast_to(c % kept, old.shape), new
+
+
+def _of_pictures(c: Counts, last: int, rows: Vectors, squares: Vector) -> tuple[Matrix, ...]:
+    """Three (n, 6): how far the pictures beside are apart, and where between them the one in the middle is."""
+    old, mid, new = _three(c, last, len(rows))
+    before, after, across = (distances(rows, squares, p, q) ** 2 for p, q in ((old, mid), (mid, new), (old, new)))
+    total = before + after + across + NOISE
+    return across / (across + CLEAR), (before - after) / total, (before + after) / total
+
+
+def _of_pixels(c: Counts, last: int, rows: Vectors) -> tuple[Matrix, ...]:
+    """Five (n, 6): whether pixels are like those before or behind, and in which places."""
+    old, mid, new = (rows[f, :PIXELS].reshape(*f.shape, ROWS, COLUMNS) for f in _three(c, last, len(rows)))
+    before, after, step = (np.subtract(p, q, dtype=np.int16) for p, q in ((mid, old), (new, mid), (new, old)))
+    before, after, across = np.abs(before), np.abs(after), np.abs(step)
+    nearer, turned = np.minimum(before, after), after < before
+    seams = (turned[..., 1:] != turned[..., :-1]) * np.minimum(across[..., 1:], across[..., :-1])
+    real = step.astype(np.float64)
+    total = _sum(across) + PIXELS
+    return (
+        _sum(nearer) / total,
+        _sum(across * (5 * nearer < across)) / total,
+        _sum(seams) / total,
+        _sum(across) * _sum(across) / ((np.einsum("nkij,nkij->nk", real, real) + PIXELS) * PIXELS),
+        np.abs(_sum(step)) / total,
+    )
+
+
+def _sum(values: NDArray[np.signedinteger]) -> Matrix:
+    """Over the last two axes."""
+    return np.asarray(values.sum(axis=(-2, -1), dtype=np.int64), np.float64)

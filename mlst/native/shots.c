@@ -1,15 +1,22 @@
 /* Kernels of collection.detectors. */
 #include "kernels.h"
+#include <math.h>
 #include <stdlib.h>
 
 #define HEIGHT 36 /* of a thumb's luma; chroma and the luma of summaries have half of each */
 #define WIDTH 64
 #define PIXELS (HEIGHT * WIDTH / 4) /* of the luma of a summary */
+#define SUMMARY (HEIGHT * WIDTH * 3 / 8)
 #define GREY 128
 #define MEAN 7 /* side of the square whose mean is taken from a pixel */
 #define REACH (MEAN / 2)
 #define STRONGEST 63 /* edges are clipped at this */
 #define BINS 32
+#define LAGS 6 /* 1, 2, 4 ... 32 frames */
+#define MEASURES 16 /* at each */
+#define EDGE_FLOOR 0.25
+#define NOISE 4.0
+#define CLEAR 81.0
 #define LONG 65536 /* columns up to which sums of one row fit in 32 bits */
 
 /* Look at arrays of given types, the last of which is written to if its type stands behind a '>'. As `view_of`. */
@@ -157,7 +164,7 @@ static PyObject *summarise(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (taken <= 0)
         return taken < 0 ? NULL : Py_NewRef(Py_None);
     if (!is_shaped(&views[0], HEIGHT, WIDTH) || !is_shaped(&views[1], HEIGHT / 2, WIDTH / 2) ||
-        !is_shaped(&views[2], HEIGHT / 2, WIDTH / 2) || !is_shaped(&views[3], 1, HEIGHT * WIDTH * 3 / 8)) {
+        !is_shaped(&views[2], HEIGHT / 2, WIDTH / 2) || !is_shaped(&views[3], 1, SUMMARY)) {
         close_views(views, 4);
         return Py_NewRef(Py_None);
     }
@@ -289,8 +296,11 @@ FAST static void compare(const int8_t *restrict old, const int8_t *restrict mid,
         pixels->seams[i * WIDTH / 2 - 1] = 0;
 }
 
-FAST static void add_up(const Pixels *restrict pixels, const int8_t *restrict old, const int8_t *restrict new,
-                        double *restrict sums)
+typedef struct {
+    double across, nearer, resolved, seams, squares, step;
+} Sums;
+
+FAST static Sums add_up(const Pixels *restrict pixels, const int8_t *restrict old, const int8_t *restrict new)
 {
     uint32_t across = 0, nearer = 0, resolved = 0, seams = 0, squares = 0;
     int32_t step = 0;
@@ -306,37 +316,94 @@ FAST static void add_up(const Pixels *restrict pixels, const int8_t *restrict ol
         squares += pixels->across[i] * pixels->across[i];
     for (int i = 0; i < PIXELS; i++)
         step += new[i] - old[i];
-    sums[0] = across;
-    sums[1] = nearer;
-    sums[2] = resolved;
-    sums[3] = seams;
-    sums[4] = squares;
-    sums[5] = step;
+    return (Sums){across, nearer, resolved, seams, squares, step};
 }
 
-/* add_pixels(rows, old, mid, new, sums) -> bool */
-static PyObject *add_pixels(PyObject *Py_UNUSED(module), PyObject *arguments)
+/* collection.detectors.traces: _of_edges, with the same operations in the same order. */
+static void of_edges(double old, double mid, double new, double before, double after, double across, double *ratios)
+{
+    const double flat = EDGE_FLOOR * HEIGHT * WIDTH;
+    double determinant = old * new - across * across + flat * flat;
+    double a = (before * new - after * across) / determinant, b = (after * old - before * across) / determinant;
+    ratios[0] = (across + flat) / (sqrt(old * new) + flat);
+    ratios[1] = (before + flat) / (sqrt(old * mid) + flat);
+    ratios[2] = (after + flat) / (sqrt(mid * new) + flat);
+    ratios[3] = (2 * mid - old - new) / (2 * mid + old + new + flat);
+    ratios[4] = (new - old) / (new + old + flat);
+    ratios[5] = (a * before + b * after) / (mid + flat);
+    ratios[6] = a;
+    ratios[7] = b;
+}
+
+/* Mean square difference of two summaries, by way of its root as the plain function has it. */
+static double squared(const int8_t *a, const int8_t *b, double squares)
+{
+    double root = sqrt((squares - 2.0 * product(a, b, SUMMARY)) / SUMMARY);
+    return root * root;
+}
+
+static void of_pictures(double before, double after, double across, double *ratios)
+{
+    double total = before + after + across + NOISE;
+    ratios[0] = across / (across + CLEAR);
+    ratios[1] = (before - after) / total;
+    ratios[2] = (before + after) / total;
+}
+
+static void of_pixels(const int8_t *old, const int8_t *mid, const int8_t *new, double *ratios)
+{
+    Pixels pixels;
+    compare(old, mid, new, &pixels);
+    Sums sums = add_up(&pixels, old, new);
+    double total = sums.across + PIXELS;
+    ratios[0] = sums.nearer / total;
+    ratios[1] = sums.resolved / total;
+    ratios[2] = sums.seams / total;
+    ratios[3] = sums.across * sums.across / ((sums.squares + PIXELS) * PIXELS);
+    ratios[4] = fabs(sums.step) / total;
+}
+
+/* What is measured of frame `at` and those `lag` before and behind it, the `k`-th lag. Views of products, rows and
+   squares. */
+static void measure_lag(View *kept, long at, long lag, int k, long last, double *ratios)
+{
+    Py_ssize_t n = kept[0].rows, mid = at % n, far = (at + lag) % n, near = at < lag ? 0 : (at - lag) % n;
+    Py_ssize_t behind = (last < at + lag ? last : at + lag) % n;
+    const double *of_mid = ROW(double, kept[0], 0, mid), *of_far = ROW(double, kept[0], 0, far);
+    of_edges(ROW(double, kept[0], 0, near)[0], of_mid[0], of_far[0], of_mid[k + 1], of_far[k + 1], of_far[k + 2],
+             ratios);
+    const int8_t *old = ROW(int8_t, kept[1], 0, near), *now = ROW(int8_t, kept[1], 0, mid);
+    const int8_t *new = ROW(int8_t, kept[1], 0, behind);
+    const double *squares = ROW(double, kept[2], 0, 0);
+    of_pictures(squared(old, now, squares[near] + squares[mid]), squared(now, new, squares[mid] + squares[behind]),
+                squared(old, new, squares[near] + squares[behind]), ratios + 8);
+    of_pixels(old, now, new, ratios + 11);
+    for (int i = 0; i < MEASURES; i++) {
+        double most = ratios[i] < -2 ? -2 : ratios[i] > 2 ? 2 : ratios[i];
+        ratios[i] = rint(most * 64) / 64;
+    }
+}
+
+/* measure(frames, last, products, rows, squares, ratios) -> bool */
+static PyObject *measure(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     PyObject *arrays[5];
     View views[5];
-    if (!PyArg_ParseTuple(arguments, "OOOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4]))
+    long last;
+    if (!PyArg_ParseTuple(arguments, "OlOOOO", &arrays[0], &last, &arrays[1], &arrays[2], &arrays[3], &arrays[4]))
         return NULL;
-    int taken = views_of("blll>d", arrays, views);
+    int taken = views_of("ldbd>d", arrays, views);
     if (taken <= 0)
         return taken < 0 ? NULL : Py_NewRef(Py_None);
-    Py_ssize_t n = views[4].rows;
-    int fits = views[0].depth == 1 && views[0].columns >= PIXELS && is_shaped(&views[4], n, 6);
-    for (int i = 1; i < 4; i++)
-        fits = fits && is_shaped(&views[i], 1, n) && are_places(&views[i], views[0].rows);
+    Py_ssize_t n = views[0].columns, kept = views[1].rows;
+    int fits = is_shaped(&views[0], 1, n) && last >= 0 && are_places(&views[0], last + 1) &&
+               is_shaped(&views[1], kept, LAGS + 2) && is_shaped(&views[2], kept, SUMMARY) &&
+               is_shaped(&views[3], 1, kept) && is_shaped(&views[4], n, MEASURES * LAGS);
     Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t i = 0; fits && i < n; i++) {
-        const int8_t *three[3];
-        Pixels pixels;
-        for (int k = 0; k < 3; k++)
-            three[k] = ROW(int8_t, views[0], 0, ROW(long, views[k + 1], 0, 0)[i]);
-        compare(three[0], three[1], three[2], &pixels);
-        add_up(&pixels, three[0], three[2], ROW(double, views[4], 0, i));
-    }
+    for (Py_ssize_t i = 0; fits && i < n; i++)
+        for (int k = 0; k < LAGS; k++)
+            measure_lag(views + 1, ROW(long, views[0], 0, 0)[i], 1L << k, k, last,
+                        ROW(double, views[4], 0, i) + k * MEASURES);
     Py_END_ALLOW_THREADS
     close_views(views, 5);
     return Py_NewRef(fits ? Py_True : Py_None);
@@ -348,7 +415,7 @@ PyMethodDef shot_kernels[] = {
     {"extremes", extremes, METH_VARARGS, NULL},
     {"summarise", summarise, METH_VARARGS, NULL},
     {"find_edges", find_edges, METH_VARARGS, NULL},
-    {"add_pixels", add_pixels, METH_VARARGS, NULL},
+    {"measure", measure, METH_VARARGS, NULL},
     {"multiply", multiply, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import collection.scan.stage  # noqa: F401 - everything that has twins
+from collection.detectors.features import Gram, Small
+from collection.detectors.traces import SIZE, Traces
 from mlst.native import USED, compiled, plain
 from mlst.pictures import scaling
 from mlst.statistics import p910
@@ -63,10 +65,18 @@ def numbers(draw: Draw, shape: tuple[int, int]) -> Any:
     return (np.round(draw.normal(0, 2, values.shape)) if draw.integers(2) else values).astype(kind)[:, : shape[1]]
 
 
-def triples(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
-    """Rows of summaries, three places of each of some triples, and room for six sums of each."""
-    places = draw.integers(0, shape[0], (3, 5))
-    return codes(draw, (shape[0], 864)).view(np.int8), *places, np.zeros((5, 6))
+def kept(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
+    """Frames to measure, the last one, and what is kept of those around them: a mix of two, as in a dissolve."""
+    n = int(draw.integers(40, 120))
+    ends, share = codes(draw, (2, 36, 64)).astype(float), np.clip(draw.normal(0, 0.7, n), 0, 1)[:, None, None]
+    lumas, chroma = np.uint8(ends[0] * share + ends[1] * (1 - share)), codes(draw, (18, 32))
+    gram = Gram(86)
+    traces = Traces(gram)
+    for luma in lumas:
+        gram.push(Small(luma, chroma, chroma))
+        traces.push(luma)
+    frames = np.sort(draw.integers(max(0, n - 53), n - 32, min(16, shape[0])))
+    return frames, n - 1, traces._products, gram.rows, gram.squares, np.zeros((len(frames), SIZE))
 
 
 def scaling_arguments(draw: Draw, _: tuple[int, int]) -> tuple[Any, ...]:
@@ -77,7 +87,6 @@ def scaling_arguments(draw: Draw, _: tuple[int, int]) -> tuple[Any, ...]:
 
 
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
-    "add_pixels": triples,
     "apart_in_histogram": lambda draw, shape: (codes(draw, shape), codes(draw, shape)),
     "changes": change_arguments,
     "combed": lambda draw, shape: (codes(draw, (shape[0] + 4, shape[1] + 1)), int(draw.integers(1, 20)), 8),
@@ -89,6 +98,7 @@ ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
     "gradients": gradient_arguments,
     "laplacian_sums": lambda draw, shape: (codes(draw, shape),),
     "medians": lambda draw, shape: (numbers(draw, shape),),
+    "measure": kept,
     "multiply": rows,
     "neighbours": lambda draw, shape: (codes(draw, (shape[0] + 1, shape[1] + 1)),),
     "outside": lambda draw, shape: (codes(draw, shape)[::2], 16, 235),
