@@ -29,13 +29,14 @@ NOWHERE = Path(os.devnull)
 def readable() -> list[Path]:
     """All that may be read without being named, but for what lies below something else of it. A folder that holds the
     user's home is never among it."""
-    return list(_readable(str(Path.home().resolve()), len(sys.modules)))
+    return list(_readable(str(Path.home()), len(sys.modules)))
 
 
 @lru_cache(maxsize=1)
 def _readable(home: str, modules: int) -> tuple[Path, ...]:
     """Kept until there are more modules: a fork that looks through all copies their pages, which takes it 4 ms."""
     del modules
+    home = os.path.realpath(home)
     found = {*KERNEL, *map(_real, (*LIBRARIES, *_installation(), *_packages()))}
     return tuple(map(Path, _outermost(place for place in found if not _is_in(home, place))))
 
