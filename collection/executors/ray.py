@@ -7,6 +7,7 @@ item is given out again, by us and not by Ray, which would not tell us.
 
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -69,10 +70,11 @@ class Ray:
                 host = ray.util.get_node_ip_address()
                 keeper = stack.enter_context(serving(work.shared("politeness"), host))
             stack.callback(_cancel, ray, running)
+            orders = ray.cloudpickle.dumps((stage, work, keeper, self.required))  # once, and not with every item
             while True:
                 room = max(0, _window(ray, self.workers) - len(running))
                 for item, losses in islice(chain(_popped(again), fresh), room):
-                    running[task.remote(stage, item, work, keeper, self.required)] = item, losses
+                    running[task.remote(orders, item)] = item, losses
                 if not running:
                     return
                 (over, *_), _ = ray.wait(list(running), num_returns=1)
@@ -91,8 +93,10 @@ def _popped(again: deque[tuple[In, int]]) -> Iterator[tuple[In, int]]:
         yield again.popleft()
 
 
-def _do(stage: Stage[In, Out], item: In, work: Workspace, keeper: str, required: bool) -> bytes:
+def _do(orders: bytes, item: In) -> bytes:
     """What a task is: the item's outcome as JSON."""
+    told: tuple[Stage[In, object], Workspace, str, bool] = pickle.loads(orders)  # noqa: S301 - the driver's own
+    stage, work, keeper, required = told
     # multiprocessing would run the main program, here Ray's own worker script, in every process it starts.
     vars(sys.modules["__main__"]).pop("__file__", None)
     ready()
