@@ -65,7 +65,7 @@ CLAIMS = (
     Claim("memory", "scan_memory", ("--minutes", "1", "2"), ("HIGH", "--minutes", "5", "60")),
     Claim("planning", "scale", ("2000", "10000"), ("100000", "1000000")),
     Claim("report", "report_growth", ("2000", "20000"), ("10000", "100000")),
-    Claim("toolchain", "toolchain", ("FEW",), ("MIXED", "MORE")),
+    Claim("toolchain", "toolchain", ("FEW",), ("MIXED", "MORE", "--keep", "KEPT")),
     Claim("astm-memory", "astm_memory", (), ()),
     Claim("kept", "model_steps", ("--count",), ("--count",)),
     *(
@@ -108,7 +108,7 @@ def main() -> None:
     wanted = asked(options.size, options.only)
     if not wanted:
         parser.error(f"{', '.join(options.only)}: none has a quick form; use full")
-    words = material(sorted(options.media.iterdir()) if options.media else [], out / "media")
+    words = material(sorted(options.media.iterdir()) if options.media else [], out)
     if any("DATASET" in given for given in wanted.values()) and not (DATASET / "dataset.json").exists():
         print("building the demo first", flush=True)
         build = (sys.executable, "-m", "collection", "build", "manifests/demo/recipe.toml", "--out", str(DATASET))
@@ -146,13 +146,20 @@ def earlier(path: Path, size: str) -> dict[str, Ran]:
     return {row["name"]: Ran(**row | {"figures": tuple(Figure(**one) for one in row["figures"])}) for row in rows}
 
 
-def material(media: Sequence[Path], made: Path) -> Mapping[str, Sequence[str]]:
+def material(media: Sequence[Path], out: Path) -> Mapping[str, Sequence[str]]:
     """What the words in capitals stand for, relative to the root; 1080p is made where `media` have none."""
-    high = [path for path in with_full_hd([*demo(), *media], made) if path not in demo()]
-    few = demo("his_girl_friday", "stream_of_water")
-    tall = [path for path in high if tier(path) >= 1080]
-    named = {"SINGLE": demo(*SINGLE), "FEW": few, "MIXED": demo(*MIXED), "DEMO": demo(), "HIGH": tall, "MORE": high}
-    return {"DATASET": [shown(DATASET)], **{word: list(map(shown, paths)) for word, paths in named.items()}}
+    more = [path for path in with_full_hd([*demo(), *media], out / "made") if path not in demo()]
+    paths = {
+        "SINGLE": demo(*SINGLE),
+        "FEW": demo("his_girl_friday", "stream_of_water"),
+        "MIXED": demo(*MIXED),
+        "DEMO": demo(),
+        "MORE": more,
+        "HIGH": [path for path in more if tier(path) >= 1080],
+        "DATASET": [DATASET],
+        "KEPT": [out / "usual.jsonl"],
+    }
+    return {word: list(map(shown, named)) for word, named in paths.items()}
 
 
 def filled(given: Iterable[str], words: Mapping[str, Sequence[str]]) -> list[str]:

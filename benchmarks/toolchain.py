@@ -1,23 +1,27 @@
 """CPU of `mlst build` beside that of the usual tools, run for real on the same videos and cores.
 
-    python -m benchmarks.toolchain [VIDEO ...] [--json FILE]
+    python -m benchmarks.toolchain [VIDEO ...] [--keep FILE] [--json FILE]
 
 The usual tools: PySceneDetect's command line with split-video (ffmpeg of imageio-ffmpeg), ffmpeg for each second of a
-scene to a clip of 256 x 256 pixels, siti-tools for each film, OpenCV's Farneback flow between all frames of all films
-in one process, tar. The films measured are, one way, the scenes as split-video wrote them, in the size in which SI and
-TI are defined; the other way the small clips. `mlst build` of all videos at once with one worker also hashes, probes,
-compares clips, assigns levels and splits, verifies, reports, and confines all of it. CPU time of all processes, user
-and system. Without videos: the demo's, and three seconds of 1080p.
+scene to a clip of 256 x 256 pixels, siti-tools for each film, OpenCV's Farneback flow between all frames of the films
+of a video in one process, tar. The films measured are, one way, the scenes as split-video wrote them, in the size in
+which SI and TI are defined; the other way the small clips. `mlst build` of all videos at once with one worker also
+hashes, probes, compares clips, assigns levels and splits, verifies, reports, and confines all of it. CPU time of all
+processes, user and system. Without videos: the demo's, and three seconds of 1080p.
+
+What the usual tools took is written to the file of `--keep` after each video, and not measured again if it is there.
 """
 
 import argparse
 import ctypes
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -60,14 +64,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """What the tools worked on, and what came of it."""
+class Usual:
+    """What the usual tools took for a video."""
 
+    video: str
     seconds: float
-    """Of all videos."""
-    theirs: int
-    ours: int
-    """Clips."""
+    """Its length."""
+    clips: int
+    steps: tuple[Step, ...]
 
 
 BOTH: tuple[Films, ...] = ("scenes", "clips")
@@ -77,6 +81,7 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="*")
+    parser.add_argument("--keep", type=Path, help="what the usual tools took, video by video; used if it is there")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
@@ -85,20 +90,59 @@ def main() -> None:
         media.mkdir()
         for video in options.videos or with_full_hd(demo(), Path(folder) / "made"):
             shutil.copy(video, media)
-        steps = list(usual(files(media), Path(folder)))
+        find_tools(Path(folder) / "tools")
+        usual = list(measured(files(media), options.keep))
         ours = build(ROOT, media, ["--workers", "1"], Path(folder) / "built").cpu
         chosen = read_dataset(Path(folder) / "built").clips
-        found = Material(sum(map(length, files(media))), len(files(Path(folder) / "clips")), chosen)
-    show(steps, ours, found)
-    publish(figures(steps, ours), options.json, steps=list(map(asdict, steps)), mlst=ours, material=asdict(found))
-
-
-def show(steps: Sequence[Step], ours: float, found: Material) -> None:
-    """The table of all steps."""
-    print(f"{found.seconds:.0f} s of video; {found.theirs} clips by the usual tools, {found.ours} by `mlst build`\n")
+    steps = together(usual)
+    seconds, clips = sum(one.seconds for one in usual), sum(one.clips for one in usual)
+    print(f"{seconds:.0f} s of video; {clips} clips by the usual tools, {chosen} by `mlst build`\n")
     print("| tool | CPU s | times `mlst build` |\n|---|---:|---:|")
     for name, cpu in (*((step.name, step.cpu) for step in steps), ("`mlst build`", ours)):
         print(f"| {name} | {cpu:.1f} | {cpu / ours:.2f} |")
+    publish(figures(steps, ours), options.json, usual=list(map(asdict, usual)), mlst=ours, mlst_clips=chosen)
+
+
+def find_tools(folder: Path) -> None:
+    """Put ffmpeg and what is installed beside Python on the path."""
+    folder.mkdir()
+    (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    os.environ["PATH"] = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def measured(videos: Sequence[Path], keep: Path | None) -> Iterator[Usual]:
+    """What the usual tools took for each video, now or before."""
+    lines = keep.read_text().splitlines() if keep and keep.exists() else []
+    known = {one.video: one for one in map(kept, lines)}
+    for video in videos:
+        found = known.get(video.name) or used(video)
+        if keep and video.name not in known:
+            keep.parent.mkdir(parents=True, exist_ok=True)
+            with keep.open("a") as file:
+                file.write(json.dumps(asdict(found)) + "\n")
+        yield found
+
+
+def kept(line: str) -> Usual:
+    """As it was written."""
+    row = json.loads(line)
+    return Usual(**row | {"steps": tuple(Step(**one | {"films": tuple(one["films"])}) for one in row["steps"])})
+
+
+def used(video: Path) -> Usual:
+    """What the usual tools take for a video."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = tuple(usual_steps(video, Path(folder)))
+        return Usual(video.name, length(video), len(files(Path(folder) / "clips")), steps)
+
+
+def together(usual: Iterable[Usual]) -> list[Step]:
+    """The steps of all videos, added up."""
+    sums: dict[tuple[str, tuple[Films, ...]], float] = defaultdict(float)
+    for one in usual:
+        for step in one.steps:
+            sums[step.name, step.films] += step.cpu
+    return [Step(name, films, cpu) for (name, films), cpu in sums.items()]
 
 
 def figures(steps: Sequence[Step], ours: float) -> list[Figure]:
@@ -112,14 +156,11 @@ def figures(steps: Sequence[Step], ours: float) -> list[Figure]:
     return found
 
 
-def usual(videos: Sequence[Path], folder: Path) -> Iterator[Step]:
+def usual_steps(video: Path, folder: Path) -> Iterator[Step]:
     """Every step, with its CPU seconds; clips end up in `folder`/clips."""
-    tools = folder / "tools"
-    for place in (tools, folder / "scenes", folder / "clips"):
+    for place in (folder / "scenes", folder / "clips"):
         place.mkdir()
-    (tools / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
-    os.environ["PATH"] = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
-    yield timed("PySceneDetect, split-video", BOTH, lambda: [split(video, folder / "scenes") for video in videos])
+    yield timed("PySceneDetect, split-video", BOTH, lambda: split(video, folder / "scenes"))
     yield timed(
         "ffmpeg, each clip", BOTH, lambda: [cut(scene, folder / "clips") for scene in files(folder / "scenes")]
     )

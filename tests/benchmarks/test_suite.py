@@ -1,5 +1,7 @@
 """The table of all claims: verdicts and ratios by hand, a benchmark that fails, material that every clone has."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -162,4 +164,13 @@ def test_the_usual_tools_are_told_both_ways() -> None:
         toolchain.Step("siti-tools, clips", ("clips",), 20.0),
         toolchain.Step("flow, clips", ("clips",), 9.0),
     ]
+    halves = tuple(toolchain.Step(step.name, step.films, step.cpu / 2) for step in steps)
+    usual = [toolchain.Usual(name, 5.0, 4, halves) for name in ("a.mp4", "b.mp4")]
+    assert toolchain.together(usual) == steps
     assert [one.measured for one in toolchain.figures(steps, 10.0)] == [12.0, 4.0, 3.0, 1.0]
+
+
+def test_what_the_usual_tools_took_is_kept(tmp_path: Path) -> None:
+    one = toolchain.Usual("a.mp4", 5.0, 4, (toolchain.Step("tar", ("scenes", "clips"), 1.0),))
+    (tmp_path / "usual.jsonl").write_text(json.dumps(asdict(one)) + "\n")
+    assert list(toolchain.measured([Path("/nowhere/a.mp4")], tmp_path / "usual.jsonl")) == [one]
