@@ -1,5 +1,6 @@
 /* Kernels of mlst.pictures. */
 #include "kernels.h"
+#include <string.h>
 
 #define CHUNK 4096 /* columns whose answers lie in a buffer */
 
@@ -94,7 +95,78 @@ static PyObject *outside(PyObject *Py_UNUSED(module), PyObject *arguments)
     return PyLong_FromLong(found);
 }
 
+FAST static void also(const byte *restrict row, Py_ssize_t n, byte *restrict any)
+{
+    for (Py_ssize_t i = 0; i < n; i++)
+        any[i] |= row[i];
+}
+
+FAST static long count_ones(const byte *row, Py_ssize_t n)
+{
+    long found = 0;
+    for (Py_ssize_t i = 0; i < n;) {
+        byte some = 0; /* of at most 255 */
+        for (Py_ssize_t end = i + 255 < n ? i + 255 : n; i < end; i++)
+            some += row[i];
+        found += some;
+    }
+    return found;
+}
+
+FAST static void without(const byte *restrict row, Py_ssize_t n, byte *restrict from)
+{
+    for (Py_ssize_t i = 0; i < n; i++)
+        from[i] &= row[i] ^ 1;
+}
+
+/* Of the columns how many are lit in rows [at, to) and not in [from, at). */
+static long count_begun(const View *lit, Py_ssize_t from, Py_ssize_t at, Py_ssize_t to)
+{
+    byte before[CHUNK], soon[CHUNK];
+    long found = 0;
+    for (Py_ssize_t left = 0; left < lit->columns; left += CHUNK) {
+        Py_ssize_t n = lit->columns - left < CHUNK ? lit->columns - left : CHUNK;
+        memset(before, 0, n);
+        memset(soon, 0, n);
+        for (Py_ssize_t i = from; i < at; i++)
+            also(ROW(byte, *lit, 0, i) + left, n, before);
+        for (Py_ssize_t i = at; i < to; i++)
+            also(ROW(byte, *lit, 0, i) + left, n, soon);
+        without(before, n, soon);
+        found += count_ones(soon, n);
+    }
+    return found;
+}
+
+/* beginning(lit, most, soft, gap) -> (int, int) */
+static PyObject *beginning(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *array;
+    View lit;
+    long most, soft, gap, row = 0, columns = 0;
+    if (!PyArg_ParseTuple(arguments, "Olll", &array, &most, &soft, &gap))
+        return NULL;
+    int taken = view_of(array, '?', 0, &lit);
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    int fits = lit.depth == 1 && soft > 0 && soft <= lit.rows && gap > 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 1; fits && i <= lit.rows - soft; i++) {
+        if (count_ones(ROW(byte, lit, 0, i - 1), lit.columns) > most)
+            break;
+        long begun = count_begun(&lit, i > gap ? i - gap : 0, i, i + soft);
+        if (begun > columns) {
+            columns = begun;
+            row = i;
+        }
+    }
+    Py_END_ALLOW_THREADS
+    close_view(&lit);
+    return fits ? Py_BuildValue("ll", row, columns) : Py_NewRef(Py_None);
+}
+
 PyMethodDef picture_kernels[] = {
+    {"beginning", beginning, METH_VARARGS, NULL},
     {"combed", combed, METH_VARARGS, NULL},
     {"outside", outside, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

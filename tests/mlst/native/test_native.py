@@ -52,6 +52,14 @@ def change_arguments(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
     return pictures, places, scale.table
 
 
+def bar_arguments(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
+    """A picture that is mostly dark up to some row, and what a beginning is."""
+    height, width = shape
+    likely = np.where(np.arange(height) < draw.integers(0, height + 1), draw.choice([0, 0.02, 0.3]), 0.8)
+    lit = draw.random((height, width + 3)) < likely[:, None]
+    return lit[:, :width], width // 2, int(draw.integers(1, height + 1)), int(draw.integers(1, 12))
+
+
 def rows(draw: Draw, shape: tuple[int, int]) -> tuple[Any, ...]:
     """Bytes with signs, pairs of places of their rows, and room for as many products."""
     some, others = draw.integers(0, shape[0], (2, 9))
@@ -88,6 +96,7 @@ def scaling_arguments(draw: Draw, _: tuple[int, int]) -> tuple[Any, ...]:
 
 ARGUMENTS: Mapping[str, Callable[[Draw, tuple[int, int]], tuple[Any, ...]]] = {
     "apart_in_histogram": lambda draw, shape: (codes(draw, shape), codes(draw, shape)),
+    "beginning": bar_arguments,
     "changes": change_arguments,
     "combed": lambda draw, shape: (codes(draw, (shape[0] + 4, shape[1] + 1)), int(draw.integers(1, 20)), 8),
     "differing": lambda draw, shape: (codes(draw, shape), codes(draw, shape)),
