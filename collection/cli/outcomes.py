@@ -39,7 +39,7 @@ from mlst.records import SPLITS, canonical_json, encode
 from mlst.text import number_of
 
 if TYPE_CHECKING:
-    from collection.doctor.examine import Diagnosis  # imports PyTorch, which is seconds of every build
+    from collection.doctor.examine import Diagnosis  # imports what a build does not need
 
 WORST = 10
 """Broken clips that are named on the console; the page shows more."""

@@ -59,6 +59,8 @@ OVERSHOOT = 6
 LONGEST_PRINT = 1 << 16
 CLIP_CPU, CLIP_WALL = 60.0, 120.0
 """Seconds of CPU time and of the clock that a clip is looked at: of one that takes longer, the frames up to there."""
+LOOK = 16
+"""Frames from one look at these clocks to the next: asking the kernel costs as much as a thumb of a frame."""
 GROUP_WALL = 60.0
 """Seconds after which clips of a group are left for `LATER`. So a group ends in time unless one call hangs."""
 LATER = "later"
@@ -239,7 +241,7 @@ def _deadline() -> Callable[[], bool]:
     """Whether a clip that begins now has had its time."""
     cpu, wall = time.process_time() + CLIP_CPU, time.monotonic() + CLIP_WALL
     frames = itertools.count()
-    return lambda: next(frames) > 0 and (time.process_time() > cpu or time.monotonic() > wall)
+    return lambda: next(frames) % LOOK == 1 and (time.process_time() > cpu or time.monotonic() > wall)
 
 
 def held(moves: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -62,7 +62,7 @@ def readable(name: str) -> Iterator[None]:
 
 
 def _fetched(place: str, revision: str, top: Path) -> Origin:
-    from mlst.loading.errors import LoadError, ReadError  # noqa: PLC0415, imports torch, which a folder needs not
+    from mlst.loading.errors import LoadError, ReadError  # noqa: PLC0415, a folder needs none of it
     from mlst.loading.kept import kept  # noqa: PLC0415
     from mlst.loading.stores import store_of  # noqa: PLC0415
 

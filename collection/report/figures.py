@@ -3,10 +3,10 @@
 import io
 from collections.abc import Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from collection.engine.stage import Needs, Retry
@@ -18,6 +18,9 @@ from mlst.levels.levels import Axis, Levels
 from mlst.pictures.clip import opened_clip
 from mlst.pictures.mp4 import NotAClip
 from mlst.sandbox.kernel import Room
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RGB = NDArray[np.uint8]
 
@@ -81,8 +84,10 @@ def strip(dataset: Workspace, what: Dataset, row: ReportRow, count: int) -> RGB:
     return np.concatenate(decode_frames(clip_bytes(dataset, row), what, spread(what.frames, count)), axis=1)
 
 
-def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], levels: Levels, per_level: int = 2) -> Figure:
+def level_sheet(dataset: Workspace, rows: Sequence[ReportRow], levels: Levels, per_level: int = 2) -> "Figure":
     """The 3 x 3 grid of levels, texture rightwards and motion downwards, with `per_level` clips in each cell."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - of releases alone; half a second of every build else
+
     figure = Figure(figsize=(11, 1.2 + 3.7 * per_level), layout="constrained")
     what = read_json(dataset.path(DATASET))
     figure.suptitle(f"Spatial level: texture (mean {levels.s.title})  \N{RIGHTWARDS ARROW}", fontsize=12)
@@ -112,8 +117,10 @@ def _wanted(axis: Axis, level: int) -> str:
     return f"{axis.title} {ranges[level]}"
 
 
-def scatter(rows: Sequence[ReportRow], levels: Levels) -> Figure:
+def scatter(rows: Sequence[ReportRow], levels: Levels) -> "Figure":
     """Every clip by its two deciding statistics, with the thresholds that cut the plane into levels."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     for split, marker in (("train", "o"), ("validation", "s"), ("test", "^")):
@@ -133,7 +140,7 @@ def scatter(rows: Sequence[ReportRow], levels: Levels) -> Figure:
     return figure
 
 
-def png(figure: Figure, dots: int = 110) -> bytes:
+def png(figure: "Figure", dots: int = 110) -> bytes:
     """A figure as PNG bytes without date or software name, so that equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dots, metadata={"Software": None})

@@ -5,13 +5,18 @@
     for batch in batches:
         past, future = clips.cut(batch.frames)
 
-See docs/loading.md.
+See docs/loading.md. PyTorch is imported when one of these names is first used that needs it: places and errors do not.
 """
 
-from mlst.loading.batch import Batch
-from mlst.loading.batches import Batches, Loader, Share, loader, order_of
-from mlst.loading.clips import ClipDataset, Sample, load
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from mlst.loading.errors import Changed, CorruptClip, LoadError, Missing, ReadError
+
+if TYPE_CHECKING:
+    from mlst.loading.batch import Batch
+    from mlst.loading.batches import Batches, Loader, Share, loader, order_of
+    from mlst.loading.clips import ClipDataset, Sample, load
 
 __all__ = [
     "Batch",
@@ -29,3 +34,14 @@ __all__ = [
     "loader",
     "order_of",
 ]
+_HOMES = {
+    "Batch": "mlst.loading.batch",
+    **dict.fromkeys(("Batches", "Loader", "Share", "loader", "order_of"), "mlst.loading.batches"),
+    **dict.fromkeys(("ClipDataset", "Sample", "load"), "mlst.loading.clips"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mlst.loading' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

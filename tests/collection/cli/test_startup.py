@@ -55,11 +55,12 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     assert [name for name in HEAVY if repr(name) in ran.stderr] == []
 
 
-def test_a_build_and_its_workers_do_without_pytorch() -> None:
-    """Seconds of every build, and memory of every worker."""
+def test_a_build_a_diagnosis_and_their_workers_do_without_pytorch_and_matplotlib() -> None:
+    """Seconds of every command, and memory of every worker."""
     modules = "collection.cli.outcomes, collection.cli.running, collection.building, collection.preloaded"
-    ran = python(f"import sys, {modules}; print('torch' in sys.modules)")
-    assert ran.stdout == "False\n", ran.stderr
+    modules += ", collection.doctor.examine, collection.doctor.page, collection.doctor.watch"
+    ran = python(f"import sys, {modules}; print([name for name in ('torch', 'matplotlib') if name in sys.modules])")
+    assert ran.stdout == "[]\n", ran.stderr
 
 
 def test_version_imports_none_of_what_it_tells_of_but_pyav() -> None:
