@@ -229,7 +229,7 @@ def measure(rows: int, folder: Path) -> Measured:
     clock.part("sources")
     selection = select(seen.scanned.outputs, sources, P910, SelectSettings(quota=rows // 20))
     clock.part("select")
-    with plan_shards(selection.chosen, seen, sources, PackSettings()) as plans:
+    with plan_shards(selection.chosen, seen.of(selection.sources()), sources, PackSettings()) as plans:
         pack = PackStage()
         sizes = {pack.key(plan): len(plan.pieces) for plan in plans}
     clock.part("plans of shards")

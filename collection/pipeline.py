@@ -78,7 +78,8 @@ def make(order: Order, before: Standing, do: Driver) -> Made:
     seen = look(order, do)  # Source -> Video -> Scan: shots, measured clips
     sources = completed(order.sources, seen.fetched.outputs)
     selection = select(seen.scanned.outputs, sources, order.levels, recipe.select, order.preferred, order.review)
-    with plan_shards(_some(selection).chosen, seen, sources, recipe.pack) as plans:  # which clip in which shard
+    shown = seen.of(_some(selection).sources())
+    with plan_shards(selection.chosen, shown, sources, recipe.pack) as plans:  # which clip in which shard
         packed = do(pack, plans)  # ShardPlan -> Packed
         clips = read_by(plans, {outcome.key for outcome in packed.outcomes.undone})
         damaged = remove_damaged(do.work, chain(clips, needed(before, packed.outputs)), Shelf(before.out))

@@ -90,6 +90,10 @@ class Selection:
     dropped: tuple[Dropped, ...]
     """By key."""
 
+    def sources(self) -> frozenset[str]:
+        """Ids of the sources that a clip was chosen from."""
+        return frozenset(one.candidate.source for one in self.chosen)
+
     def reasons(self) -> dict[str, int]:
         """How many were dropped for which reason, by reason."""
         return dict(sorted(Counter(drop.reason for drop in self.dropped).items()))

@@ -13,7 +13,7 @@ import time
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,6 +102,13 @@ def outputs_in(output: type[Out], line: bytes) -> tuple[Out, ...]:
     return parse_line(output, line).outputs
 
 
+def _name(_: type[object], line: bytes) -> str:
+    """What stands before the @ of the key in a line. Raises ValueError."""
+    body, mark = _body(line), b'"key":"'  # in a detail, quotation marks are escaped
+    begin = body.index(mark) + len(mark)
+    return body[begin : body.index(b"@", begin)].decode()
+
+
 @cache
 def _pair(output: Any) -> Any:
     """What a line is without its sum."""
@@ -188,9 +195,18 @@ class Outcomes(Generic[Out_co]):
     def outputs(self) -> Iterator[Out_co]:
         """Those of the items that are done."""
         with contextlib.closing(Reader(self.output, self.paths)) as reader:
-            for row, end in enumerate(self.places.end):
-                if self.ends[end][0] == DONE:
+            for row in self._done():
+                yield from reader.outputs(self.places, row)
+
+    def outputs_of(self, names: Collection[str]) -> Iterator[Out_co]:
+        """As `outputs`, of the items with one of `names` before the @ of their key; others are not taken apart."""
+        with contextlib.closing(Reader(self.output, self.paths)) as reader:
+            for row in self._done():
+                if reader.name(self.places, row) in names:
                     yield from reader.outputs(self.places, row)
+
+    def _done(self) -> Iterator[int]:
+        return (row for row, end in enumerate(self.places.end) if self.ends[end][0] == DONE)
 
     def saying(self, *words: bytes) -> Iterator[Outcome[Out_co]]:
         """Those in whose line one of `words` stands; the others are looked through, but not taken apart."""
@@ -228,6 +244,10 @@ class Reader(Generic[Out]):
     def outputs(self, places: Places, row: int) -> tuple[Out, ...]:
         """The outputs of an item that is done. Raises as `outcome`."""
         return self._parsed(outputs_in, places, row)
+
+    def name(self, places: Places, row: int) -> str:
+        """What stands before the @ of an item's key. Raises as `outcome`."""
+        return self._parsed(_name, places, row)
 
     def _parsed(self, parse: Callable[[type[Out], bytes], T], places: Places, row: int) -> T:
         try:

@@ -5,7 +5,7 @@ scan settings or a lost file ask for the video once more.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
 from operator import not_
@@ -28,9 +28,17 @@ class Seen:
     scanned: Result[Scan]
 
     def __iter__(self) -> Iterator[tuple[Video, Scan]]:
-        videos = iter(self.fetched.outputs)
-        for scan in self.scanned.outputs:
-            yield next(video for video in videos if video.source == scan.source), scan
+        return _together(self.fetched.outputs, self.scanned.outputs)
+
+    def of(self, sources: Collection[str]) -> Iterator[tuple[Video, Scan]]:
+        """Those of some sources, by their ids; no other is decoded."""
+        return _together(self.fetched.outcomes.outputs_of(sources), self.scanned.outcomes.outputs_of(sources))
+
+
+def _together(videos: Iterable[Video], scans: Iterable[Scan]) -> Iterator[tuple[Video, Scan]]:
+    rest = iter(videos)
+    for scan in scans:
+        yield next(video for video in rest if video.source == scan.source), scan
 
 
 def fetch_and_scan(

@@ -211,6 +211,9 @@ def test_what_is_changed_behind_the_ledgers_back_is_named(tmp_path):
     path.write_bytes(path.read_bytes().replace(b'"item"', b'"itme"'))
     with pytest.raises(ValueError, match=r"000000\.jsonl: byte 0: .* run the same command again"):
         list(outcomes)
+    for read in (lambda: outcomes.outputs, lambda: outcomes.outputs_of("a")):
+        with pytest.raises(ledger.DamagedLedgerError, match="byte 0"):
+            list(read())
 
 
 def test_outcomes_are_synced_now_and_then_and_at_the_end(tmp_path):

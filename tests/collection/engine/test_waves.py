@@ -152,7 +152,10 @@ def total(world, stage):
 @pytest.mark.parametrize(("wave", "keep"), [(1, False), (2, False), (3, True), (100, False), (100, True)])
 def test_neither_waves_nor_keeping_change_what_is_seen(world, tmp_path, wave, keep):
     world.odd["fetch video1"], world.odd["scan video4"] = Rejected("gone.private", ""), Rejected("corrupt", "")
-    seen = list(go(world, wave, keep))
+    whole = go(world, wave, keep)
+    seen = list(whole)
+    some = {NAMES[0], "video1", NAMES[-1], "video"}
+    assert list(whole.of(some)) == [pair for pair in seen if pair[1].source in some] == [seen[0], seen[-1]]
     plain = World(Workspace(tmp_path / "plain", ""), odd=world.odd)
     assert seen == list(go(plain, len(SOURCES), keep=True))
     assert [scan.source for _, scan in seen] == [name for name in NAMES if name not in ("video1", "video4")]
