@@ -2,7 +2,7 @@
 
 `multiprocessing.Process` does the same at twice the CPU time, on both sides: it describes the program anew for each
 process, and keeps a list of all. Used of it is `forkserver.connect_to_new_process`, and that a server's fork reads two
-pickles, what to prepare and an object whose `_bootstrap` it calls: so it is from Python 3.8 to 3.14.
+pickles, what to prepare and an object whose `_bootstrap` it calls: so it is in Python 3.11 to 3.13.
 """
 
 import contextlib
