@@ -220,8 +220,10 @@ def test_links_among_some(tmp_path: Path) -> None:
     prints = related(200, 20, seed=2)
     with (tmp_path / "prints").open("w+b") as file:
         known = Fingerprints(file)
-        for text in prints:
+        for count, text in enumerate(prints):
             known.add(text)
+            if count == 100:
+                assert list(known.links(range(100))) == link(prints[:100])
         for numbers in ([*range(200)], [*range(150, 20, -2)], [7], []):
             assert list(known.links(numbers)) == link([prints[n] for n in numbers])
 
