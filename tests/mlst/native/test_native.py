@@ -23,7 +23,7 @@ SHAPES = ((1, 1), (5, 2), (3, 4), (6, 5000), (37, 3), (64, 65), (90, 160))
 
 
 def codes(draw: Draw, shape: tuple[int, ...]) -> Any:
-    """Bytes in a larger array, so that rows lie apart: noise, combed noise, few codes, extremes alone, or one code."""
+    """Bytes, often in a larger array, so that rows lie apart: noise, combed noise, few codes, extremes, one code."""
     padded = draw.integers(0, 256, (*shape[:-1], shape[-1] + 7), np.uint8)
     kind = draw.integers(5)
     if kind == 1:
@@ -33,7 +33,7 @@ def codes(draw: Draw, shape: tuple[int, ...]) -> Any:
         padded[:] = padded[..., :1, :1]
     elif kind > 1:
         padded = padded // 64 + 100 if kind == 2 else padded // 128 * np.uint8(255)
-    return padded[..., : shape[-1]]
+    return padded[..., : shape[-1]] if draw.integers(2) else padded[..., : shape[-1]].copy()
 
 
 def scaled(draw: Draw, shape: tuple[int, int]) -> tuple[Any, tuple[int, ...], p910.Scale]:
