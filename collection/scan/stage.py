@@ -27,6 +27,7 @@ from collection.filters import NO_FILTER, ClipFilter, check_same
 from collection.media.decode import Decoded, Decoder, open_video
 from collection.pack.versions import SCAN
 from collection.recipe import ScanSettings
+from collection.scan.allocator import keep_freed
 from collection.scan.cutter import Cutter, Made, Maker, clip_frame
 from collection.scan.doubt import check_scan
 from collection.workspace.folder import Span, Workspace
@@ -131,6 +132,7 @@ def stride_for(rate: Fraction, highest: Fraction) -> int:
 def scan(video: Video, stage: ScanStage, work: Workspace) -> Scan:
     """Shots and measured, encoded clips of the wanted span; no clips where no shot is long enough."""
     cv2.setNumThreads(1)
+    keep_freed()
     found, rate = _scanned(video, stage, work)
     if rate != found.stream.rate:
         found, _ = _scanned(replace(video, probe=replace(video.probe, rate=rate)), stage, work)
