@@ -29,13 +29,14 @@ plain: Registry[Callable[..., Any]] = Registry("function with a compiled twin")
 def twin(function: F) -> F:
     """The function, or its twin in `mlst.native._kernels`: that of the same name, called with the same arguments.
 
-    A twin returns None for arrays that it does not take: the plain function is called with them.
+    A twin returns None for arrays that it does not take: the plain function is called with them. So it is where the
+    module was compiled before there was this twin, as after an update of a checkout.
     """
     name = function.__name__.lstrip("_")
     plain.named(name)(function)
-    if not USED:
+    kernel = getattr(compiled, name, None)
+    if not USED or kernel is None:
         return function
-    kernel = getattr(compiled, name)
 
     @wraps(function)
     def either(*args: Any) -> Any:

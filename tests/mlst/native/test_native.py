@@ -12,8 +12,10 @@ import pytest
 import collection.scan.stage  # noqa: F401 - everything that has twins
 from collection.detectors.features import Gram, Small
 from collection.detectors.traces import SIZE, Traces
+from mlst import native
 from mlst.native import USED, compiled, plain
 from mlst.pictures import scaling
+from mlst.registry import Registry
 from mlst.statistics import p910
 
 pytestmark = pytest.mark.skipif(not USED, reason="no compiled kernels here")
@@ -184,6 +186,14 @@ def test_sums_of_the_largest_picture(scale: p910.Scale) -> None:
     assert compiled.changes(clip, (0, 1), table) == plain["changes"](clip, (0, 1), table)
     larger = np.zeros((1, 541, 1024), np.uint8)
     assert compiled.gradients(larger, (0,), table, bits) is compiled.changes(larger, (0,), table) is None
+
+
+def test_a_module_that_is_older_than_a_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def later(value: int) -> int:
+        return value + 1
+
+    monkeypatch.setattr(native, "plain", Registry("function with a compiled twin"))
+    assert native.twin(later)(1) == 2
 
 
 def test_kernels_can_be_left_out() -> None:
