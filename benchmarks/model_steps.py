@@ -58,10 +58,7 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|")
     found = []
     for name in options.models or models():
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found.append(
-                pool.submit(counted if options.count else taken, name, options.batch, options.repeat).result()
-            )
+        found.append(counted(name, options.batch) if options.count else alone(name, options.batch, options.repeat))
         show(found[-1])
     publish(figures(found), options.json, batch=options.batch, steps=list(map(asdict, found)))
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from astm import create
+from benchmarks import model_steps
+from benchmarks.figures import read
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import ablation
 from benchmarks.gpu.forms import Job, cases, models
@@ -128,3 +130,10 @@ def test_everything_runs_on_a_cpu_and_nothing_is_done_twice(mnist, tmp_path, mon
 
 def test_the_suite_takes_a_step_of_every_model():
     assert sorted(MODELS) == sorted(models())
+
+
+def test_what_a_step_keeps_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["model_steps", "crevnet", "--count", "--json", str(tmp_path / "steps.json")])
+    model_steps.main()
+    (kept,) = read(tmp_path / "steps.json")
+    assert kept.measured > 0
