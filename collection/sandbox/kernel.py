@@ -3,7 +3,7 @@
 Every worker has limits of the kernel: CPU time, no core dumps, and address space where its stage says so. A worker
 whose stage needs no network, such as the one that decodes a stranger's video, is confined in addition
 (`mlst.sandbox.kernel`), may open no more than `limits.OPEN_FILES` files, none above `limits.FILE_BYTES`, and keeps
-nothing that was open but the pipe for its answer.
+nothing that was open but the pipe for its answer, and one to read in which nothing comes but the end of its driver.
 """
 
 from collections.abc import Container
