@@ -1,4 +1,4 @@
-"""Videos that benchmarks run on: those of the demo, which every clone has, and one of 1080p made of them."""
+"""Videos that benchmarks run on: those of the demo, which every clone has, and what is made of them."""
 
 import subprocess
 from collections.abc import Iterable
@@ -37,9 +37,19 @@ def with_full_hd(videos: Iterable[Path], folder: Path) -> list[Path]:
 
 def full_hd(folder: Path) -> Path:
     """Three seconds of 1920 x 1080 pixels, scaled up from 720p: decodes faster than what a camera took."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (source,), target = demo("bbb_opening_30s_1280x720"), folder / "scaled_up_3s_1920x1080.mp4"
-    how = ("-vf", "scale=1920:1080", "-an", "-c:v", "libx264", "-preset", "veryfast", "-threads", "1")
-    command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-ss", "8", "-t", "3", "-i", str(source), *how)
-    subprocess.run([*command, str(target)], check=True)
+    how = ("-vf", "scale=1920:1080", "-c:v", "libx264", "-preset", "veryfast", "-threads", "1")
+    return _part(folder / "scaled_up_3s_1920x1080.mp4", 3, how)
+
+
+def excerpt(folder: Path) -> Path:
+    """Six seconds of 1280 x 720 pixels as they are coded, of the demo's thirty."""
+    return _part(folder / "excerpt_6s_1280x720.webm", 6, ("-c:v", "copy"))
+
+
+def _part(target: Path, seconds: int, how: Iterable[str]) -> Path:
+    """Some seconds of the demo's 720p, without sound."""
+    (source,) = demo("bbb_opening_30s_1280x720")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-ss", "8", "-t", str(seconds), "-i", str(source))
+    subprocess.run([*command, "-an", *how, str(target)], check=True)
     return target
