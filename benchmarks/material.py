@@ -42,8 +42,8 @@ def full_hd(folder: Path) -> Path:
 
 
 def excerpt(folder: Path) -> Path:
-    """Six seconds of 1280 x 720 pixels as they are coded, of the demo's thirty."""
-    return _part(folder / "excerpt_6s_1280x720.webm", 6, ("-c:v", "copy"))
+    """Eight seconds of 1280 x 720 pixels as they are coded: six, and what is before them from a key frame on."""
+    return _part(folder / "excerpt_8s_1280x720.webm", 6, ("-c:v", "copy"))
 
 
 def _part(target: Path, seconds: int, how: Iterable[str]) -> Path:
