@@ -396,7 +396,7 @@ static PyObject *measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (taken <= 0)
         return taken < 0 ? NULL : Py_NewRef(Py_None);
     Py_ssize_t n = views[0].columns, kept = views[1].rows;
-    int fits = is_shaped(&views[0], 1, n) && last >= 0 && are_places(&views[0], last + 1) &&
+    int fits = is_shaped(&views[0], 1, n) && last >= 0 && last < INT32_MAX - 64 && are_places(&views[0], last + 1) &&
                is_shaped(&views[1], kept, LAGS + 2) && is_shaped(&views[2], kept, SUMMARY) &&
                is_shaped(&views[3], 1, kept) && is_shaped(&views[4], n, MEASURES * LAGS);
     Py_BEGIN_ALLOW_THREADS
