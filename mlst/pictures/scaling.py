@@ -26,7 +26,7 @@ Bytes = NDArray[np.uint8]
 Samples = Bytes | NDArray[np.uint16]
 
 EXACT = int(Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT)
-COMPILED = USED and compiled.has_avx2()
+COMPILED = USED and hasattr(compiled, "has_avx2") and compiled.has_avx2()
 """Whether the kernel can run here: it is written for AVX2."""
 LEAST_SIDE, MOST = 8, 64
 """Pixels of a side, and times that it becomes shorter: libswscale limits its filters."""
