@@ -176,6 +176,20 @@ def test_filters_that_lead_outside_the_plane_are_not_taken(table: int, change: i
     assert compiled.fill_scaled(*arguments) is None
 
 
+@pytest.mark.skipif(not scaling.COMPILED, reason="no kernel for this CPU")
+def test_a_libswscale_that_rounds_otherwise_scales_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane, size = np.random.default_rng(0).integers(0, 256, (90, 122), np.uint8), (41, 67)
+    expected = scaling.scaled(plane, size[1], size[0])
+    right = scaling._filter(90, 41, scaling.DOWN)
+    wrong = scaling.Filter(right.firsts, right.weights[:, ::-1].copy())
+    monkeypatch.setattr(scaling, "_filter", lambda *_: wrong)
+    scaling._agree.cache_clear()
+    try:
+        assert np.array_equal(scaling.scaled(plane, size[1], size[0]), expected)
+    finally:
+        scaling._agree.cache_clear()
+
+
 @pytest.mark.parametrize("scale", [p910.legacy(8, True), p910.pq(8, False)])
 def test_sums_of_the_largest_picture(scale: p910.Scale) -> None:
     """All edges are as steep as they can be: no sum may leave its type."""
