@@ -124,15 +124,14 @@ class Mixing:
 
     def finish(self) -> list[Found]:
         """What the end of the video makes certain: its last picture stays."""
-        left = self._count - self._measured
-        if left == 0:
+        if self._count == self._measured:
             return []
-        for _ in range(REACH):
-            self._traces.push(self._lumas[-1])
         found: list[Found] = []
-        while left:
-            found += self._judged(min(BATCH, left))
-            left -= min(BATCH, left)
+        while self._measured < self._count:
+            n = min(BATCH, self._count - self._measured)
+            while self._traces.count < self._measured + n + REACH:
+                self._traces.push(self._lumas[-1])
+            found += self._judged(n)
         self._hidden = np.concatenate([self._hidden, np.repeat(self._hidden[-1:], CONTEXT, axis=0)])
         return self._true(found + self._runs.push(self._network.odds(self._hidden)) + self._runs.finish())
 

@@ -113,3 +113,25 @@ def test_runs_need_a_sure_frame_and_take_the_likely_ones_beside_it() -> None:
     runs = Runs(2.0)
     (found,) = [f for part in np.array_split(odds, 7) for f in runs.push(part)] + runs.finish()
     assert (found.kind, found.start, found.end) == ("wipe", 3, 8)
+
+
+def odds(frames: list[Small], keep: int, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.float64]:
+    """Of all frames, where so many are kept."""
+    heard: list[NDArray[np.float64]] = []
+    monkeypatch.setattr(Runs, "push", lambda _, odds: heard.append(odds) or [])
+    gram = Gram(keep)
+    mixing = Mixing(gram, 0.85)
+    for frame in frames:
+        gram.push(frame)
+        mixing.push(frame.y)
+    mixing.finish()
+    return np.concatenate(heard)
+
+
+@pytest.mark.parametrize("length", [100, 117, 131])
+def test_the_last_frames_are_judged_by_those_before_them(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where all are kept: none of these is replaced by the last picture, which is taken to stay."""
+    lumas = np.random.default_rng(length).integers(0, 256, (length, 36, 64)).astype(float)
+    few, all_kept = (odds(video(lumas), keep, monkeypatch) for keep in (86, 400))
+    assert len(few) == length
+    assert np.array_equal(few, all_kept)
