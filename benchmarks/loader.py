@@ -250,7 +250,8 @@ def decoded(video: bytes) -> torch.Tensor:
 
 
 FIRST = """
-import sys, time, mlst, mlst.loading
+import sys, time, mlst
+from mlst.loading import ClipDataset, Loader
 start = time.process_time()
 next(iter(mlst.loader(mlst.load(sys.argv[1]), 8)))
 print(time.process_time() - start)
