@@ -18,6 +18,7 @@ from collection.engine.stage import FAILED, Outcome
 from collection.executors import Local
 from collection.fetch.ytdlp import Access
 from collection.order import Order
+from collection.pack.standing import check_own
 from collection.pipeline import Built
 from collection.report.display import Bars
 from collection.report.html import write_report
@@ -171,6 +172,7 @@ def make(recipe: Path, out: str, work: str, how: How, show: Show) -> Finished:
     unfitted = how.calibrate_first and not fitting.awaited(recipe).exists()
     order = orders.read_order(recipe, how.access, DEFAULT if unfitted else "")
     with opened(work) as here, written(out, work) as dataset, measured(here) as meter:
+        check_own(dataset, here)
         orders.keep_exclusions(dataset, order.exclusions_txt)
         before = description(dataset)
         remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))

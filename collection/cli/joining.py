@@ -42,6 +42,7 @@ def join(
     from collection.join.terms import read_terms
     from collection.join.whole import join as joined
     from collection.order import keep_exclusions
+    from collection.pack.standing import check_own
     from collection.workspace.folder import workspace_of
     from collection.workspace.store import opened, written
     from mlst.records import canonical_json, encode
@@ -56,6 +57,7 @@ def join(
             written(str(out), place) as target,
             running.watcher(as_json, Path(place)) as watcher,
         ):
+            check_own(target, here)
             keep_exclusions(target, terms.exclusions_txt)
             done = joined(read, terms, target, Driver(here, executor["local"](1), watcher, True, options.WAVE, False))
     except JoinError as why:

@@ -33,6 +33,7 @@ def rebuild(
     from collection.cli import outcomes, reading, running
     from collection.cli.console import refuse
     from collection.engine.run import Driver, Together
+    from collection.pack.standing import check_own
     from collection.report.spent import measured
     from collection.report.status import remember
     from collection.upkeep import rebuild as again
@@ -48,6 +49,7 @@ def rebuild(
         order = running.reordered(old, files, access)
         order = again.held_to_lock(order, old) if exact else order
         with opened(work) as here, written(out, work) as target, measured(here) as meter:
+            check_own(target, here)
             orders.keep_exclusions(target, order.exclusions_txt)
             remember(here, order.recipe.name, order.recipe.version, pipeline.stages(order))
             with running.watcher(as_json, here.root) as watcher:

@@ -9,16 +9,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from collection.pack.kept import DESCRIPTION
 from collection.workspace.folder import Workspace
 from collection.workspace.store import Stored
-from mlst.dataset.description import DATASET, File, parse_dataset
+from mlst.dataset.description import DATASET, EXCLUSIONS, NAMED, File, parse_dataset
 from mlst.dataset.shards import PATH
+from mlst.exits import UserError
 from mlst.records import canonical_json, decode_json
 
 STAMPS = "stamps.json"
 """File of the workspace with the notes."""
 RETIRED = ".cache/mlst-replaced.json"
 """The description of a dataset while its files are replaced one by one."""
+
+
+class TakenError(UserError, ValueError):
+    """A dataset would replace files that are not a dataset's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,18 @@ def standing(place: Path | Workspace, work: Workspace) -> Standing:
     files = _listed(description) or _listed(_read(out, RETIRED))
     noted = {stamp.path: stamp for stamp in _stamps(work)}
     return Standing(out, description, files, frozenset(name for name in files if _sound(out, files[name], noted)))
+
+
+def check_own(out: Workspace, work: Workspace) -> None:
+    """Raise `TakenError` for a place with files that a dataset would replace, as a project's README.md, where no
+    dataset is, nor was one begun by a build in the workspace `work`."""
+    if any(out.exists(name) for name in (DATASET, RETIRED)) or work.exists(DESCRIPTION):
+        return
+    if taken := [name for name in NAMED if name != EXCLUSIONS and out.exists(name)]:
+        raise TakenError(
+            f"the place of the dataset has a {taken[0]}, but no {DATASET}: a build would replace the file, which is "
+            f"not a dataset's; give another place, or move it away"
+        )
 
 
 def note(out: Workspace, work: Workspace, files: Iterable[File]) -> None:

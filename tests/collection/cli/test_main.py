@@ -368,6 +368,13 @@ def test_plan_asks_nobody(built):
     assert plan["requests"] == 0
 
 
+def test_the_folder_of_a_recipe_is_no_place_for_its_dataset(tmp_path):
+    path = recipe(tmp_path / "mine", rows=["water"])
+    err = refused("build", path, "--out", path.parent)
+    assert "has a recipe.toml, but no dataset.json" in err
+    assert path.read_text() == RECIPE
+
+
 def test_calibrate_refuses_a_small_corpus(built, tmp_path):
     work = built[0].with_name("data-work")
     err = refused("calibrate", built[1], "--work", work, "--out", tmp_path / "levels.toml")
