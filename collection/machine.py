@@ -74,7 +74,7 @@ def extras(installed: frozenset[str]) -> tuple[Check, ...]:
 
 def javascript() -> Check:
     """The first JavaScript runtime that yt-dlp can use, in the order in which it is tried."""
-    remedy = "YouTube's player challenges need one: install deno (https://deno.com), or Node.js"
+    remedy = "YouTube's player challenges need one: install deno (https://deno.com) or Node.js in its latest version"
     try:
         from yt_dlp.globals import supported_js_runtimes  # noqa: PLC0415, an extra
 

@@ -39,9 +39,9 @@ PIECE = 10 << 20
 BANDWIDTH = 20e6
 """Bits per second that one address gets."""
 
-SPEED = 0.3
-"""Processor seconds to scan one second of 360-line video. The demo clips took 0.12 to 0.47 on one x86-64 core, between
-204 and 540 lines; decoding grows with the pixels, measuring and encoding do not."""
+SPEED = 0.06
+"""Processor seconds to scan one second of 360-line video. The demo clips took 0.016 to 0.091 on one x86-64 core with
+compiled kernels, between 192 and 720 lines; decoding grows with the pixels, measuring and encoding do not."""
 
 FIXED = 0.6
 """The share of `SPEED` that does not depend on the rendition."""
