@@ -79,9 +79,11 @@ def start(before: bytes, task: Task) -> Fork:
             status, leash = forkserver.connect_to_new_process([theirs])
         finally:
             os.close(theirs)
-    except (EOFError, ConnectionError):
+    except (EOFError, OSError) as why:
         os.close(pipe)
-        raise LostServerError from None
+        if isinstance(why, EOFError | ConnectionError):
+            raise LostServerError from None
+        raise
     try:
         with open(leash, "wb", closefd=False) as file:
             file.write(data)

@@ -182,11 +182,11 @@ def _closed(handle: int) -> Iterator[None]:
 def _at_bench(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench, halt: Sequence[int]) -> Outcome[Out]:
     """Do one item in a process of its own. Raises `InterruptedError` when the other end of `halt` is closed."""
     for _ in range(STARTS):
-        with _STARTING:
-            ready()
-        server = _server()
         with contextlib.suppress(LostServerError), _own(bench) as folder:
-            process = forks.start(bench.before, Task(_worker, (bench.orders, item, work, folder)))
+            with _STARTING:
+                ready()
+                server = _server()
+                process = forks.start(bench.before, Task(_worker, (bench.orders, item, work, folder)))
             try:
                 return _answer(process, stage, item, work.folder, halt)
             finally:
@@ -206,7 +206,9 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 _STARTING = threading.Lock()
-"""A fork server is started with the environment of workers, which all threads of this process then have."""
+"""A fork server is started with the environment of workers, which all threads of this process then have; and
+`multiprocessing` looks after its address and pipe without a lock while another thread may start the next one. A server
+forks one worker after the other anyway."""
 
 
 def _answer(process: Fork, stage: Stage[In, Out], item: In, folder: str, halt: Sequence[int]) -> Outcome[Out]:

@@ -10,13 +10,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
 from collection.engine.ledger import breaks
 from collection.engine.stage import DONE, FAILED
-from collection.executors import Local, local
+from collection.executors import Local, forks, local
 from collection.workspace.folder import Workspace
 from mlst.exits import REMEDIES
 from tests.collection.engine.stages import Odd, calls, pids
@@ -70,6 +71,43 @@ def test_an_item_whose_fork_servers_are_all_killed_is_not_blamed(tmp_path: Path)
     assert not breaks(outcome.status, outcome.kind)
     assert len(calls(tmp_path)) == local.STARTS
     assert wait_for(lambda: not any(map(alive, pids(tmp_path))))
+
+
+STILLBORN = """
+import multiprocessing
+import sys
+from pathlib import Path
+from collection.executors import Local
+from collection.workspace.folder import Workspace
+from tests.collection.engine.stages import Odd
+if __name__ == "__main__":
+    multiprocessing.set_executable("/bin/false")
+    found = Local(4)(Odd(shout=False), map(str, range(16)), Workspace(Path(sys.argv[1]), "odd"))
+    print({(o.status, o.kind) for o in found})
+"""
+
+
+def test_fork_servers_that_die_while_threads_start_workers(tmp_path: Path) -> None:
+    """Each thread finds that it has to start the next one."""
+    (tmp_path / "driver.py").write_text(STILLBORN)
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "driver.py"), str(tmp_path)]
+    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert ran.stdout == "{('failed', 'unknown.server')}\n", ran.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_process_that_cannot_be_started_leaves_nothing_open() -> None:
+    local.ready()
+    socket = Path(forkserver._forkserver._forkserver_address)  # type: ignore[attr-defined]  # typeshed has no such name
+    hidden = socket.rename(socket.with_suffix(".hidden"))
+    before = set(os.listdir("/proc/self/fd"))
+    try:
+        with pytest.raises(FileNotFoundError):
+            forks.start(forks.prepared(), forks.Task(print, ()))
+    finally:
+        hidden.rename(socket)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_workers_are_not_told_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
