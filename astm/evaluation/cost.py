@@ -68,12 +68,12 @@ class Stopwatch:
 def cost(predictor: Predictor, watch: Stopwatch, past: Tensor, future: Tensor) -> Cost:
     """The cost of a model on one clip, past and future (1, T, C, H, W), after `watch` has timed some."""
     name = torch.cuda.get_device_name(watch.device) if watch.device.type == "cuda" else "CPU"
-    size = (past.shape[-2], past.shape[-1])
+    size, threads = (past.shape[-2], past.shape[-1]), torch.get_num_threads()
     return Cost(
         parameters=count_parameters(predictor),
         macs=macs(predictor, past.shape[1], future.shape[1], size),
         activation_bytes=saved_bytes(predictor, past, future),
         peak_bytes=watch.peak_bytes,
         clips_per_second=watch.clips / max(watch.seconds, 1e-9),
-        device=f"{name}, {torch.get_num_threads()} threads" if name == "CPU" else name,
+        device=f"{name}, {threads} thread{'s' * (threads != 1)}" if name == "CPU" else name,
     )
