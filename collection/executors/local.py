@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -86,7 +86,7 @@ def ready(also: Sequence[str] = ()) -> None:
     holds its workers can read, also later on."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([*also, PRELOAD])
     if not _runs():
-        with _environment({**plain(os.environ), **ONE_THREAD}):
+        with _environment({**plain(os.environ), **ONE_THREAD}), _deaf():
             forkserver.ensure_running()
 
 
@@ -196,6 +196,18 @@ def _at_bench(stage: Stage[In, Out], item: In, work: Workspace, bench: Bench, ha
 
 
 @contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Start processes that SIGINT does not reach. A terminal sends it to the fork server too, which ignores it only
+    when all is imported: before, it would die with a traceback, or go on with half of its modules."""
+    resource_tracker.ensure_running()  # once it runs it leaves the mask alone; when started, it unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     replace_all(variables)
@@ -245,6 +257,7 @@ def _message(process: Fork, deadline: float, longest: int, halt: Sequence[int]) 
 def _worker(orders: bytes, item: In, work: Workspace, folder: Path, pipe: int, leash: int) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     tempfile.tempdir = str(folder)
     told: tuple[Stage[In, object], Mapping[str, str], bool] = pickle.loads(orders)  # noqa: S301 - the driver's own
     stage, variables, required = told

@@ -75,6 +75,9 @@ def behave(item: str) -> None:
             raise ZeroDivisionError(item)
         case "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
+        case "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
         case "exit":
             os._exit(7)
         case "hang":

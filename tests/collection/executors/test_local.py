@@ -97,6 +97,24 @@ def test_fork_servers_that_die_while_threads_start_workers(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_fork_server_is_deaf_to_ctrl_c_from_the_first_moment_and_workers_are_not(tmp_path: Path) -> None:
+    if local._runs():
+        os.kill(local._server(), signal.SIGKILL)
+        local._await_end(local._server())
+    local.ready()
+    assert signal.SIGINT in blocked(local._server())
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    (outcome,) = Local(1)(Odd(shout=False), ["interrupt"], Workspace(tmp_path, "odd"))
+    assert outcome.detail == "worker killed by SIGINT"
+
+
+def blocked(process: int) -> set[int]:
+    """The signals that a process blocks."""
+    (mask,) = (line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("SigBlk"))
+    return {number + 1 for number in range(64) if int(mask.split()[1], 16) >> number & 1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_a_process_that_cannot_be_started_leaves_nothing_open() -> None:
     local.ready()
     socket = Path(forkserver._forkserver._forkserver_address)  # type: ignore[attr-defined]  # typeshed has no such name
