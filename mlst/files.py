@@ -118,6 +118,21 @@ def clean(folder: Path) -> None:
                 path.unlink()
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all below it, as far as that can be done: also folders without rights, such as a worker
+    that was taken over may make, and into which nobody but root can look."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return
+    with contextlib.suppress(OSError):  # somebody else's, or gone
+        folder.chmod(0o700)
+        for top, names, _ in os.walk(folder):
+            for path in (Path(top, name) for name in names):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder outlive the power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -9,7 +9,6 @@ import contextlib
 import multiprocessing
 import os
 import pickle
-import shutil
 import signal
 import tempfile
 import threading
@@ -32,6 +31,7 @@ from collection.sandbox.kernel import confine
 from collection.sandbox.outcome import epitaph, judged, message
 from collection.workspace.folder import Workspace
 from collection.workspace.store import scratch, user_folder
+from mlst.files import remove_tree
 from mlst.sandbox.kernel import Room, missing
 
 PRELOAD = "collection.preloaded"
@@ -161,7 +161,7 @@ def _own(bench: Bench) -> Iterator[Path]:
         if _is_empty(folder):
             bench.empty.put(folder)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
 
 def _is_empty(folder: Path) -> bool:

@@ -7,7 +7,6 @@ the outcome names, once it is believed, at their places.
 
 import contextlib
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from collection.engine.stage import DONE, FAILED, In, Out, Outcome, Stage, of_sy
 from collection.sandbox.outcome import files
 from collection.workspace.folder import Desk, Workspace
 from collection.workspace.store import Stored, machine_folder, scratch
-from mlst.files import PART
+from mlst.files import PART, remove_tree
 
 
 class Confined(Protocol):
@@ -72,7 +71,7 @@ def _own_folder(work: Workspace) -> Iterator[Path]:
         (folder / work.folder).mkdir(parents=True)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def _kept(outcome: Outcome[Out], folder: Path, work: Workspace) -> Outcome[Out]:

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import BinaryIO
 
 from mlst.dataset.remote import is_url
 from mlst.exits import UserError
-from mlst.files import PART, UNFINISHED, atomic, clean, move, open_lock, sync
+from mlst.files import PART, UNFINISHED, atomic, clean, move, open_lock, remove_tree, sync
 
 DATASET_LOCK = ".cache/mlst-lock"
 """File of a dataset, while it is written; `mlst verify` and uploads pass `.cache` over."""
@@ -238,6 +237,6 @@ def sweep(folder: Path) -> None:
         if not UNFINISHED.fullmatch(path.name):
             continue
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
         else:
             path.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from collection.workspace.folder import DATASET_LOCK, Span, Workspace, WorkspaceBusyError, held, writing
 from mlst.dataset.remote import checked_url, is_url
 from mlst.exits import UserError
-from mlst.files import PART, atomic, link_or_copy, open_lock
+from mlst.files import PART, atomic, link_or_copy, open_lock, remove_tree
 from mlst.records import canonical_json, digest
 
 CHUNK = 8 << 20
@@ -341,7 +341,7 @@ def scratch(parent: Path) -> Iterator[Path]:
             for left in parent.glob("*.lock"):
                 with open_lock(left) as owner, contextlib.suppress(BlockingIOError):
                     fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+                    remove_tree(left.with_suffix(""))
                     if not left.with_suffix("").exists():
                         left.unlink(missing_ok=True)
             folder = Path(tempfile.mkdtemp(dir=parent))
@@ -350,7 +350,7 @@ def scratch(parent: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
             folder.with_suffix(".lock").unlink(missing_ok=True)
 
 

@@ -5,12 +5,13 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from mlst.files import atomic, clean, move, whole, write
+from mlst.files import atomic, clean, move, remove_tree, whole, write
 
 
 def fail(path: Path) -> None:
@@ -128,3 +129,23 @@ def test_a_file_system_without_fsync_is_used_and_a_broken_disk_is_not(
         write(tmp_path / "a", "new")
     assert (tmp_path / "a").read_text() == ("old" if fatal else "new")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_folders_without_rights_are_removed() -> None:
+    """As somebody who is not root, whom rights do not bind."""
+    root, nobody = os.geteuid() == 0, 65534
+    with tempfile.TemporaryDirectory() as name:  # one that others reach, unlike pytest's
+        shut = Path(name, "left", "a", "shut")
+        shut.mkdir(parents=True)
+        (shut / "video").write_bytes(b"much")
+        shut.chmod(0)
+        shut.parent.parent.chmod(0o500)
+        for path in (Path(name), *Path(name).rglob("*")) if root else ():
+            os.chown(path, nobody, nobody)
+        try:
+            os.seteuid(nobody if root else os.geteuid())
+            remove_tree(Path(name, "left"))
+            remove_tree(Path(name, "left"))
+            assert not os.listdir(name)
+        finally:
+            os.seteuid(0 if root else os.geteuid())
