@@ -35,11 +35,13 @@ from collection.workspace.folder import Workspace
 from tests.synthetic import Spec, burn, texture, write
 
 AIMS = {"local": 199.0, "ray": 95.0}
-"""CPU ms of an item beyond the work, by executor: half of the 398 and 190 that it once was."""
+"""CPU ms of a video beyond the work, by executor: half of the 398 and 190 that it once was."""
 DRIVER = 3.0
-"""CPU ms of an item in the driver, at most."""
+"""CPU ms of the driver for an item, at most."""
 LOOKS = 10
 """Different videos."""
+ITEMS = 2
+"""Of stages, for each video: it is fetched and scanned."""
 FEW = 20
 """Videos of the build that tells what starting one takes."""
 SPEC = Spec(frames=36, width=64, height=64, rate=Fraction(30))
@@ -115,10 +117,10 @@ class Row:
 
 def figures(row: Row, work: float) -> list[Figure]:
     """Of an executor, ms."""
-    beyond, driver = 1000 * (row.each("cpu") - work), 1000 * row.each("driver")
+    beyond, driver = 1000 * (row.each("cpu") - work), 1000 * row.each("driver") / ITEMS
     return [
-        Figure(f"CPU of an item beyond the work, {row.executor}", "ms", beyond, "at most", AIMS[row.executor]),
-        Figure(f"CPU of an item in the driver, {row.executor}", "ms", driver, "at most", DRIVER),
+        Figure(f"CPU of a video beyond the work, {row.executor}", "ms", beyond, "at most", AIMS[row.executor]),
+        Figure(f"CPU of the driver for an item, {row.executor}", "ms", driver, "at most", DRIVER),
     ]
 
 
@@ -129,7 +131,7 @@ def measured(
     how = ["--executor", executor, "--workers", str(options.workers)]
     with tempfile.TemporaryDirectory() as folder:
         few, many = (
-            {code: build(tree, media[size], how, Path(folder) / f"{code}-{size}") for code, tree in trees.items()}
+            {code: build(tree, media[size], how, Path(folder) / code / str(size)) for code, tree in trees.items()}
             for size in (False, True)
         )
     return (Row(executor, code, options.videos, few[code], many[code]) for code in trees)
