@@ -58,7 +58,7 @@ class Claim:
 
 CLAIMS = (
     Claim("scan", "scan_cost", ("--runs", "2"), ("DEMO", "MORE", "--runs", "3")),
-    Claim("two-workers", "two_workers", ("SINGLE", "--runs", "1"), ("DEMO", "--copies", "2", "--runs", "3")),
+    Claim("two-workers", "two_workers", ("SINGLE", "--runs", "1"), ("DEMO", "--copies", "3", "--runs", "3")),
     Claim("small-items", "small_items", ("--videos", "50"), ("--videos", "1000", "--executor", "local", "ray")),
     Claim("loader", "loader", ("DATASET", "--passes", "2", "--repeats", "1"), ("DATASET",)),
     Claim("verify", "verifying", ("DATASET", "--repeats", "1"), ("DATASET",)),
