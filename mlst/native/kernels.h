@@ -15,7 +15,6 @@
 #define FAST
 #endif
 
-
 /* An array of one to three axes whose last one is dense. `depth` is 1 where there are fewer than three. */
 typedef struct {
     Py_buffer buffer;
@@ -29,9 +28,17 @@ typedef struct {
 int view_of(PyObject *array, char type, int writable, View *view);
 void close_view(View *view);
 
+/* The same of as many arrays as there are letters, all of them or none; a '>' stands before the type of one that is
+   written to. */
+int views_of(const char *types, PyObject **arrays, View *views);
+void close_views(View *views, int n);
+
 #define ROW(type, view, k, i) ((type *)((char *)(view).buffer.buf + (k) * (view).plane + (i) * (view).row))
 
 typedef uint8_t byte;
+
+static inline byte larger(byte a, byte b) { return a > b ? a : b; }
+static inline byte smaller(byte a, byte b) { return a < b ? a : b; }
 
 extern PyMethodDef picture_kernels[], scaling_kernels[], statistic_kernels[], shot_kernels[];
 

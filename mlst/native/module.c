@@ -34,6 +34,26 @@ void close_view(View *view)
     PyBuffer_Release(&view->buffer);
 }
 
+int views_of(const char *types, PyObject **arrays, View *views)
+{
+    int opened = 0, taken = 1;
+    for (; *types && taken > 0; types++) {
+        int writable = *types == '>';
+        types += writable;
+        taken = view_of(arrays[opened], *types, writable, &views[opened]);
+        opened += taken > 0;
+    }
+    while (taken <= 0 && opened)
+        close_view(&views[--opened]);
+    return taken;
+}
+
+void close_views(View *views, int n)
+{
+    while (n)
+        close_view(&views[--n]);
+}
+
 static int fill(PyObject *module)
 {
     PyMethodDef *rooms[] = {picture_kernels, scaling_kernels, statistic_kernels, shot_kernels};

@@ -5,9 +5,6 @@
 
 #define LANES 8 /* sums side by side, which compilers turn into vectors */
 
-static inline byte larger(byte a, byte b) { return a > b ? a : b; }
-static inline byte smaller(byte a, byte b) { return a < b ? a : b; }
-
 /* The values of codes: max(lo, min(hi, code)) - lo where `lo` is not negative, else those of the table. */
 typedef struct {
     int lo, hi;

@@ -4,8 +4,6 @@
 
 #define CHUNK 4096 /* columns whose answers lie in a buffer */
 
-static inline byte larger(byte a, byte b) { return a > b ? a : b; }
-static inline byte smaller(byte a, byte b) { return a < b ? a : b; }
 static inline byte less(byte a, byte b) { return a > b ? a - b : 0; }
 static inline byte apart(byte a, byte b) { return a > b ? a - b : b - a; }
 

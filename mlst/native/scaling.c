@@ -143,42 +143,42 @@ static int safe(View *target, View *plane, View *starts, View *places, View *wei
     return within(starts, 0, most) && within(firsts, 0, plane->rows - 1);
 }
 
+/* 1 where the target was filled, 0 where the tables lead outside, -1 without memory. */
+static int fill_safely(View *views)
+{
+    View *target = &views[0], *plane = &views[1], *weights = &views[4], *shares = &views[6];
+    if (!safe(target, plane, &views[2], &views[3], weights, &views[5], shares))
+        return 0;
+    Py_ssize_t steps = (target->columns + STEP - 1) / STEP;
+    Lanes lanes = {views[2].buffer.buf, views[3].buffer.buf, weights->buffer.buf, views[2].columns / (4 * steps),
+                   weights->columns / STEP};
+    int16_t *memory = malloc(shares->columns * steps * STEP * sizeof(int16_t));
+    int16_t **lines = malloc(shares->columns * sizeof(int16_t *));
+    int filled = memory && lines;
+    if (filled) {
+        Py_BEGIN_ALLOW_THREADS
+        fill(target, plane, &lanes, views[5].buffer.buf, shares, memory, lines);
+        Py_END_ALLOW_THREADS
+    } else
+        PyErr_NoMemory();
+    free(memory);
+    free(lines);
+    return filled ? 1 : -1;
+}
+
 static PyObject *fill_scaled(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     PyObject *arrays[7];
     View views[7];
-    const char *types = "BBiBhih";
-    int opened = 0, taken = __builtin_cpu_supports("avx2") != 0;
     if (!PyArg_ParseTuple(arguments, "OOOOOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4], &arrays[5],
                           &arrays[6]))
         return NULL;
-    while (taken == 1 && opened < 7) {
-        taken = view_of(arrays[opened], types[opened], opened == 0, &views[opened]);
-        opened += taken == 1;
-    }
-    View *target = &views[0], *plane = &views[1], *shares = &views[6];
-    if (taken == 1)
-        taken = safe(target, plane, &views[2], &views[3], &views[4], &views[5], shares);
-    if (taken == 1) {
-        Py_ssize_t steps = (target->columns + STEP - 1) / STEP;
-        Lanes lanes = {views[2].buffer.buf, views[3].buffer.buf, views[4].buffer.buf, views[2].columns / (4 * steps),
-                       views[4].columns / STEP};
-        int16_t *memory = malloc(shares->columns * steps * STEP * sizeof(int16_t));
-        int16_t **lines = malloc(shares->columns * sizeof(int16_t *));
-        if (memory && lines) {
-            Py_BEGIN_ALLOW_THREADS
-            fill(target, plane, &lanes, views[5].buffer.buf, shares, memory, lines);
-            Py_END_ALLOW_THREADS
-        } else {
-            PyErr_NoMemory();
-            taken = -1;
-        }
-        free(memory);
-        free(lines);
-    }
-    Py_ssize_t rows = taken == 1 ? target->rows : 0;
-    while (opened > 0)
-        close_view(&views[--opened]);
+    int taken = __builtin_cpu_supports("avx2") ? views_of(">BBiBhih", arrays, views) : 0;
+    if (taken <= 0)
+        return taken < 0 ? NULL : Py_NewRef(Py_None);
+    Py_ssize_t rows = views[0].rows;
+    taken = fill_safely(views);
+    close_views(views, 7);
     return taken < 0 ? NULL : taken ? PyLong_FromSsize_t(rows) : Py_NewRef(Py_None);
 }
 

@@ -19,27 +19,6 @@
 #define CLEAR 81.0
 #define LONG 65536 /* columns up to which sums of one row fit in 32 bits */
 
-/* Look at arrays of given types, the last of which is written to if its type stands behind a '>'. As `view_of`. */
-static int views_of(const char *types, PyObject **arrays, View *views)
-{
-    int opened = 0, taken = 1;
-    for (; *types && taken > 0; types++) {
-        int writable = *types == '>';
-        types += writable;
-        taken = view_of(arrays[opened], *types, writable, &views[opened]);
-        opened += taken > 0;
-    }
-    while (taken <= 0 && opened)
-        close_view(&views[--opened]);
-    return taken;
-}
-
-static void close_views(View *views, int n)
-{
-    while (n)
-        close_view(&views[--n]);
-}
-
 static int is_shaped(const View *view, Py_ssize_t rows, Py_ssize_t columns)
 {
     return view->depth == 1 && view->rows == rows && view->columns == columns;
