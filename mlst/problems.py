@@ -17,6 +17,12 @@ def problems(why: ValidationError, kind: type[BaseModel], table: str = "") -> It
     return (problem(error, kind, table) for error in why.errors())
 
 
+def first_problem(why: ValidationError) -> str:
+    """What is wrong first in a file, without the value, which may be anybody's: `0.label: Input should be ...`."""
+    error = why.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
+
+
 def problem(error: ErrorDetails, kind: type[BaseModel], table: str = "") -> str:
     """One problem as a line, e.g. `scan.length = 1: Input should be greater than or equal to 2`."""
     name, value = ".".join([table] * bool(table) + [str(part) for part in error["loc"]]), _shown(error["input"])

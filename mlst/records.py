@@ -21,6 +21,8 @@ from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, Validati
 from pydantic_core import to_json
 from pydantic_core.core_schema import no_info_after_validator_function, str_schema
 
+from mlst.problems import first_problem
+
 R = TypeVar("R")
 
 LONGEST_TEXT = 1 << 20
@@ -420,9 +422,7 @@ def decode_json(kind: type[R], text: bytes) -> R:
     try:
         found: R = _validator(kind).validate_json(text)  # type: ignore[arg-type]  # a type is hashable
     except ValidationError as why:
-        error = why.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, error["loc"]))
-        raise ValueError(f"not a {getattr(kind, '__name__', kind)}: {place and place + ': '}{error['msg']}") from None
+        raise ValueError(f"not a {getattr(kind, '__name__', kind)}: {first_problem(why)}") from None
     return found
 
 

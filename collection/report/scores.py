@@ -13,6 +13,7 @@ from mlst.dataset.card import Measured
 from mlst.dataset.description import INDEX
 from mlst.dataset.index import read_index_columns
 from mlst.exits import UserError
+from mlst.problems import first_problem
 from mlst.text import number_of
 
 
@@ -130,6 +131,4 @@ def _read(path: Path) -> list[_Evaluation]:
     except OSError as why:
         raise ScoresError(f"{path} is not a result of `astm evaluate`: {why}") from None
     except ValidationError as why:
-        error = why.errors(include_url=False, include_input=False)[0]
-        said = ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
-        raise ScoresError(f"{path} is not a result of `astm evaluate`: {said}") from None
+        raise ScoresError(f"{path} is not a result of `astm evaluate`: {first_problem(why)}") from None
